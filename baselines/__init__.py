@@ -1,0 +1,1 @@
+"""The eight baselines of section 4.3, one a file."""

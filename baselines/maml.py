@@ -1,0 +1,85 @@
+"""MAML (Finn, Abbeel and Levine, "Model-agnostic meta-learning for fast adaptation of deep
+networks", ICML 2017; section 4.3.2).
+
+    (theta', omega') = (theta, omega) - beta1 grad loss_S(f_{theta, omega})     some steps
+    (theta, omega)  <- (theta, omega) - beta2 grad loss_Q(f_{theta', omega'})   second order
+
+There are 39 detectors always: a category's N landmarks are repeated in order to fill 39 slots, so
+that each slot means something. A landmark's heatmap is the mean of its slots' softmaxed heatmaps.
+
+Differs from the paper in: detectors adapt at a rate of their own (one rate at the paper's scale).
+"""
+
+from dataclasses import replace
+
+import torch
+
+from fewshot_landmarks.categories import MAX_LANDMARKS
+from fewshot_landmarks.heatmaps import query_loss, spatial_softmax, support_loss
+from fewshot_landmarks.inner_loop import inner_loop
+from fewshot_landmarks.learner import Detector, Learner
+from fewshot_landmarks.networks import LandmarkModel
+from fewshot_landmarks.tasks import Samples, Task
+from fewshot_landmarks.training import Training
+
+
+class MAML(Learner):
+    """Meta-learnt initialisations of the feature extractor and of 39 detectors."""
+
+    name = "MAML"
+
+    def __init__(self, base, settings):
+        super().__init__(base, settings)
+        start = 0.05 * torch.randn(MAX_LANDMARKS, base.channels)
+        self.model = LandmarkModel(self.new_fenet(), start)
+
+    def fit(self, training: Training) -> None:
+        settings = self.settings
+        rates = (self.model.fenet, settings.outer_rate), ([self.model.omega], settings.head_rate)
+        for task in training.tasks(*rates, count=settings.tasks):
+            training.step(self.meta_loss(task))
+
+    def meta_loss(self, task: Task) -> torch.Tensor:
+        """The query loss of the adapted model, as a function of the initialisation."""
+        task = Task(task.category, expand(task.support), expand(task.query))
+        model = self.tune(task.support, self.settings.second_order)
+        return query_loss(model(task.query.images), task)
+
+    def tune(self, support: Samples, second_order: bool) -> LandmarkModel:
+        """The inner loop on an expanded support set."""
+        return inner_loop(
+            self.model,
+            lambda model: support_loss(model(support.images), support),
+            steps=self.settings.inner_steps,
+            rates={"fenet": self.settings.inner_rate, "omega": self.settings.detector_rate},
+            second_order=second_order,
+        )
+
+    def adapt(self, support: Samples) -> Detector:
+        landmarks = support.landmarks.shape[1]
+        model = self.tune(expand(support), second_order=False)
+        return lambda images: mean_of_slots(model(images), landmarks)
+
+
+def slots(landmarks: int) -> torch.Tensor:
+    """Which landmark each of the 39 slots stands for: 0, 1, ..., N - 1, 0, 1, ..."""
+    return torch.arange(MAX_LANDMARKS) % landmarks
+
+
+def expand(samples: Samples) -> Samples:
+    """The same garments with their landmarks repeated in order to 39."""
+    chosen = slots(samples.landmarks.shape[1])
+    return replace(
+        samples,
+        landmarks=samples.landmarks[:, chosen],
+        labelled=samples.labelled[:, chosen],
+        scored=samples.scored[:, chosen],
+    )
+
+
+def mean_of_slots(heatmaps: torch.Tensor, landmarks: int) -> torch.Tensor:
+    """Slots' logits (B, 39, h, w) to the mean of each landmark's softmaxed slots (B, N, h, w)."""
+    chosen = slots(landmarks).to(heatmaps.device)
+    maps = spatial_softmax(heatmaps)
+    total = maps.new_zeros((len(maps), landmarks, *maps.shape[2:])).index_add_(1, chosen, maps)
+    return total / chosen.bincount(minlength=landmarks).view(1, -1, 1, 1)

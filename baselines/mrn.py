@@ -1,0 +1,76 @@
+"""MRN: model regression networks (Wang and Hebert, "Learning to learn: model regression networks
+for easy small sample learning", ECCV 2016; section 4.3.7).
+
+    omega_K: detectors trained on K samples over frozen features of theta0  (few-shot weights)
+    H(omega_K) ~ omega0, the base model's detectors                         (many-shot weights)
+    loss = ||H(omega_K) - omega0||^2 + weight * loss on other images of H(omega_K)
+
+H is one network for all landmarks and categories. At test: train few-shot detectors, transform.
+
+Differs from the paper in: H adds to its input (networks.WeightRegression); the refit that the
+transformed weights regularise at test is left out.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from fewshot_landmarks.heatmaps import detect, query_loss, support_loss
+from fewshot_landmarks.learner import Detector, Learner
+from fewshot_landmarks.networks import WeightRegression
+from fewshot_landmarks.tasks import Samples
+from fewshot_landmarks.training import Training
+
+
+class MRN(Learner):
+    """Few-shot detectors, transformed into what many samples would have taught."""
+
+    name = "MRN"
+
+    @dataclass(frozen=True)
+    class Settings(Learner.Settings):
+        regression_tasks: int = 400  # draws of K samples on which H is trained
+        few_shot_steps: int = 30  # gradient steps of few-shot detectors
+        few_shot_rate: float = 3.0  # their rate
+        hidden: int = 128  # H's hidden width
+        sample_weight: float = 0.1  # weight of the loss on images
+
+    def __init__(self, base, settings):
+        super().__init__(base, settings)
+        self.regression = WeightRegression(base.channels, settings.hidden)  # H
+
+    def fit(self, training: Training) -> None:
+        settings = self.settings
+        rate = (self.regression, settings.head_rate)
+        for task in training.tasks(rate, count=settings.regression_tasks, decay=(0.5,)):
+            regressed = self.regression(self.few_shot_detectors(task.support))
+            learnt = task.learnable()
+            distance = regressed[learnt] - self.base.detectors(task.category)[learnt]
+            heatmaps = detect(self.features(task.query.images), regressed)
+            training.step(
+                distance.square().sum(-1).mean()
+                + settings.sample_weight * query_loss(heatmaps, task)
+            )
+
+    def few_shot_detectors(self, support: Samples) -> torch.Tensor:
+        """omega_K (N, C): detectors trained on the support set alone, over frozen features."""
+        features = self.features(support.images)
+        landmarks = support.landmarks.shape[1]
+        omega = features.new_zeros(landmarks, features.shape[1], requires_grad=True)
+        descent = torch.optim.SGD([omega], lr=self.settings.few_shot_rate)
+        with torch.enable_grad():
+            for _ in range(self.settings.few_shot_steps):
+                descent.zero_grad()
+                support_loss(detect(features, omega), support).backward()
+                descent.step()
+        return omega.detach()
+
+    def adapt(self, support: Samples) -> Detector:
+        omega = self.few_shot_detectors(support)
+        with torch.no_grad():
+            omega = self.regression(omega)
+        return lambda images: detect(self.features(images), omega)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Features of the frozen base network: (B, C, h, w)."""
+        return self.frozen(self.base.fenet)(images)

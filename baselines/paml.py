@@ -1,0 +1,66 @@
+"""PAML: proactive and adaptive meta-learning (Gui et al., "Few-shot human motion prediction via
+meta-learning", ECCV 2018; section 4.3.8): MAML and MRN in one.
+
+    (theta', omega') = (theta, omega) - beta1 grad loss_S(f_{theta, omega})     some steps
+    loss = loss_Q(f_{theta', H(omega')}) + weight * ||H(omega') - omega0||^2
+
+theta, omega and H are trained jointly, second order; omega0 are the base model's detectors. The
+detectors are MAML's 39 slots.
+
+Differs from the paper in: detectors adapt at a rate of their own (one rate at the paper's scale).
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from baselines.maml import MAML, expand, mean_of_slots, slots
+from fewshot_landmarks.heatmaps import query_loss
+from fewshot_landmarks.learner import Detector
+from fewshot_landmarks.networks import WeightRegression
+from fewshot_landmarks.tasks import Samples, Task
+from fewshot_landmarks.training import Training
+
+
+class PAML(MAML):
+    """MAML whose adapted detectors are transformed into what many samples would have taught."""
+
+    name = "PAML"
+
+    @dataclass(frozen=True)
+    class Settings(MAML.Settings):
+        hidden: int = 128  # H's hidden width
+        distance_weight: float = 0.01  # weight of the distance to many-shot detectors
+
+    def __init__(self, base, settings):
+        super().__init__(base, settings)
+        self.regression = WeightRegression(base.channels, settings.hidden)  # H
+
+    def fit(self, training: Training) -> None:
+        settings = self.settings
+        rates = (
+            (self.model.fenet, settings.outer_rate),
+            ([self.model.omega], settings.head_rate),
+            (self.regression, settings.head_rate),
+        )
+        for task in training.tasks(*rates, count=settings.tasks):
+            training.step(self.meta_loss(task))
+
+    def meta_loss(self, task: Task) -> torch.Tensor:
+        """Query loss of the transformed model plus the distance to many-shot detectors."""
+        chosen = slots(task.landmarks)
+        task = Task(task.category, expand(task.support), expand(task.query))
+        model = self.tune(task.support, self.settings.second_order)
+        omega = self.regression(model.omega)
+        heatmaps = model(task.query.images, omega)
+        many_shot = self.base.detectors(task.category)[chosen]
+        learnt = task.learnable()
+        distance = (omega - many_shot)[learnt].square().sum(-1).mean()
+        return query_loss(heatmaps, task) + self.settings.distance_weight * distance
+
+    def adapt(self, support: Samples) -> Detector:
+        landmarks = support.landmarks.shape[1]
+        model = self.tune(expand(support), second_order=False)
+        with torch.no_grad():
+            omega = self.regression(model.omega)
+        return lambda images: mean_of_slots(model(images, omega), landmarks)

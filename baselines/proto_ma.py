@@ -1,0 +1,59 @@
+"""PROTO-MA: proto-MAML (Triantafillou et al., "Meta-Dataset: a dataset of datasets for learning to
+learn from few examples", ICLR 2020; section 4.3.6).
+
+    omega_n = 2 p_n     the linear layer that equals a prototypical network under theta
+    (theta', omega') = (theta, omega) - beta1 grad loss_S(f_{theta, omega})     some steps
+    theta <- theta - beta2 grad loss_Q(f_{theta', omega'})      second order, through omega(theta)
+
+Its bias -||p_n||^2 cancels in a softmax over cells, and so does PROTO's ||F(x)||^2, because all
+features have the same length (`networks.ChannelNorm`): before the first inner step, PROTO-MA's
+heatmaps are PROTO's.
+
+Differs from the paper in: detectors adapt at a rate of their own (one rate at the paper's scale).
+"""
+
+import torch
+
+from baselines.proto import prototypes
+from fewshot_landmarks.heatmaps import query_loss, support_loss
+from fewshot_landmarks.inner_loop import inner_loop
+from fewshot_landmarks.learner import Detector, Learner
+from fewshot_landmarks.networks import LandmarkModel
+from fewshot_landmarks.tasks import Samples, Task
+from fewshot_landmarks.training import Training
+
+
+class PROTOMA(Learner):
+    """MAML whose detectors start from the support's prototypes."""
+
+    name = "PROTO-MA"
+
+    def __init__(self, base, settings):
+        super().__init__(base, settings)
+        self.fenet = self.new_fenet()
+
+    def fit(self, training: Training) -> None:
+        rate = (self.fenet, self.settings.outer_rate)
+        for task in training.tasks(rate, count=self.settings.tasks):
+            training.step(self.meta_loss(task))
+
+    def meta_loss(self, task: Task) -> torch.Tensor:
+        """The query loss of the adapted model, as a function of theta."""
+        model = self.tune(task.support, self.settings.second_order)
+        return query_loss(model(task.query.images), task)
+
+    def tune(self, support: Samples, second_order: bool) -> LandmarkModel:
+        """The inner loop from the prototypes of the current theta."""
+        with torch.set_grad_enabled(second_order):
+            omega = 2 * prototypes(self.fenet(support.images), support)
+        return inner_loop(
+            LandmarkModel(self.fenet, torch.zeros_like(omega)),
+            lambda model: support_loss(model(support.images), support),
+            start={"omega": omega},
+            steps=self.settings.inner_steps,
+            rates={"fenet": self.settings.inner_rate, "omega": self.settings.detector_rate},
+            second_order=second_order,
+        )
+
+    def adapt(self, support: Samples) -> Detector:
+        return self.tune(support, second_order=False)

@@ -1,0 +1,64 @@
+"""WG (Gidaris and Komodakis, "Dynamic few-shot visual learning without forgetting", CVPR 2018,
+without its attention; section 4.3.3).
+
+    omega_n = phi_avg * w_avg,n     w_avg,n: mean over support of the normalised landmark feature
+    logits  = scale * cos(F, omega_n)
+
+on a base model trained with the same cosine detectors, frozen. No adaptation at test.
+
+Differs from the paper in: nothing known.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fewshot_landmarks.heatmaps import cosine_detect, labelmaps, landmark_features, query_loss
+from fewshot_landmarks.learner import Detector, Learner
+from fewshot_landmarks.tasks import Samples
+from fewshot_landmarks.training import Training
+
+
+class WG(Learner):
+    """Detectors are the landmarks' mean normalised features, weighted by learnt factors."""
+
+    name = "WG"
+    base_kind = "cosine"
+
+    @dataclass(frozen=True)
+    class Settings(Learner.Settings):
+        generator_tasks: int = 400  # tasks on which the weight generator is trained
+
+    def __init__(self, base, settings):
+        super().__init__(base, settings)
+        self.phi_avg = nn.Parameter(torch.ones(base.channels))
+        self.scale = nn.Parameter(base.scale.detach().clone())
+
+    def fit(self, training: Training) -> None:
+        settings = self.settings
+        rate = (self, settings.head_rate)
+        for task in training.tasks(rate, count=settings.generator_tasks, decay=(0.5,)):
+            omega = self.generate(task.support, novel=task.category)
+            query = self.features(task.query.images)
+            training.step(query_loss(cosine_detect(query, omega, self.scale), task))
+
+    def adapt(self, support: Samples) -> Detector:
+        with torch.no_grad():
+            omega = self.generate(support)
+        return lambda images: cosine_detect(self.features(images), omega, self.scale)
+
+    def generate(self, support: Samples, novel: int | None = None) -> torch.Tensor:
+        """Detectors (N, C); `novel` is the seen category that plays the unseen one in training."""
+        return self.phi_avg * self.mean_features(support)
+
+    def mean_features(self, support: Samples) -> torch.Tensor:
+        """w_avg: normalised landmark features, mean over the support images (N, C)."""
+        cloth = F.normalize(self.features(support.images), dim=1)
+        maps = labelmaps(support.landmarks, support.size, cloth.shape[-2:])
+        return landmark_features(cloth, maps, support.labelled)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Features of the frozen base network: (B, C, h, w)."""
+        return self.frozen(self.base.fenet)(images)

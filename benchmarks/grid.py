@@ -1,0 +1,224 @@
+"""The grid of cells: which work is missing, and doing it in processes, in a sensible order."""
+
+import functools
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from multiprocessing.connection import wait as wait_for_handles
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from benchmarks.workshop import Workshop
+from fewshot_landmarks.categories import category
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.learner import Learner, find_learner, fits
+from fewshot_landmarks.protocol import BENCHMARKS, Benchmark
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A learner on a benchmark, at some numbers of shots."""
+
+    benchmark: Benchmark
+    learner: str
+    shots: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece of work for one process."""
+
+    stage: str  # "base", "fit" or "evaluate"
+    benchmark: str
+    name: str  # the learner's name, or the kind of base model
+    source: str = ""  # module:Class of the learner
+    tested: int = 0  # category of "evaluate"
+    shots: tuple[int, ...] = ()
+    paths: tuple[Path, ...] = ()  # what it makes
+    needs: tuple[Path, ...] = ()  # what must be there first
+    weight: float = 1.0  # expected seconds, for the order and the progress bar
+
+    @property
+    def label(self) -> str:
+        tested = f" {category(self.tested).name}" if self.tested else ""
+        return f"{self.stage} {self.benchmark} {self.name}{tested}"
+
+
+def plan(workshop: Workshop, cells: Iterable[Cell]) -> list[Job]:
+    """The jobs whose files are missing, each once, what others need first."""
+    jobs: dict[tuple[Path, ...], Job] = {}
+    preset = workshop.preset
+
+    def add(job: Job) -> None:
+        if not all(path.exists() for path in job.paths):
+            jobs.setdefault(job.paths, job)
+
+    for cell in cells:
+        benchmark, learner = cell.benchmark, find_learner(cell.learner)
+        missing = _missing(workshop, benchmark, learner, cell.shots)
+        if not missing:
+            continue
+        kind = learner.base_kind
+        needs = (workshop.base_path(benchmark, kind),)
+        add(Job("base", benchmark.name, kind, paths=needs, weight=8.0 * preset.base_epochs))
+        for link in _chain(learner):
+            path = workshop.fit_path(benchmark, link)
+            cost = 0.2 * preset.settings(link).tasks
+            add(Job("fit", benchmark.name, link.name, _source(link), 0, (), (path,), needs, cost))
+            needs = (*needs, path)
+        for tested, shots in missing.items():
+            paths = tuple(workshop.episodes_path(benchmark, learner, tested, k) for k in shots)
+            job = Job("evaluate", benchmark.name, learner.name, _source(learner), tested, shots)
+            add(replace(job, paths=paths, needs=needs, weight=0.1 * preset.episodes * len(shots)))
+    return list(jobs.values())
+
+
+def _missing(
+    workshop: Workshop, benchmark: Benchmark, learner: type[Learner], shots: Iterable[int]
+) -> dict[int, tuple[int, ...]]:
+    """The shots that have no record yet, for each unseen category that lacks some."""
+    missing = {}
+    for tested in benchmark.unseen:
+        paths = {k: workshop.episodes_path(benchmark, learner, tested, k) for k in shots}
+        if lacking := tuple(k for k, path in paths.items() if not path.exists()):
+            missing[tested] = lacking
+    return missing
+
+
+def _chain(learner: type[Learner]) -> list[type[Learner]]:
+    """The learners with a stage of their own on the way to this one, first things first."""
+    chain = [learner]
+    while chain[-1].starts_from:
+        chain.append(chain[-1].starts_from)
+    return [link for link in reversed(chain) if fits(link)]
+
+
+def _source(learner: type[Learner]) -> str:
+    return f"{learner.__module__}:{learner.__qualname__}"
+
+
+def run(
+    workshop: Workshop,
+    jobs: Sequence[Job],
+    workers: int,
+    done: Callable[[Job, float], None],
+) -> None:
+    """Do all jobs in `workers` processes of one thread each; `done(job, seconds)` after each.
+
+    Raises `UserError` for a user's mistake in a job, or where a process dies. What is finished
+    stays; jobs under way leave their last checkpoint.
+    """
+    context = multiprocessing.get_context("spawn")
+    shares = context.SimpleQueue()
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (workshop, shares))
+    waiting, running, started = list(jobs), {}, time.monotonic()
+    progress = _Progress(jobs)
+    try:
+        while waiting or running:
+            for job in _ready(waiting)[: workers - len(running)]:
+                waiting.remove(job)
+                running[pool.submit(_work, job)] = job
+            finished, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+            while not shares.empty():
+                progress.share(*shares.get())
+            for future in finished:
+                job = running.pop(future)
+                done(job, future.result())
+                progress.finish(job)
+            progress.show(running.values())
+    except BrokenProcessPool:
+        raise UserError(
+            f"a process ended after {time.monotonic() - started:.0f} s, for want of memory "
+            "perhaps: run the same command again to go on, with fewer --workers"
+        ) from None
+    finally:
+        progress.close()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ready(waiting: Iterable[Job]) -> list[Job]:
+    """Jobs whose needs are met: what others wait for first, then the longest."""
+    order = {"base": 0, "fit": 1, "evaluate": 2}
+    ready = [job for job in waiting if all(path.exists() for path in job.needs)]
+    return sorted(ready, key=lambda job: (order[job.stage], -job.weight))
+
+
+class _Progress:
+    """One bar over all jobs, by their expected seconds, with the time left."""
+
+    def __init__(self, jobs: Sequence[Job]):
+        self._weights = {job.label: job.weight for job in jobs}
+        self._shares = dict.fromkeys(self._weights, 0.0)
+        self._finished = 0
+        self._bar = tqdm(
+            total=100.0,
+            bar_format="{percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left{postfix}",
+            disable=not jobs,
+        )
+
+    def share(self, label: str, share: float) -> None:
+        self._shares[label] = share
+
+    def finish(self, job: Job) -> None:
+        self._shares[job.label] = 1.0
+        self._finished += 1
+
+    def show(self, running: Iterable[Job]) -> None:
+        total = sum(self._weights.values()) or 1.0
+        gone = sum(self._weights[label] * share for label, share in self._shares.items())
+        self._bar.set_postfix_str(
+            f"{self._finished}/{len(self._weights)} jobs; "
+            + ", ".join(job.label for job in running),
+            refresh=False,
+        )
+        self._bar.update(min(100.0, 100 * gone / total) - self._bar.n)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+# ---------------------------------------------------------------------- in a worker process
+
+_worker: dict = {}
+
+
+def _start_worker(workshop: Workshop, shares) -> None:
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    _worker.update(workshop=workshop, shares=shares)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot stop its workers: they watch it and stop themselves."""
+    wait_for_handles([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
+def _work(job: Job) -> float:
+    """Do a job; the seconds that it took."""
+    workshop, began = _worker["workshop"], time.monotonic()
+    report = functools.partial(_report, job.label, [0.0])
+    benchmark = BENCHMARKS[job.benchmark]
+    if job.stage == "base":
+        workshop.train_base(benchmark, job.name, report)
+    elif job.stage == "fit":
+        workshop.fit(benchmark, find_learner(job.source), report)
+    else:
+        workshop.evaluate(benchmark, find_learner(job.source), job.tested, job.shots, report)
+    return time.monotonic() - began
+
+
+def _report(label: str, last: list[float], share: float) -> None:
+    """Tell the parent, some times a second at the most."""
+    now = time.monotonic()
+    if now - last[0] > 0.5:
+        last[0] = now
+        _worker["shares"].put((label, share))

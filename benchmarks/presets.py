@@ -1,0 +1,154 @@
+"""Every number that differs between scales, in one place.
+
+What is not set here has its default in the learner's own `Settings`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.learner import Learner
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The procedural garments of a scale: photos, and garments of each category at least."""
+
+    name: str  # folder under data/
+    train_photos: int
+    train_minimum: int
+    validation_photos: int
+    validation_minimum: int
+    seed: int = 0
+    difficulty: str = "outfits"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One scale of the benchmark."""
+
+    name: str
+    drawn: Drawn | None  # None: real data, by --data
+    size: int  # side of the crops, pixels
+    network: str  # of networks.FENETS
+    network_options: Mapping[str, object]
+    base_epochs: int
+    base_batch: int
+    base_rate: float  # Adam's
+    episodes: int  # a category
+    queries: int  # query garments an episode
+    train_queries: int  # query garments a training task, the same for every learner
+    pack: bool  # keep all crops in one file, decoded
+    common: Mapping[str, object] = field(default_factory=dict)  # settings of every learner
+    learners: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # and of one
+
+    def settings(self, learner: type[Learner]) -> Learner.Settings:
+        """A learner's hyperparameters at this scale."""
+        known = learner.Settings.__dataclass_fields__
+        common = {name: value for name, value in self.common.items() if name in known}
+        return learner.Settings(**{**common, **self.learners.get(learner.name, {})})
+
+    def decides(self, *names: str) -> dict:
+        """Some of the preset's numbers, for the key of the work that they decide."""
+        return {name: asdict(self)[name] for name in names}
+
+
+SMOKE = Preset(
+    name="smoke",
+    drawn=Drawn("garments-smoke", 200, 15, 200, 15),
+    size=32,
+    network="small",
+    network_options={"channels": 16, "width": 8},
+    base_epochs=1,
+    base_batch=16,
+    base_rate=2e-3,
+    episodes=2,
+    queries=4,
+    train_queries=4,
+    pack=True,
+    common={
+        "tasks": 4,
+        "inner_steps": 2,
+        "tuning_steps": 2,
+        "ppnet_tasks": 8,
+        "generator_tasks": 8,
+        "regression_tasks": 8,
+        "few_shot_steps": 5,
+    },
+)
+
+MINI = Preset(
+    name="mini",
+    drawn=Drawn("garments-mini", 3200, 220, 900, 65),
+    size=64,
+    network="small",
+    network_options={"channels": 32, "width": 24},
+    base_epochs=8,
+    base_batch=32,
+    base_rate=2e-3,
+    episodes=5,
+    queries=24,
+    train_queries=12,
+    pack=True,
+    common={"tasks": 100, "inner_steps": 3, "tuning_steps": 12},
+)
+
+FULL = Preset(
+    name="full",
+    drawn=Drawn("garments-full", 12000, 800, 3000, 200),
+    size=64,
+    network="small",
+    network_options={"channels": 32, "width": 24},
+    base_epochs=12,
+    base_batch=32,
+    base_rate=2e-3,
+    episodes=100,
+    queries=24,
+    train_queries=12,
+    pack=True,
+    common={
+        "tasks": 700,
+        "inner_steps": 5,
+        "tuning_steps": 12,
+        "ppnet_tasks": 2000,
+        "generator_tasks": 2000,
+        "regression_tasks": 2000,
+    },
+)
+
+PAPER = Preset(  # section 4.2
+    name="paper",
+    drawn=None,
+    size=384,
+    network="resnet50",
+    network_options={"channels": 512},
+    base_epochs=20,
+    base_batch=32,
+    base_rate=1e-2,
+    episodes=100,
+    queries=24,
+    train_queries=12,
+    pack=False,
+    common={
+        "tasks": 40_000,
+        "ppnet_tasks": 40_000,
+        "generator_tasks": 40_000,
+        "regression_tasks": 40_000,
+        "inner_steps": 12,
+        "tuning_steps": 12,
+        "inner_rate": 0.01,
+        "detector_rate": 0.01,
+        "outer_rate": 2e-4,
+        "head_rate": 2e-3,
+        "feature_cache": 0,
+    },
+)
+
+PRESETS = {preset.name: preset for preset in (SMOKE, MINI, FULL, PAPER)}
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of a name; raises `UserError` for an unknown one."""
+    if name not in PRESETS:
+        raise UserError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]

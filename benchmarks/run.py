@@ -1,0 +1,183 @@
+"""Run the benchmark: python -m benchmarks.run --all
+
+Trains and evaluates what is missing, then writes Tables 2, 3 and 4. Killed at any moment and run
+again, it goes on where it was.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks import grid, store
+from benchmarks.grid import Cell
+from benchmarks.presets import PRESETS, Preset, find_preset
+from benchmarks.tables import write_tables
+from benchmarks.workshop import Workshop
+from fewshot_landmarks.data.garments import write_garments
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.learner import ABLATIONS, LEARNERS, find_learner
+from fewshot_landmarks.protocol import (
+    BENCHMARKS,
+    SHOTS,
+    TABLE4_BENCHMARK,
+    TABLE4_SHOTS,
+    benchmark,
+)
+from fewshot_landmarks.storage import write_text
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    made = argparse.ArgumentParser("python -m benchmarks.run", description=__doc__)
+    made.add_argument("--all", action="store_true", help="every cell of Tables 2, 3 and 4")
+    made.add_argument(
+        "--benchmark", action="append", default=[], metavar="B", help="B-1 to B-4; may be repeated"
+    )
+    made.add_argument(
+        "--learner",
+        action="append",
+        default=[],
+        metavar="L",
+        help="a learner's name or module:Class; may be repeated",
+    )
+    made.add_argument(
+        "--shots", type=int, action="append", default=[], metavar="K", help="may be repeated"
+    )
+    made.add_argument("--preset", default="mini", help=f"{', '.join(PRESETS)} (default: mini)")
+    made.add_argument("--data", type=Path, help="DeepFashion2; without it, garments are drawn")
+    made.add_argument("--out", type=Path, help="default: results/PRESET")
+    made.add_argument("--seed", type=int, default=0, help="of training (default: 0)")
+    made.add_argument("--workers", type=int, default=os.cpu_count(), help="default: all cores")
+    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    made.add_argument("--strict", action="store_true", help="stop at the first bad garment")
+    made.add_argument("--dry-run", action="store_true", help="say what is missing, do nothing")
+    return made
+
+
+def cells(arguments: argparse.Namespace) -> list[Cell]:
+    """The cells that the arguments ask for, checked. Ablations belong to B-2 unless asked for."""
+    asked = arguments.benchmark or arguments.learner or arguments.shots
+    if not (arguments.all or asked):
+        raise UserError("nothing to do: give --all, or some of --benchmark, --learner, --shots")
+    if strange := sorted(set(arguments.shots) - set(SHOTS)):
+        raise UserError(f"--shots {strange[0]} is none of {', '.join(map(str, SHOTS))}")
+    shots = tuple(sorted(set(arguments.shots))) or SHOTS
+    chosen = [benchmark(name) for name in arguments.benchmark] or list(BENCHMARKS.values())
+    found = []
+    for name in arguments.learner or (*LEARNERS, *ABLATIONS):
+        find_learner(name)
+        ablation = name in ABLATIONS
+        kept = tuple(k for k in shots if k in TABLE4_SHOTS) if ablation else shots
+        for place in chosen:
+            if kept and (not ablation or place.name == TABLE4_BENCHMARK):
+                found.append(Cell(place, name, kept))
+    if not found:
+        raise UserError("no table has such a cell: ablations are run on B-2, from 3 shots on")
+    return found
+
+
+def prepare(arguments: argparse.Namespace, preset: Preset) -> Path:
+    """The folder of the data: what --data names, or garments drawn for the preset, once."""
+    if arguments.data:
+        return arguments.data
+    drawn = preset.drawn
+    if drawn is None:
+        raise UserError(
+            f"preset {preset.name} wants real data: give --data DIR, a folder that holds "
+            "DeepFashion2's train/ and validation/"
+        )
+    root = Path("data") / drawn.name
+    write_garments(
+        root,
+        photos={"train": drawn.train_photos, "validation": drawn.validation_photos},
+        minimum={"train": drawn.train_minimum, "validation": drawn.validation_minimum},
+        seed=drawn.seed,
+        difficulty=drawn.difficulty,
+        workers=arguments.workers,
+    )
+    return root
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Do what the arguments ask for."""
+    if arguments.workers < 1:
+        raise UserError(f"--workers {arguments.workers}: at least 1")
+    preset = find_preset(arguments.preset)
+    wanted = cells(arguments)
+    out = arguments.out or Path("results") / preset.name
+    undrawn = not arguments.data and preset.drawn and not _drawn(preset)
+    if arguments.dry_run and undrawn:
+        print(f"Would draw {preset.drawn.name}, then do all of {len(wanted)} cells.")
+        return
+    work = out / "work"
+    if not arguments.dry_run:
+        write_text(work / ".writable", "")  # better now than after an hour
+    began = time.monotonic()
+    data = prepare(arguments, preset)
+    if undrawn:
+        store.note_seconds(work, "draw", time.monotonic() - began)
+    workshop = Workshop(
+        preset, data, work, arguments.seed, _device(arguments.device), arguments.strict
+    )
+    for split in (workshop.train, workshop.validation):
+        _tell_skipped(split)
+    jobs = grid.plan(workshop, wanted)
+    if arguments.dry_run:
+        print("\n".join(job.label for job in jobs) or "Nothing is missing.")
+        return
+    store.remember(work, [cell.learner for cell in wanted], arguments.seed)
+    try:
+        grid.run(
+            workshop,
+            jobs,
+            arguments.workers,
+            lambda job, seconds: store.note_seconds(work, job.label, seconds),
+        )
+    finally:
+        store.gather(workshop, out)
+    notes = write_tables(out)
+    print((out / "table2.md").read_text("utf-8"))
+    print(f"Tables 2, 3 and 4 are in {out}.", *notes, sep="\n")
+
+
+def _drawn(preset: Preset) -> bool:
+    return (Path("data") / preset.drawn.name / "generator.json").exists()
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: this machine's torch finds no GPU; use cpu or auto")
+    return name
+
+
+def _tell_skipped(garments) -> None:
+    if not garments.skipped:
+        return
+    shown = garments.skipped[:5]
+    rest = len(garments.skipped) - len(shown)
+    more = [f"... and {rest} more"] if rest else []
+    print(f"{garments.split}: skipped {len(garments.skipped)}:", *shown, *more, sep="\n  ")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0, or 2 after a user's mistake, or 130 when interrupted."""
+    try:
+        execute(parser().parse_args(arguments))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,357 @@
+"""The paper's Tables 2, 3 and 4 from stored per-episode errors: no training and no torch.
+
+    python -m benchmarks.tables --results results/mini
+
+reads `episodes.csv.gz` and `run.json` there and writes each table as .tex, .csv and .md beside
+them: a pure function of the two files, so the same records give the same bytes.
+
+What a cell says:
+- NE, the mean over its episodes, and 1.96 standard errors over them. Where learners were trained
+  from several seeds, an episode's error is first averaged over the seeds: the interval is over
+  episodes, not over trainings.
+- "Mean" averages an episode's errors over the shots first; its interval is that of these means.
+- A cell that lacks any episode, category or seed that it should have is a dash and a note, never
+  a mean over what happens to be there.
+- An episode with nothing to score (`scored` = 0) is left out and counted in a note; the Mean
+  leaves it out at every number of shots. An error that is not finite although there was
+  something to score is the learner's failure: leaving it out would flatter, so it is a dash.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import sys
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.rendering import (
+    AXES,
+    MEAN,
+    Block,
+    Cell,
+    Rows,
+    Table,
+    to_csv,
+    to_markdown,
+    to_tex,
+)
+from benchmarks.statistics import mean_interval
+from fewshot_landmarks.categories import category
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.protocol import (
+    BENCHMARKS,
+    SHOTS,
+    TABLE3_SHOTS,
+    TABLE4_BENCHMARK,
+    TABLE4_SHOTS,
+)
+
+LEARNERS = ("FT", "MAML", "WG", "WG-ATT", "PROTO", "PROTO-MA", "MRN", "PAML", "MetaCloth")
+ABLATIONS = ("Base-FEN", "Base-FEN_M", "LD-Keep", "LD-Keep_M")
+TABLE3_BENCHMARKS = ("B-1", "B-2", "B-3")
+PAPER_EPISODES = 100  # a category
+KEY = ["benchmark", "learner", "seed", "category", "episode", "shots"]  # one row each
+COLUMNS = dict.fromkeys(KEY, str) | dict.fromkeys(("seed", "episode", "shots", "scored"), int)
+COLUMNS |= {"ne": float, "left_out": int, "landmarks": str}
+TITLES = {
+    2: "Few-shot landmark detection on four benchmarks",
+    3: f"Few-shot landmark detection of each unseen category, {TABLE3_SHOTS} shots",
+    4: f"What is tuned on a new task: the ablation on {TABLE4_BENCHMARK}",
+}
+
+
+# ------------------------------------------------------------------------------- reading
+
+
+def read_episodes(directory: str | Path) -> pd.DataFrame:
+    """The records of a results directory, one row an evaluated episode, sorted by its key."""
+    path = _existing(directory, "episodes.csv.gz")
+    try:
+        # Only `ne` has missing values: a learner may be called "NA".
+        missing = {"ne": ["", "nan", "NaN"]}
+        frame = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=missing)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read, run the benchmark again: {why}") from error
+    if absent := [name for name in COLUMNS if name not in frame]:
+        raise UserError(f"{path} lacks the columns {', '.join(absent)}")
+    if unknown := sorted(set(frame["benchmark"]) - set(BENCHMARKS)):
+        raise UserError(f"{path} has benchmarks that no table shows: {', '.join(unknown)}")
+    if (twice := frame.duplicated(KEY)).any():
+        row = ", ".join(map(str, frame.loc[twice, KEY].iloc[0]))
+        raise UserError(f"{path} has more than one row for {row}")
+    return frame.sort_values(KEY, ignore_index=True)
+
+
+def read_run(directory: str | Path) -> dict:
+    """What made the records: `run.json`, of which only "preset" must be there."""
+    path = _existing(directory, "run.json")
+    try:
+        run = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read, run the benchmark again: {error}") from error
+    if not isinstance(run, dict) or "preset" not in run:
+        raise UserError(f'{path} does not name the "preset" of the run')
+    return run
+
+
+def _existing(directory: str | Path, name: str) -> Path:
+    if not Path(directory).is_dir():
+        raise UserError(f"no results directory {directory}: python -m benchmarks.run makes one")
+    path = Path(directory) / name
+    if not path.is_file():
+        raise UserError(f"no {name} in {directory}: python -m benchmarks.run writes it")
+    return path
+
+
+def _field(run: dict, *path: str, default=None):
+    """A nested field of the run, or the default where any part of the path is absent."""
+    for key in path:
+        run = run.get(key) if isinstance(run, dict) else None
+    return default if run is None else run
+
+
+# ----------------------------------------------------------------------------- measuring
+
+
+def table2(episodes: pd.DataFrame, run: dict) -> Table:
+    """Table 2: every learner on the four benchmarks, by shots."""
+    return _table(2, episodes, run, tuple(BENCHMARKS), _compared(episodes), SHOTS)
+
+
+def table3(episodes: pd.DataFrame, run: dict) -> Table:
+    """Table 3: every learner on each unseen category of B-1 to B-3, 8 shots."""
+    return _table(3, episodes, run, TABLE3_BENCHMARKS, _compared(episodes), (TABLE3_SHOTS,))
+
+
+def table4(episodes: pd.DataFrame, run: dict) -> Table:
+    """Table 4: the four ablations and MetaCloth on B-2, from 3 shots on."""
+    models = (*ABLATIONS, "MetaCloth")
+    return _table(4, episodes, run, (TABLE4_BENCHMARK,), models, TABLE4_SHOTS)
+
+
+def _compared(episodes: pd.DataFrame) -> tuple[str, ...]:
+    """The paper's nine learners, then any other that is no ablation, by name."""
+    return (*LEARNERS, *sorted(set(episodes["learner"]) - set(LEARNERS + ABLATIONS)))
+
+
+def _table(
+    number: int,
+    episodes: pd.DataFrame,
+    run: dict,
+    benchmarks: Sequence[str],
+    learners: Sequence[str],
+    shots: Sequence[int],
+) -> Table:
+    rows = episodes[
+        episodes["learner"].isin(learners)
+        & episodes["benchmark"].isin(benchmarks)
+        & episodes["shots"].isin(shots)
+    ]
+    blocks = []
+    for benchmark in benchmarks:
+        here = rows[rows["benchmark"] == benchmark]
+        categories = _unseen(run, benchmark, here)
+        needed = _needed(run, here, categories)
+        columns = (
+            {name: ((name,), TABLE3_SHOTS) for name in categories}
+            if number == 3
+            else {str(shot): (categories, shot) for shot in shots}
+        )
+        measured = {
+            learner: _cells(run, here[here["learner"] == learner], needed, columns, number != 3)
+            for learner in learners
+        }
+        names = tuple(columns) if number == 3 else (*columns, MEAN)
+        blocks.append(Block(benchmark, names, measured, _paper(number, benchmark, names)))
+    caption = _caption(number, rows, run, blocks)
+    return Table(number, caption, _differs(run), tuple(blocks))
+
+
+def _unseen(run: dict, benchmark: str, rows: pd.DataFrame) -> tuple[str, ...]:
+    """The categories that a benchmark tests: the run's, else the protocol's, and others found."""
+    planned = [category(number).name for number in BENCHMARKS[benchmark].unseen]
+    planned = _field(run, "benchmarks", benchmark, "unseen", default=planned)
+    return tuple(dict.fromkeys([*planned, *sorted(rows["category"].unique())]))
+
+
+def _needed(run: dict, rows: pd.DataFrame, categories: Sequence[str]) -> dict[tuple[int, str], int]:
+    """How many episodes each (seed, category) of a cell in a benchmark's `rows` must hold."""
+    found = rows.groupby(["learner", "seed", "category", "shots"]).size().max()
+    episodes = _field(run, "plan", "episodes", default=found)
+    seeds = list(rows["seed"].unique()) or [_field(run, "seed", default=0)]
+    return {(int(seed), c): episodes for seed in seeds for c in categories}
+
+
+def _cells(
+    run: dict,
+    rows: pd.DataFrame,
+    needed: dict[tuple[int, str], int],
+    columns: dict[str, tuple[Sequence[str], int]],
+    with_mean: bool,
+) -> tuple[Cell, ...]:
+    """One learner's cells of a benchmark; a column stands for some categories and shots."""
+    errors, cells = {}, []
+    for column, (categories, shots) in columns.items():
+        part = rows[rows["category"].isin(categories) & (rows["shots"] == shots)]
+        errors[column] = part.groupby(["category", "episode"])["ne"].mean()
+        if part.empty and shots not in _field(run, "plan", "shots", default=SHOTS):
+            cells.append(Cell(note="not in the run's plan"))
+        else:
+            whole = {key: n for key, n in needed.items() if key[1] in categories}
+            cells.append(_cell(errors[column], part, whole))
+    if with_mean:
+        means = pd.DataFrame(errors).mean(axis=1, skipna=False)
+        cells.append(_mean_cell(means) if all(cell.episodes for cell in cells) else Cell())
+    return tuple(cells)
+
+
+def _cell(errors: pd.Series, rows: pd.DataFrame, whole: dict[tuple[int, str], int]) -> Cell:
+    """The cell of some rows, which must hold `whole` episodes by (seed, category)."""
+    found = rows.groupby(["seed", "category"]).size().to_dict()
+    if rows.empty or found != whole:
+        seeds = {seed for (seed, name), n in whole.items() if found.get((seed, name)) != n}
+        note = "no episodes" if rows.empty else f"{len(rows)} of {sum(whole.values())} episodes"
+        return Cell(note=note, lacking=tuple(sorted(seeds)))
+    if failed := int(((rows["scored"] > 0) & ~np.isfinite(rows["ne"])).sum()):
+        return Cell(note=f"{failed} of {len(rows)} episodes without a finite error")
+    return _mean_cell(errors)
+
+
+def _mean_cell(errors: pd.Series) -> Cell:
+    """The mean over the episodes that could be scored, with a note where some could not."""
+    scored = errors.dropna()
+    left_out = len(errors) - len(scored)
+    note = f"{left_out} of {len(errors)} episodes with nothing to score left out"
+    return Cell(*mean_interval(scored), len(scored), note if left_out else "")
+
+
+def _paper(number: int, benchmark: str, columns: Sequence[str]) -> Rows:
+    """The paper's own cells of a block, by learner; a dash where it has no such column."""
+    name, axis = AXES[number]
+    path = Path(__file__).with_name("paper") / f"table{number}.csv"
+    numbers = pd.read_csv(path, dtype={"shots": str})
+    numbers = numbers[numbers["benchmark"] == benchmark]
+    cells = {
+        (learner, column): Cell(ne, ci95, PAPER_EPISODES)
+        for learner, column, ne, ci95 in numbers[[name, axis, "ne", "ci95"]].itertuples(index=False)
+    }
+    return {
+        learner: tuple(cells.get((learner, column), Cell()) for column in columns)
+        for learner in numbers[name].unique()
+    }
+
+
+def _caption(number: int, rows: pd.DataFrame, run: dict, blocks: Iterable[Block]) -> str:
+    counts = {c.episodes for b in blocks for cells in b.rows.values() for c in cells if c.episodes}
+    episodes = " to ".join(map(str, sorted({min(counts), max(counts)}))) if counts else "no"
+    seeds = ", ".join(map(str, sorted(rows["seed"].unique()))) or "none"
+    fingerprint = str(_field(run, "data", "fingerprint", default="unknown"))[:12]
+    draw = _field(run, "benchmarks", "B-4", "seen")
+    sentences = [
+        f"{TITLES[number]}: normalised error (NE), lower is better, the best of a column in bold",
+        f"± is the 95% interval over episodes (1.96 standard errors), {episodes} episodes a value",
+        f"B-4's draw of seen categories: {', '.join(draw)}" if draw and number == 2 else "",
+        f"Data: {_field(run, 'data', 'name', default='unknown')}, difficulty "
+        f"{_field(run, 'data', 'difficulty', default='unknown')}, fingerprint {fingerprint}; "
+        f"preset {run['preset']}; seed {_field(run, 'seed', default='unknown')}; "
+        f"training seeds {seeds}; version {_field(run, 'version', default='unknown')}",
+        "A dash: not measured, or not in full",
+    ]
+    return ". ".join(filter(None, sentences)) + "."
+
+
+def _differs(run: dict) -> str:
+    data = _field(run, "data", "name", default="unknown")
+    episodes = _field(run, "plan", "episodes", default="an unknown number of")
+    clauses = [
+        f"the data are {data}, not the photographs of DeepFashion2" * (data != "DeepFashion2"),
+        f"the network and its training are those of preset {run['preset']}, smaller than the "
+        "paper's" * (run["preset"] != "paper"),
+        f"{episodes} episodes a category, not {PAPER_EPISODES}" * (episodes != PAPER_EPISODES),
+    ]
+    return "; ".join(filter(None, clauses))
+
+
+# ------------------------------------------------------------------------------- writing
+
+RENDERERS = {"tex": to_tex, "csv": to_csv, "md": to_markdown}
+
+
+def write_tables(directory: str | Path) -> list[str]:
+    """Writes the nine files into a results directory; returns what is missing and how to run it."""
+    tables, run = _tables(directory)
+    _write(directory, tables)
+    return _notes(directory, tables, run)
+
+
+def _tables(directory: str | Path) -> tuple[list[Table], dict]:
+    episodes, run = read_episodes(directory), read_run(directory)
+    return [make(episodes, run) for make in (table2, table3, table4)], run
+
+
+def _write(directory: str | Path, tables: Sequence[Table]) -> list[Path]:
+    texts = {
+        Path(directory) / f"table{table.number}.{ending}": render(table)
+        for table in tables
+        for ending, render in RENDERERS.items()
+    }
+    for path, text in texts.items():
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            temporary.write_bytes(text.encode("utf-8"))
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    return list(texts)
+
+
+def _notes(directory: str | Path, tables: Sequence[Table], run: dict) -> list[str]:
+    """Each table's notes, then once each command that fills dashes."""
+    notes = [f"Table {table.number}: {note}" for table in tables for note in table.notes()]
+    runs = dict.fromkeys(lacking for table in tables for lacking in table.lacking())
+    return notes + [_command(directory, run, *lacking) for lacking in runs]
+
+
+def _command(directory: str | Path, run: dict, benchmark: str, learner: str, seed: int) -> str:
+    # What no record holds stands in capitals: where a user's learner and photographs are.
+    named = learner in LEARNERS + ABLATIONS or ":" in learner
+    learner = learner if named else f"MODULE:{learner}"
+    preset = str(run["preset"])
+    words = ["--preset", preset, "--benchmark", benchmark, "--learner", learner]
+    words += ["--seed", str(seed)] * (seed != 0)
+    words += ["--data", "DIR"] * (_field(run, "data", "name") == "DeepFashion2")
+    usual = Path(directory).resolve() == Path("results", preset).resolve()
+    words += ["--out", str(directory)] * (not usual)
+    return shlex.join(["python", "-m", "benchmarks.run", *words])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Renders the tables, prints Table 2 and the notes; 2 for a mistake that a user can mend."""
+    parser = argparse.ArgumentParser(description="Tables 2 to 4 from stored per-episode errors.")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--results", metavar="DIR", help="a results directory")
+    where.add_argument(
+        "--preset", metavar="NAME", default="mini", help="for results/NAME (default: %(default)s)"
+    )
+    options = parser.parse_args(arguments)
+    directory = Path(options.results or Path("results", options.preset))
+    try:
+        tables, run = _tables(directory)
+        paths = _write(directory, tables)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(to_markdown(tables[0], paper=False))
+    print(*paths, *_notes(directory, tables, run), sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

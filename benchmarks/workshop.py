@@ -1,0 +1,276 @@
+"""What the grid's jobs do: train a base model, fit a learner, evaluate it on a category.
+
+Each piece of work has a file named by a hash of what decides it, and is not done when that file is
+there.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from benchmarks.fingerprints import code, key
+from benchmarks.presets import Preset
+from fewshot_landmarks.base import BaseModel
+from fewshot_landmarks.categories import category
+from fewshot_landmarks.data.deepfashion2 import DeepFashion2
+from fewshot_landmarks.draws import raw_stream
+from fewshot_landmarks.evaluation import EpisodeErrors, evaluate_episode
+from fewshot_landmarks.learner import Learner, fits
+from fewshot_landmarks.networks import FENETS
+from fewshot_landmarks.protocol import EPISODE_SEED, SHOTS, Benchmark
+from fewshot_landmarks.storage import load_tensors, save_tensors, write_text
+from fewshot_landmarks.tasks import Episodes, LandmarkTasks
+from fewshot_landmarks.training import Training
+
+DATA_CODE = "fewshot_landmarks.data.deepfashion2"
+RECORD = ("benchmark", "learner", "seed", "category", "episode", "shots")
+Report = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """One preset on one data set with one training seed; picklable, so that processes share it."""
+
+    preset: Preset
+    data: Path
+    work: Path  # where finished and unfinished work is kept
+    seed: int = 0
+    device: str = "cpu"
+    strict: bool = False
+
+    @cached_property
+    def train(self) -> DeepFashion2:
+        return self._garments("train")
+
+    @cached_property
+    def validation(self) -> DeepFashion2:
+        return self._garments("validation")
+
+    def _garments(self, split: str) -> DeepFashion2:
+        cache = self.work / "data"
+        garments = DeepFashion2(
+            self.data,
+            split,
+            size=self.preset.size,
+            strict=self.strict,
+            cache=cache,
+            progress=True,
+        )
+        return garments.pack(cache, progress=True) if self.preset.pack else garments
+
+    # ------------------------------------------------------------------ names of work
+
+    def base_key(self, benchmark: Benchmark, kind: str) -> str:
+        return key(
+            work="base",
+            kind=kind,
+            seen=benchmark.seen,
+            seed=self.seed,
+            data=self.train.fingerprint,
+            code=code("fewshot_landmarks.base", "fewshot_landmarks.networks", DATA_CODE),
+            **self.preset.decides(
+                "size", "network", "network_options", "base_epochs", "base_batch", "base_rate"
+            ),
+        )
+
+    def fit_key(self, benchmark: Benchmark, learner: type[Learner]) -> str:
+        """The key of the parameters that a learner is tested with."""
+        if not fits(learner):
+            if learner.starts_from:
+                return self.fit_key(benchmark, learner.starts_from)
+            return self.base_key(benchmark, learner.base_kind)
+        return key(
+            work="fit",
+            start=self._start_key(benchmark, learner),
+            learner=learner.__qualname__,
+            settings=self._settings(learner),
+            code=code(learner.__module__, DATA_CODE),
+            seed=self.seed,
+            **self.preset.decides("train_queries"),
+        )
+
+    def _start_key(self, benchmark: Benchmark, learner: type[Learner]) -> str:
+        if learner.starts_from:
+            return self.fit_key(benchmark, learner.starts_from)
+        return self.base_key(benchmark, learner.base_kind)
+
+    def _settings(self, learner: type[Learner]) -> dict:
+        return asdict(self.preset.settings(learner))
+
+    def episodes_key(
+        self, benchmark: Benchmark, learner: type[Learner], tested: int, shots: int
+    ) -> str:
+        return key(
+            work="episodes",
+            fitted=self.fit_key(benchmark, learner),
+            learner=learner.__qualname__,
+            settings=self._settings(learner),
+            code=code(learner.__module__, "fewshot_landmarks.evaluation", DATA_CODE),
+            data=self.validation.fingerprint,
+            category=tested,
+            shots=shots,
+            seed=self.seed,
+            benchmark=benchmark.name,
+            **self.preset.decides("episodes", "queries", "size"),
+        )
+
+    def base_path(self, benchmark: Benchmark, kind: str) -> Path:
+        return self.work / "weights" / f"base-{kind}-{self.base_key(benchmark, kind)}.safetensors"
+
+    def fit_path(self, benchmark: Benchmark, learner: type[Learner]) -> Path:
+        name = f"{learner.name}-{self.fit_key(benchmark, learner)}.safetensors"
+        return self.work / "weights" / name
+
+    def episodes_path(
+        self, benchmark: Benchmark, learner: type[Learner], tested: int, shots: int
+    ) -> Path:
+        name = self.episodes_key(benchmark, learner, tested, shots)
+        return self.work / "episodes" / benchmark.name / learner.name / f"{name}.csv"
+
+    # ------------------------------------------------------------------ the work
+
+    def train_base(self, benchmark: Benchmark, kind: str, report: Report) -> None:
+        """The base model M of a benchmark (section 3.4.1)."""
+        path = self.base_path(benchmark, kind)
+        model = self._new_base(benchmark, kind)
+        model.train()
+        model.fit(
+            self._training(benchmark, path, report),
+            epochs=self.preset.base_epochs,
+            batch=self.preset.base_batch,
+            rate=self.preset.base_rate,
+        )
+        self._finish(path, model.state_dict())
+
+    def fit(self, benchmark: Benchmark, learner: type[Learner], report: Report) -> None:
+        """A learner's own stage of meta-training."""
+        path = self.fit_path(benchmark, learner)
+        model = self._start(benchmark, learner)
+        model.train()
+        model.fit(self._training(benchmark, path, report))
+        self._finish(path, _own(model))
+
+    def evaluate(
+        self,
+        benchmark: Benchmark,
+        learner: type[Learner],
+        tested: int,
+        shots: Sequence[int],
+        report: Report,
+    ) -> None:
+        """A learner's errors on all episodes of one unseen category, a file for each shots."""
+        model = self.fitted(benchmark, learner)
+        episodes = self.episodes(tested)
+        records: dict[int, list[dict]] = {k: [] for k in shots}
+        for number in range(len(episodes)):
+            task = episodes[number].to(self.device)
+            for k in shots:
+                where = (benchmark.name, learner.name, self.seed, category(tested).name, number, k)
+                torch.manual_seed(next(raw_stream(self.seed, number, k)) % 2**63)
+                errors = evaluate_episode(model, task, k)
+                records[k].append({**dict(zip(RECORD, where)), **_row(errors)})
+            report((number + 1) / len(episodes))
+        for k, rows in records.items():
+            write_text(self.episodes_path(benchmark, learner, tested, k), _csv(rows))
+
+    def fitted(self, benchmark: Benchmark, learner: type[Learner]) -> Learner:
+        """A learner with its fitted parameters, ready to adapt."""
+        model = self._start(benchmark, learner)
+        if fits(learner):
+            _load_own(model, load_tensors(str(self.fit_path(benchmark, learner))))
+        return model.eval()
+
+    def episodes(self, tested: int) -> Episodes:
+        """The episodes of one unseen category, the same for every learner."""
+        return Episodes(
+            self.validation,
+            (tested,),
+            episodes=self.preset.episodes,
+            shots=SHOTS,
+            queries=self.preset.queries,
+            seed=EPISODE_SEED,
+        )
+
+    def tasks(self, benchmark: Benchmark) -> LandmarkTasks:
+        """Training tasks of the seen categories, the same for every learner."""
+        return LandmarkTasks(
+            self.train,
+            benchmark.seen,
+            shots=SHOTS,
+            queries=self.preset.train_queries,
+            seed=self.seed,
+        )
+
+    # ------------------------------------------------------------------ models
+
+    def _new_base(self, benchmark: Benchmark, kind: str) -> BaseModel:
+        torch.manual_seed(self.seed)
+        fenet = FENETS[self.preset.network](**self.preset.network_options)
+        return BaseModel(fenet, benchmark.seen, kind).to(self.device)
+
+    def _start(self, benchmark: Benchmark, learner: type[Learner]) -> Learner:
+        """A learner as it begins its own stage."""
+        base = self._new_base(benchmark, learner.base_kind)
+        base.load_state_dict(load_tensors(str(self.base_path(benchmark, learner.base_kind))))
+        base.requires_grad_(False)
+        torch.manual_seed(self.seed)
+        model = learner(base, self.preset.settings(learner)).to(self.device)
+        if learner.starts_from:
+            earlier = self.fitted(benchmark, learner.starts_from)
+            _load_own(model, _own(earlier))
+        return model
+
+    def _training(self, benchmark: Benchmark, path: Path, report: Report) -> Training:
+        return Training(
+            self.tasks(benchmark),
+            seed=self.seed,
+            device=self.device,
+            checkpoint=_unfinished(path),
+            report=report,
+        )
+
+    def _finish(self, path: Path, state: dict[str, torch.Tensor]) -> None:
+        save_tensors(path, state)
+        _unfinished(path).unlink(missing_ok=True)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_suffix(".unfinished")
+
+
+def _own(model: Learner) -> dict[str, torch.Tensor]:
+    """A learner's parameters without the base model's, which have a file of their own."""
+    state = model.state_dict()
+    return {name: value for name, value in state.items() if not name.startswith("base.")}
+
+
+def _load_own(model: Learner, state: dict[str, torch.Tensor]) -> None:
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    strange = [*unexpected, *(name for name in missing if not name.startswith("base."))]
+    if strange:
+        raise ValueError(f"{model.name}'s parameters do not fit: {', '.join(strange)}")
+
+
+def _row(errors: EpisodeErrors) -> dict:
+    return {
+        "ne": f"{errors.ne:.6f}",
+        "scored": errors.scored,
+        "left_out": errors.left_out,
+        "landmarks": " ".join(f"{error:.5f}" for error in errors.landmarks),
+    }
+
+
+COLUMNS = (*RECORD, *(field.name for field in fields(EpisodeErrors)))
+
+
+def _csv(rows: Sequence[dict]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

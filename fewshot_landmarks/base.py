@@ -1,0 +1,71 @@
+"""The base model M: what all learners start from (section 3.4.1)."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fewshot_landmarks.categories import category
+from fewshot_landmarks.heatmaps import cosine_detect, detect, heatmap_loss, labelmaps
+from fewshot_landmarks.tasks import Samples
+from fewshot_landmarks.training import Training
+
+
+class BaseModel(nn.Module):
+    """FENet theta0 and one detector for each landmark of the seen categories.
+
+    Args:
+        fenet: a feature extractor with `channels`.
+        seen: ids of the seen categories.
+        kind: "linear" detectors, or "cosine" ones with a learnt scale (for WG and WG-ATT).
+    """
+
+    def __init__(self, fenet: nn.Module, seen: tuple[int, ...], kind: str = "linear"):
+        super().__init__()
+        self.fenet = fenet
+        self.kind = kind
+        self.first: dict[int, int] = {}  # a seen category's first detector
+        total = 0
+        for seen_category in seen:
+            self.first[seen_category] = total
+            total += category(seen_category).landmarks
+        self.omega = nn.Parameter(0.05 * torch.randn(total, fenet.channels))
+        self.scale = nn.Parameter(torch.tensor(10.0), requires_grad=kind == "cosine")
+
+    @property
+    def channels(self) -> int:
+        return self.fenet.channels
+
+    def slots(self, wanted: int) -> slice:
+        """Which detectors are the category's."""
+        first = self.first[wanted]
+        return slice(first, first + category(wanted).landmarks)
+
+    def detectors(self, wanted: int) -> torch.Tensor:
+        """omega0 of a seen category: (N, C)."""
+        return self.omega[self.slots(wanted)]
+
+    def heatmaps(self, features: torch.Tensor, wanted: int) -> torch.Tensor:
+        """Features (B, C, h, w) to a seen category's logits (B, N, h, w)."""
+        if self.kind == "cosine":
+            return cosine_detect(features, self.detectors(wanted), self.scale)
+        return detect(features, self.detectors(wanted))
+
+    def loss(self, samples: Samples) -> torch.Tensor:
+        """Loss on garments of mixed seen categories: each meets its own category's detectors."""
+        features = self.fenet(samples.images)
+        n = samples.landmarks.shape[1]
+        starts = torch.tensor([self.first[int(c)] for c in samples.categories])
+        rows = (starts.unsqueeze(1) + torch.arange(n)).clamp(max=len(self.omega) - 1)
+        omega = self.omega[rows.to(self.omega.device)]
+        if self.kind == "cosine":
+            features, omega = F.normalize(features, dim=1), self.scale * F.normalize(omega, dim=-1)
+        logits = torch.einsum("bchw,bnc->bnhw", features, omega)
+        targets = labelmaps(samples.landmarks, samples.size, logits.shape[-2:])
+        return heatmap_loss(logits, targets, samples.labelled)
+
+    def fit(self, training: Training, *, epochs: int, batch: int, rate: float) -> None:
+        """Supervised training on all seen garments; the rate falls by 10 at 1/2 and 3/4."""
+        for samples in training.batches(
+            (self, rate), epochs=epochs, batch=batch, decay=(0.5, 0.75)
+        ):
+            training.step(self.loss(samples))

@@ -1,0 +1,441 @@
+"""The index of one split of DeepFashion2: every garment fit for use, as arrays.
+
+A split holds up to 192,000 annotation files. They are parsed and validated in one pass; what
+the benchmark needs of them is kept in a single file beside the data (or in a folder of
+choice), which is used again for as long as the split's files stay the same.
+"""
+
+import hashlib
+import json
+import os
+import re
+import zipfile
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from reprlib import repr as brief
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from fewshot_landmarks.categories import Category, category
+from fewshot_landmarks.errors import UserError
+
+SPLITS = ("train", "validation")
+AREAS = ("box", "mask")
+
+_FORMAT = 1  # of the index file: raise it when the arrays or what is accepted change
+_LIMIT = 16_384  # pixels: no photo is as wide or high, and a mask of that size still fits memory
+_ITEM = re.compile(r"item([0-9]{1,6})")
+_NUMBERED = re.compile(r"([0-9]{6})\.(json|jpg)")
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """The M garments of a split, in the order of their photo's number, then their item's.
+
+    Garment i has the landmarks `start[i]` to `start[i + 1]` (exclusive) of `points` and
+    `visible`, in its category's order. Coordinates are in pixels of the stored photo.
+    """
+
+    photo: np.ndarray  # (M,) int32: number of the photo
+    item: np.ndarray  # (M,) int32: number of the item within its annotation
+    category: np.ndarray  # (M,) uint8: 1 to 13
+    box: np.ndarray  # (M, 4) float32: x1, y1, x2, y2 as annotated, which may leave the photo
+    area: np.ndarray  # (M,) float32: pixels squared, of the annotated box or of the mask
+    image_bytes: np.ndarray  # (M,) int64: size of the photo's file
+    start: np.ndarray  # (M + 1,) int64
+    points: np.ndarray  # (L, 2) float32: x, y
+    visible: np.ndarray  # (L,) uint8: 0 not labelled, 1 occluded, 2 visible
+    skipped: tuple[str, ...]  # a line for each file or garment that is not fit for use
+    unlabelled: int  # garments left out because none of their landmarks is labelled
+
+    def __len__(self) -> int:
+        return len(self.photo)
+
+    def landmarks(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Garment i's points (N, 2) and their visibility (N,)."""
+        rows = slice(self.start[i], self.start[i + 1])
+        return self.points[rows], self.visible[rows]
+
+    def select(self, keep: np.ndarray) -> "Index":
+        """The garments where `keep` (M,) bool holds, in the same order."""
+        lengths = np.diff(self.start)
+        rows = np.repeat(keep, lengths)
+        return Index(
+            photo=self.photo[keep],
+            item=self.item[keep],
+            category=self.category[keep],
+            box=self.box[keep],
+            area=self.area[keep],
+            image_bytes=self.image_bytes[keep],
+            start=_starts(lengths[keep]),
+            points=self.points[rows],
+            visible=self.visible[rows],
+            skipped=self.skipped,
+            unlabelled=self.unlabelled,
+        )
+
+    def digest(self) -> str:
+        """16 hex digits of the garments' content and the sizes of their photos' files.
+
+        The same for equal data on any machine, wherever the files are and whenever they were
+        written.
+        """
+        total = hashlib.sha256()
+        for name in _ARRAYS:
+            values = getattr(self, name)
+            little_endian = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+            total.update(f"{name} {little_endian.dtype.str} {values.shape}\n".encode())
+            total.update(little_endian.reshape(-1).data)
+        return total.hexdigest()[:16]
+
+
+_ARRAYS = tuple(field.name for field in fields(Index) if field.type is np.ndarray)
+
+
+def load_index(
+    root: str | os.PathLike,
+    split: str,
+    *,
+    area: str = "box",
+    cache: str | os.PathLike | None = None,
+    progress: bool = False,
+) -> Index:
+    """The index of `root/split`: from its file when the split is unchanged, else built anew.
+
+    "Unchanged" means the same file names, sizes and times of modification in `image/` and
+    `annos/`. The index file lies in the folder `cache`, which is made if need be; without
+    `cache` it lies in `root`, or nowhere if that cannot be written to.
+
+    With `area="mask"` a garment's area is that of its segmentation, the union of its rings
+    as `cv2.fillPoly` draws them; with "box" it is the annotated box's width times height.
+
+    Raises `UserError` if the folders are not there, hold no annotation or no garment fit for
+    use, if an argument is none of the choices, or if `cache` cannot be written to.
+    """
+    _choose("split", split, SPLITS)
+    _choose("area", area, AREAS)
+    root = Path(root)
+    listing = _Listing.of(root, split)
+    signature = hashlib.sha256(f"{_FORMAT} {listing.signature}".encode()).hexdigest()
+
+    path = _index_path(root, split, area, cache)
+    index = _read(path, signature)
+    if index is None:
+        index = _build(root, split, listing, area, progress)
+        try:
+            _write(path, index, signature)
+        except OSError as error:
+            if cache is not None:
+                raise UserError(
+                    f"cannot write the index of {root / split} to {path}: "
+                    f"{error.strerror or error}; choose another folder for the cache"
+                ) from None
+    if not len(index):
+        first = f", the first because of {index.skipped[0]}" if index.skipped else ""
+        raise UserError(
+            f"no garment fit for use in {root / split}: {len(index.skipped)} skipped{first}; "
+            "is it DeepFashion2 in its own layout?"
+        )
+    return index
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that appears under `path` when the block ends, and not if it fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _choose(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"unknown {what} {value!r}: choose one of {', '.join(choices)}")
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """What the folders `annos/` and `image/` of a split hold, without opening any file."""
+
+    annotations: tuple[int, ...]  # numbers of the photos that are annotated, ascending
+    misnamed: tuple[str, ...]  # annotation files that belong to no photo by their name
+    image_bytes: dict[int, int]  # photo's number -> size of its file
+    signature: str
+
+    @classmethod
+    def of(cls, root: Path, split: str) -> "_Listing":
+        for folder in (root, root / split, root / split / "annos", root / split / "image"):
+            if not folder.is_dir():
+                raise UserError(
+                    f"no folder {folder}: --data DIR must hold train/ and validation/, "
+                    "each with image/ (000001.jpg, ...) and annos/ (000001.json, ...)"
+                )
+        annos = _files(root / split / "annos", ".json")
+        images = _files(root / split / "image", ".jpg")
+        if not annos:
+            raise UserError(
+                f"no annotation in {root / split / 'annos'}: unpack the data set so that "
+                "000001.json and its like lie right there"
+            )
+        numbers = {name: _NUMBERED.fullmatch(name) for name, _, _ in annos}
+        return cls(
+            annotations=tuple(int(match[1]) for match in numbers.values() if match),
+            misnamed=tuple(name for name, match in numbers.items() if not match),
+            image_bytes={
+                int(match[1]): size
+                for name, size, _ in images
+                if (match := _NUMBERED.fullmatch(name))
+            },
+            signature=hashlib.sha256(repr((annos, images)).encode()).hexdigest(),
+        )
+
+
+def _files(folder: Path, suffix: str) -> list[tuple[str, int, int]]:
+    """Name, size and time of modification of the files that end in `suffix`, by name."""
+    try:
+        with os.scandir(folder) as entries:
+            # Copies made on a Mac come with a file ._000001.json beside each 000001.json.
+            return sorted(
+                (entry.name, *_size_and_time(entry))
+                for entry in entries
+                if entry.name.endswith(suffix) and not entry.name.startswith(".")
+            )
+    except OSError as error:
+        raise UserError(
+            f"cannot list {folder}: {error.strerror or error}; check its permissions"
+        ) from None
+
+
+def _size_and_time(entry: os.DirEntry) -> tuple[int, int]:
+    try:
+        stat = entry.stat()
+    except OSError:  # a link to nowhere: as good as an empty file
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _index_path(root: Path, split: str, area: str, cache: str | os.PathLike | None) -> Path:
+    if cache is None:
+        return root / f"fewshot_landmarks-{split}-{area}.npz"
+    place = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:12]
+    return Path(cache) / f"index-{place}-{split}-{area}.npz"
+
+
+def _read(path: Path, signature: str) -> Index | None:
+    """The index stored at `path`, or None where there is none of this signature."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if str(stored["signature"]) != signature:
+                return None
+            return Index(
+                **{name: stored[name] for name in _ARRAYS},
+                skipped=tuple(json.loads(str(stored["skipped"]))),
+                unlabelled=int(stored["unlabelled"]),
+            )
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def _write(path: Path, index: Index, signature: str) -> None:
+    with written_whole(path) as file:
+        np.savez(
+            file,
+            **{name: getattr(index, name) for name in _ARRAYS},
+            skipped=np.array(json.dumps(index.skipped)),
+            unlabelled=np.array(index.unlabelled),
+            signature=np.array(signature),
+        )
+
+
+class _Bad(Exception):
+    """A file or garment that is not fit for use; the message says why."""
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One garment of an annotation file, checked."""
+
+    category: Category
+    box: np.ndarray  # (4,)
+    area: float
+    points: np.ndarray  # (N, 2)
+    visible: np.ndarray  # (N,)
+
+
+def _build(root: Path, split: str, listing: _Listing, area: str, progress: bool) -> Index:
+    """Parse and check every annotation file, keeping flat arrays only."""
+    photo, item, kind = array("i"), array("i"), array("B")
+    box, areas, image_bytes = array("f"), array("f"), array("q")
+    points, visible, lengths = array("f"), array("B"), array("q")
+    skipped = [
+        f"{split}/annos/{brief(name)}: its name is not six digits" for name in listing.misnamed
+    ]
+    unlabelled = 0
+
+    for number in tqdm(
+        listing.annotations, desc=f"indexing {split}", unit="file", disable=not progress
+    ):
+        name = f"{split}/annos/{number:06d}.json"
+        try:
+            size = _image_size(listing, split, number)
+            items = _items(root / name)
+        except _Bad as reason:
+            skipped.append(f"{name}: {reason}")
+            continue
+        for order, key, value in items:
+            try:
+                garment = _parse(value, area)
+            except _Bad as reason:
+                skipped.append(f"{name}: {key}: {reason}")
+                continue
+            if not garment.visible.any():
+                unlabelled += 1
+                continue
+            photo.append(number)
+            item.append(order)
+            kind.append(garment.category.id)
+            box.extend(garment.box)
+            areas.append(garment.area)
+            image_bytes.append(size)
+            points.extend(garment.points.ravel())
+            visible.extend(garment.visible)
+            lengths.append(len(garment.points))
+
+    return Index(
+        photo=np.array(photo, np.int32),
+        item=np.array(item, np.int32),
+        category=np.array(kind, np.uint8),
+        box=np.array(box, np.float32).reshape(-1, 4),
+        area=np.array(areas, np.float32),
+        image_bytes=np.array(image_bytes, np.int64),
+        start=_starts(np.array(lengths, np.int64)),
+        points=np.array(points, np.float32).reshape(-1, 2),
+        visible=np.array(visible, np.uint8),
+        skipped=tuple(skipped),
+        unlabelled=unlabelled,
+    )
+
+
+def _starts(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+def _image_size(listing: _Listing, split: str, number: int) -> int:
+    size = listing.image_bytes.get(number)
+    if size is None:
+        raise _Bad(f"there is no photo {split}/image/{number:06d}.jpg")
+    if size == 0:
+        raise _Bad(f"the photo {split}/image/{number:06d}.jpg is empty")
+    return size
+
+
+def _items(path: Path) -> list[tuple[int, str, object]]:
+    """Number, key and value of the items of an annotation file, by number."""
+    try:
+        annotation = json.loads(path.read_bytes())
+    except OSError as error:
+        raise _Bad(f"cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise _Bad(f"not JSON: {brief(str(error))}") from None
+    if not isinstance(annotation, dict):
+        raise _Bad(f"not an object of items but {brief(annotation)}")
+    items = sorted((int(match[1]), key) for key in annotation if (match := _ITEM.fullmatch(key)))
+    if not items:
+        raise _Bad("has no item1")
+    return [(order, key, annotation[key]) for order, key in items]
+
+
+def _parse(item: object, area: str) -> _Item:
+    """Check one item; raises `_Bad` with the reason if it is not fit for use."""
+    if not isinstance(item, dict):
+        raise _Bad(f"not an object but {brief(item)}")
+    kind = _category(item)
+    box = _numbers(item, "bounding_box", 4)
+    x1, y1, x2, y2 = box
+    # The photo's far edges are not known here; a box beyond them shows when the photo is read.
+    if not (x2 > max(x1, 0) and y2 > max(y1, 0)):
+        raise _Bad(f"bounding_box has no area: {box.tolist()}")
+    marks = _numbers(item, "landmarks", 3 * kind.landmarks).reshape(-1, 3)
+    if not np.isin(marks[:, 2], (0, 1, 2)).all():
+        raise _Bad("landmarks have a visibility other than 0, 1 or 2")
+    return _Item(
+        category=kind,
+        box=box,
+        area=_mask_area(item) if area == "mask" else (x2 - x1) * (y2 - y1),
+        points=marks[:, :2],
+        visible=marks[:, 2].astype(np.uint8),
+    )
+
+
+def _get(item: dict, key: str) -> object:
+    try:
+        return item[key]
+    except KeyError:
+        raise _Bad(f"has no {key}") from None
+
+
+def _category(item: dict) -> Category:
+    number, name = _get(item, "category_id"), _get(item, "category_name")
+    if type(number) is not int:
+        raise _Bad(f"category_id is not a whole number: {brief(number)}")
+    try:
+        kind = category(number)
+    except UserError:
+        raise _Bad(f"unknown category_id {brief(number)}") from None
+    if kind.name != name:
+        raise _Bad(f"category_id {number} is {kind.name!r}, category_name is {brief(name)}")
+    return kind
+
+
+def _numbers(item: dict, key: str, count: int) -> np.ndarray:
+    """The list of `count` finite numbers under `key`, none beyond what a photo can hold."""
+    values = _get(item, key)
+    if not isinstance(values, list) or len(values) != count:
+        has = f"{len(values)} values" if isinstance(values, list) else brief(values)
+        raise _Bad(f"{key} has {has}, not {count} values")
+    return _finite(values, key)
+
+
+def _finite(values: list, key: str) -> np.ndarray:
+    if not set(map(type, values)) <= {int, float}:
+        raise _Bad(f"{key} holds something that is not a number")
+    # Compared as Python numbers: an integer may be too large for a float. NaN compares false.
+    if not all(-_LIMIT <= value <= _LIMIT for value in values):
+        raise _Bad(f"{key} holds a number that is no coordinate in a photo")
+    return np.array(values, np.float32)
+
+
+def _mask_area(item: dict) -> float:
+    """Number of pixels in the union of the segmentation's rings, their outlines included."""
+    rings = [_ring(values) for values in _list(_get(item, "segmentation"))]
+    if not rings:
+        raise _Bad("segmentation has no ring")
+    corners = np.concatenate(rings)
+    origin = corners.min(axis=0)
+    width, height = corners.max(axis=0) - origin + 1
+    mask = np.zeros((height, width), np.uint8)
+    for ring in rings:  # one by one: drawn together, their overlaps would cancel out
+        cv2.fillPoly(mask, [ring - origin], 1)
+    return float(np.count_nonzero(mask))
+
+
+def _list(rings: object) -> list:
+    if not isinstance(rings, list):
+        raise _Bad(f"segmentation is not a list of rings but {brief(rings)}")
+    return rings
+
+
+def _ring(values: object) -> np.ndarray:
+    if not isinstance(values, list) or len(values) < 6 or len(values) % 2:
+        raise _Bad(f"segmentation has a ring that is not x, y of three or more: {brief(values)}")
+    return np.rint(_finite(values, "segmentation")).astype(np.int32).reshape(-1, 2)

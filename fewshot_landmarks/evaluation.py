@@ -1,0 +1,41 @@
+"""Meta-test: what a learner's detector gets wrong on an episode (section 4.1)."""
+
+from dataclasses import dataclass
+
+import torch
+
+from fewshot_landmarks.heatmaps import decode
+from fewshot_landmarks.learner import Learner
+from fewshot_landmarks.metrics import normalised_error
+from fewshot_landmarks.tasks import Task
+
+
+@dataclass(frozen=True)
+class EpisodeErrors:
+    """Normalised errors of one episode at one number of shots."""
+
+    ne: float  # mean over all scored landmarks of all query images; NaN if nothing is scored
+    scored: int  # how many landmarks of query images were scored
+    left_out: int  # how many of the category's landmarks no support image labels
+    landmarks: tuple[float, ...]  # mean error of each landmark; NaN where it was never scored
+
+
+def evaluate_episode(learner: Learner, task: Task, shots: int) -> EpisodeErrors:
+    """Adapt to the first `shots` support garments and score the queries.
+
+    A landmark that none of those labels cannot be learnt: it is left out of the score, for every
+    learner alike. A landmark outside the crop is scored where its photo labels it.
+    """
+    query, learnable = task.query, task.learnable(shots)
+    with torch.no_grad():
+        heatmaps = learner.adapt(task.support[:shots])(query.images)
+        predicted = query.to_original(decode(heatmaps, query.size))
+    true = query.to_original(query.landmarks)
+    scored = query.scored & learnable
+    errors = normalised_error(predicted, true, scored, query.area).double()
+    return EpisodeErrors(
+        ne=errors[scored].mean().item(),
+        scored=int(scored.sum()),
+        left_out=int((~learnable).sum()),
+        landmarks=tuple(errors.nanmean(0).tolist()),
+    )

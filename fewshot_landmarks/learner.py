@@ -1,0 +1,127 @@
+"""The interface of a learner, what it is handed, and the registry of names."""
+
+import copy
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from fewshot_landmarks.base import BaseModel
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.networks import FrozenFeatures
+from fewshot_landmarks.tasks import Samples
+from fewshot_landmarks.training import Training
+
+Detector = Callable[[torch.Tensor], torch.Tensor]
+"""Images (B, 3, S, S) to heatmaps (B, N, h, w): any scores of which the largest is the answer."""
+
+
+class Learner(nn.Module):
+    """A way to learn the landmarks of a new category from a few garments.
+
+    A learner is built from the base model of its benchmark, learns from tasks of seen categories
+    in `fit`, and then adapts to any number of new tasks: `adapt` leaves the learner as it was.
+    """
+
+    name: str
+    """How tables call it."""
+    base_kind = "linear"
+    """The base model it starts from: "linear", or "cosine" (detectors by cosine similarity)."""
+    starts_from: type["Learner"] | None = None
+    """A learner whose fitted parameters it starts from; that learner is then fitted once."""
+
+    @dataclass(frozen=True)
+    class Settings:
+        """Hyperparameters; those with another value at another scale are set in the presets."""
+
+        tasks: int = 200  # tasks of meta-training
+        outer_rate: float = 2e-4  # beta2: Adam's rate for the feature extractor (section 4.2)
+        head_rate: float = 2e-3  # Adam's rate for what stands on features (PPNet: section 4.2)
+        inner_steps: int = 5  # gradient steps on the support set
+        inner_rate: float = 0.03  # beta1: the inner loop's rate for the feature extractor
+        detector_rate: float = 1.0  # the inner loop's rate for detectors, where they adapt
+        second_order: bool = True  # differentiate through the inner steps
+        feature_cache: int = 2**30  # bytes of frozen features kept
+
+    def __init__(self, base: BaseModel, settings: "Learner.Settings"):
+        super().__init__()
+        self.base = base
+        self.settings = settings
+
+    def fit(self, training: Training) -> None:
+        """Learn from tasks of seen categories. A learner without this stage leaves it out."""
+
+    def adapt(self, support: Samples) -> Detector:
+        """A detector for the category of K annotated garments; the learner is left unchanged."""
+        raise NotImplementedError(f"{type(self).__name__} has to define adapt(support)")
+
+    def frozen(self, fenet: nn.Module) -> FrozenFeatures:
+        """`fenet` without gradient, features of an image computed once."""
+        memo = self.__dict__.setdefault("_frozen", {})
+        if id(fenet) not in memo:
+            memo[id(fenet)] = FrozenFeatures(fenet, self.settings.feature_cache)
+        return memo[id(fenet)]
+
+    def new_fenet(self) -> nn.Module:
+        """A feature extractor of the learner's own, started at the base model's theta0."""
+        return copy.deepcopy(self.base.fenet).requires_grad_(True)
+
+
+def fits(learner: type[Learner]) -> bool:
+    """Whether a learner has a stage of meta-training of its own."""
+    return learner.fit is not Learner.fit
+
+
+REGISTRY = {
+    "FT": "baselines.ft:FT",
+    "MAML": "baselines.maml:MAML",
+    "WG": "baselines.wg:WG",
+    "WG-ATT": "baselines.wg_att:WGATT",
+    "PROTO": "baselines.proto:PROTO",
+    "PROTO-MA": "baselines.proto_ma:PROTOMA",
+    "MRN": "baselines.mrn:MRN",
+    "PAML": "baselines.paml:PAML",
+    "MetaCloth": "fewshot_landmarks.metacloth:MetaCloth",
+    "Base-FEN": "fewshot_landmarks.metacloth:BaseFEN",
+    "Base-FEN_M": "fewshot_landmarks.metacloth:BaseFENM",
+    "LD-Keep": "fewshot_landmarks.metacloth:LDKeep",
+    "LD-Keep_M": "fewshot_landmarks.metacloth:LDKeepM",
+}
+LEARNERS = tuple(REGISTRY)[:9]
+ABLATIONS = tuple(REGISTRY)[9:]
+
+
+def find_learner(name: str) -> type[Learner]:
+    """The class of a registered name or of `module:Class`.
+
+    Raises `UserError` for an unknown name, a module that cannot be imported, or a class that is
+    no learner.
+    """
+    if name not in REGISTRY and ":" not in name:
+        raise UserError(
+            f"unknown learner {name!r}: choose one of {', '.join(REGISTRY)}, or module:Class"
+        )
+    module, _, attribute = REGISTRY.get(name, name).partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise UserError(
+            f"cannot load learner {name!r}: {error}; give module:Class, with the module on the "
+            "Python path or in this folder"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Learner)):
+        raise UserError(f"{name!r} is no Learner: derive it from fewshot_landmarks.learner.Learner")
+    if found.adapt is Learner.adapt:
+        raise UserError(f"{name!r} has no adapt(self, support): define it")
+    if "name" not in vars(found):
+        found.name = found.__name__
+    taken = found.name in REGISTRY and REGISTRY[found.name] != f"{module}:{attribute}"
+    if taken or not re.fullmatch(r"[\w.+-]+", found.name):
+        raise UserError(
+            f"learner {name!r} cannot be called {found.name!r} in tables: set `name` to one of its "
+            "own, of letters, digits, dots, dashes and underscores"
+        )
+    return found

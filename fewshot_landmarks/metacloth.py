@@ -1,0 +1,151 @@
+"""MetaCloth (Ge et al., "MetaCloth: learning unseen tasks of dense fashion landmark detection from
+a few samples"): Algorithms 1 to 3 of section 3, and the ablations of section 4.5.
+
+    omega  = PPNet(F^cloth(S; theta0) x L^point; phi)                 flow-1
+    theta' <- theta - beta1 grad_theta loss_S(f_{theta, omega})       flow-2, eq. 1
+    omega' = PPNet(F^cloth(S; theta') x L^point; phi)                 flow-3
+    theta  <- theta - beta2 grad_theta loss_Q(f_{theta', omega'})     flow-4, eq. 2
+
+Differs from the paper in: what the presets scale down (the network, the number of tasks, the
+inner steps and rates); Adam as the outer optimiser, which the paper does not name.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from fewshot_landmarks.heatmaps import (
+    detect,
+    labelmaps,
+    landmark_features,
+    query_loss,
+    spatial_softmax,
+    support_loss,
+)
+from fewshot_landmarks.inner_loop import inner_loop
+from fewshot_landmarks.learner import Detector, Learner
+from fewshot_landmarks.networks import PPNet
+from fewshot_landmarks.tasks import Samples, Task
+from fewshot_landmarks.training import Training
+
+
+class BaseFEN(Learner):
+    """Table 4's Base-FEN: PPNet trained by Algorithm 3, meta-test by Algorithm 2 from theta0."""
+
+    name = "Base-FEN"
+    update_detectors = True  # Algorithm 2 lines 6 to 8; False keeps omega
+
+    @dataclass(frozen=True)
+    class Settings(Learner.Settings):
+        ppnet_tasks: int = 400  # tasks of Algorithm 3
+        predicted_labelmaps: bool = True  # L^point in training: the base model's (section 3.4.1)
+
+    def __init__(self, base, settings):
+        super().__init__(base, settings)
+        self.ppnet = PPNet(base.channels)  # phi
+        self.fenet = self.new_fenet()  # theta, started at theta0
+
+    def fit(self, training: Training) -> None:
+        """Algorithm 3."""
+        rate = (self.ppnet, self.settings.head_rate)
+        for task in training.tasks(rate, count=self.settings.ppnet_tasks, decay=(0.5,)):
+            cloth = self.base_features(task.support.images)  # line 3
+            point = landmark_features(cloth, *self.labelmaps_in_training(task))  # line 4
+            omega = self.ppnet(point)  # line 5
+            query = self.base_features(task.query.images)
+            training.step(query_loss(detect(query, omega), task))  # line 6
+
+    def adapt(self, support: Samples) -> Detector:
+        """Algorithm 2."""
+        cloth = self.base_features(support.images)  # line 2
+        maps = labelmaps(support.landmarks, support.size, cloth.shape[-2:])  # the true ones
+        point = landmark_features(cloth, maps, support.labelled)  # line 3
+        omega = self.ppnet(point)  # line 4
+        fenet = self.tune(support, omega.detach(), second_order=False)  # line 5
+        with torch.no_grad():
+            if self.update_detectors:
+                cloth = fenet(support.images)  # line 6
+                point = landmark_features(cloth, maps, support.labelled)  # line 7
+                omega = self.ppnet(point)  # line 8
+        return lambda images: detect(fenet(images), omega)  # line 9
+
+    def tune(self, support: Samples, omega: torch.Tensor, second_order: bool) -> nn.Module:
+        """theta' by gradient steps on the support loss, omega constant (flow-2, eq. 1)."""
+        return inner_loop(
+            self.fenet,
+            lambda fenet: support_loss(detect(fenet(support.images), omega), support),
+            steps=self.settings.inner_steps,
+            rates=self.settings.inner_rate,
+            second_order=second_order,
+        )
+
+    def base_features(self, images: torch.Tensor) -> torch.Tensor:
+        """F^cloth of the base FENet, theta0, which is never trained here: (B, C, h, w)."""
+        return self.frozen(self.base.fenet)(images)
+
+    def labelmaps_in_training(self, task: Task) -> tuple[torch.Tensor, torch.Tensor]:
+        """L^point of a seen task's support and which landmarks each image labels (section 3.4.1).
+
+        In training L^point is what the base model predicts, not the ground truth.
+        """
+        support = task.support
+        cloth = self.base_features(support.images)
+        if self.settings.predicted_labelmaps:
+            maps = spatial_softmax(self.base.heatmaps(cloth, task.category))
+        else:
+            maps = labelmaps(support.landmarks, support.size, cloth.shape[-2:])
+        return maps.detach(), support.labelled
+
+
+class MetaCloth(BaseFEN):
+    """MetaCloth: PPNet by Algorithm 3, then the meta FENet by Algorithm 1; meta-test Algorithm 2."""
+
+    name = "MetaCloth"
+    starts_from = BaseFEN  # Algorithm 1's inputs phi and theta0
+    update_detectors_in_training = True  # Algorithm 1 lines 7 to 9; False uses omega
+
+    def fit(self, training: Training) -> None:
+        """Algorithm 1."""
+        self.ppnet.requires_grad_(False)
+        rate = (self.fenet, self.settings.outer_rate)  # line 1: theta starts at theta0
+        for task in training.tasks(rate, count=self.settings.tasks):  # line 2
+            training.step(self.meta_loss(task))  # line 10
+
+    def meta_loss(self, task: Task) -> torch.Tensor:
+        """The query loss of (theta', omega') as a function of theta: lines 3 to 10."""
+        maps, labelled = self.labelmaps_in_training(task)
+        cloth = self.base_features(task.support.images)  # line 3
+        point = landmark_features(cloth, maps, labelled)  # line 4
+        omega = self.ppnet(point).detach()  # line 5
+        fenet = self.tune(task.support, omega, self.settings.second_order)  # line 6
+        if self.update_detectors_in_training:
+            cloth = fenet(task.support.images)  # line 7
+            point = landmark_features(cloth, maps, labelled)  # line 8
+            omega = self.ppnet(point)  # line 9
+        return query_loss(detect(fenet(task.query.images), omega), task)
+
+
+class LDKeep(MetaCloth):
+    """Table 4's LD-Keep: omega in place of omega' in Algorithm 1; meta-test as MetaCloth."""
+
+    name = "LD-Keep"
+    update_detectors_in_training = False
+
+
+class BaseFENM(BaseFEN):
+    """Table 4's Base-FEN_M: trained as Base-FEN; at meta-test omega is kept."""
+
+    name = "Base-FEN_M"
+    starts_from = BaseFEN
+    fit = Learner.fit
+    update_detectors = False
+
+
+class LDKeepM(LDKeep):
+    """Table 4's LD-Keep_M: trained as LD-Keep; at meta-test omega is kept."""
+
+    name = "LD-Keep_M"
+    starts_from = LDKeep
+    fit = Learner.fit
+    update_detectors = False

@@ -1,0 +1,201 @@
+"""The networks that all learners share: feature extractors, PPNet, and a memo of frozen features."""
+
+import hashlib
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.heatmaps import detect
+
+
+class ChannelNorm(nn.Module):
+    """Layer norm over the channels of each cell, without affine parameters.
+
+    One output form for all learners. The features of every cell then have the same length, so a
+    squared distance to a prototype is a linear function of the features (see PROTO-MA).
+    """
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return F.layer_norm(features.movedim(1, -1), features.shape[1:2]).movedim(-1, 1)
+
+
+def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+        nn.GroupNorm(max(1, outputs // 8), outputs),
+        nn.ReLU(),
+    )
+
+
+class SmallFENet(nn.Module):
+    """A small U-Net: images (B, 3, S, S) to features (B, C, S / 2, S / 2).
+
+    Group norm, which keeps no running statistics, so that the inner loop has nothing to freeze.
+    """
+
+    stride = 2
+
+    def __init__(self, channels: int = 32, width: int = 24):
+        super().__init__()
+        self.channels = channels
+        self.stem = nn.Sequential(_block(3, width, 2), _block(width, width))
+        self.down1 = nn.Sequential(_block(width, 2 * width, 2), _block(2 * width, 2 * width))
+        self.down2 = nn.Sequential(_block(2 * width, 3 * width, 2), _block(3 * width, 3 * width))
+        self.down3 = nn.Sequential(_block(3 * width, 3 * width, 2), _block(3 * width, 3 * width))
+        self.up2 = _block(6 * width, 3 * width)
+        self.up1 = _block(5 * width, 2 * width)
+        self.up0 = _block(3 * width, channels)
+        self.head = nn.Conv2d(channels, channels, 3, 1, 1)
+        self.norm = ChannelNorm()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        half = self.stem(images - 0.5)
+        quarter = self.down1(half)
+        eighth = self.down2(quarter)
+        deep = self.down3(eighth)
+        deep = self.up2(torch.cat([_double(deep), eighth], 1))
+        deep = self.up1(torch.cat([_double(deep), quarter], 1))
+        deep = self.up0(torch.cat([_double(deep), half], 1))
+        return self.norm(self.head(deep))
+
+
+def _double(features: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(features, scale_factor=2, mode="nearest")
+
+
+class ResNetFENet(nn.Module):
+    """The paper's FENet (section 4.2): ResNet-50, ten convolutions, two deconvolutions.
+
+    Images (B, 3, S, S) to features (B, C, S / 8, S / 8). Batch norm keeps the statistics of the
+    backbone's weights: they are frozen, its affine parameters adapt.
+    """
+
+    stride = 8
+
+    def __init__(self, channels: int = 512, weights: str | None = "IMAGENET1K_V2"):
+        super().__init__()
+        from torchvision.models import resnet50
+
+        self.channels = channels
+        try:
+            backbone = resnet50(weights=weights)
+        except OSError as error:
+            raise UserError(
+                f"cannot fetch ResNet-50's ImageNet weights ({error}): put torchvision's file "
+                "into the torch hub's checkpoints folder, or choose another preset"
+            ) from None
+        self.backbone = nn.Sequential(*list(backbone.children())[:-2])
+        widths = [2048] + 10 * [channels]
+        self.convolutions = nn.Sequential(
+            *(
+                layer
+                for inputs, outputs in zip(widths, widths[1:])
+                for layer in (nn.Conv2d(inputs, outputs, 3, 1, 1), nn.ReLU())
+            )
+        )
+        self.deconvolutions = nn.Sequential(
+            nn.ConvTranspose2d(channels, channels, 4, 2, 1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(channels, channels, 4, 2, 1),
+        )
+        self.norm = ChannelNorm()
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
+        self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        self.backbone.eval()  # statistics stay frozen
+        return self
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.backbone((images - self.mean) / self.deviation)
+        return self.norm(self.deconvolutions(self.convolutions(features)))
+
+
+FENETS = {"small": SmallFENet, "resnet50": ResNetFENet}
+
+
+class LandmarkModel(nn.Module):
+    """f_{theta, omega}: a feature extractor and N detectors as one module, to adapt together."""
+
+    def __init__(self, fenet: nn.Module, omega: torch.Tensor):
+        super().__init__()
+        self.fenet = fenet
+        self.omega = nn.Parameter(omega)
+
+    def forward(self, images: torch.Tensor, omega: torch.Tensor | None = None) -> torch.Tensor:
+        """Images (B, 3, S, S) to logits (B, N, h, w), of other detectors where they are given."""
+        return detect(self.fenet(images), self.omega if omega is None else omega)
+
+
+class PPNet(nn.Module):
+    """Parameter prediction network phi (section 3.4.3): landmark features (N, C) to omega (N, C)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, channels)
+        )
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.layers(features)
+
+
+class WeightRegression(nn.Module):
+    """H: few-shot detectors (N, C) to many-shot detectors (N, C), the same for every landmark.
+
+    Fully connected layers with leaky ReLU (Wang and Hebert, 2016), added to their input and
+    started at zero, so that H is the identity until tasks teach it otherwise.
+    """
+
+    def __init__(self, channels: int, hidden: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(channels, hidden), nn.LeakyReLU(0.01),
+            nn.Linear(hidden, hidden), nn.LeakyReLU(0.01),
+            nn.Linear(hidden, channels),
+        )  # fmt: skip
+        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.zeros_(self.layers[-1].bias)
+
+    def forward(self, detectors: torch.Tensor) -> torch.Tensor:
+        return detectors + self.layers(detectors)
+
+
+class FrozenFeatures:
+    """Features of a network that is not being trained, each image's computed once.
+
+    A memo by the image's content, of at most `capacity` bytes; beyond that, and after any change
+    of the network's parameters, features are computed anew. Images go through the network one by
+    one, so that a feature's bytes do not depend on which images came with it.
+    """
+
+    def __init__(self, fenet: nn.Module, capacity: int):
+        self.fenet = fenet
+        self.capacity = capacity
+        self._memo: dict[bytes, torch.Tensor] = {}
+        self._versions: tuple[int, ...] = ()
+        self._size = 0
+
+    @torch.no_grad()
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (B, 3, S, S) to features (B, C, h, w), without gradient."""
+        if self.capacity <= 0:
+            return self.fenet(images)
+        versions = tuple(p._version for p in self.fenet.parameters())
+        if versions != self._versions:
+            self._memo, self._versions, self._size = {}, versions, 0
+        return torch.stack([self._one(image) for image in images])
+
+    def _one(self, image: torch.Tensor) -> torch.Tensor:
+        key = hashlib.blake2b(image.cpu().numpy().tobytes(), digest_size=16).digest()
+        features = self._memo.get(key)
+        if features is None:
+            features = self.fenet(image.unsqueeze(0))[0]
+            size = features.element_size() * features.nelement()
+            if self._size + size <= self.capacity:
+                self._memo[key] = features
+                self._size += size
+        return features

@@ -1,0 +1,222 @@
+"""The task distribution: few-shot landmark tasks as a learn2learn `TaskDataset`.
+
+A task is one category: K support and Q query garments, disjoint, from K + Q different photos.
+Task i depends on the seed and on i alone, whatever was drawn before and on however many workers.
+"""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+with contextlib.redirect_stderr(io.StringIO()):  # gym, which it imports, tells of its own age
+    import learn2learn as l2l
+from learn2learn.data.task_dataset import DataDescription
+
+from fewshot_landmarks.categories import category
+from fewshot_landmarks.draws import raw_stream
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.protocol import SHOTS
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Some garments as a batch: B garments of N landmarks (padded where categories are mixed)."""
+
+    images: torch.Tensor  # (B, 3, S, S), 0 to 1
+    landmarks: torch.Tensor  # (B, N, 2) x, y in crop pixels
+    labelled: torch.Tensor  # (B, N) bool: labelled and inside the crop; what may be trained on
+    scored: torch.Tensor  # (B, N) bool: labelled in the photo; what is scored
+    origin: torch.Tensor  # (B, 2): original pixel = origin + scale * crop pixel
+    scale: torch.Tensor  # (B, 2)
+    area: torch.Tensor  # (B,) garment's area, original pixels squared
+    categories: torch.Tensor  # (B,) ids, 1 to 13
+    indices: torch.Tensor  # (B,) positions in the data set
+
+    @property
+    def size(self) -> int:
+        """Side S of the crops in pixels."""
+        return self.images.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, which) -> "Samples":
+        return Samples(*(getattr(self, field.name)[which] for field in fields(self)))
+
+    def to(self, device) -> "Samples":
+        return Samples(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    def to_original(self, crop_landmarks: torch.Tensor) -> torch.Tensor:
+        """Crop pixels (B, N, 2) to original pixels (B, N, 2)."""
+        return self.origin.unsqueeze(1) + self.scale.unsqueeze(1) * crop_landmarks
+
+
+@dataclass(frozen=True)
+class Task:
+    """A few-shot task: what a learner adapts to and what it is then asked."""
+
+    category: int
+    support: Samples
+    query: Samples
+
+    @property
+    def landmarks(self) -> int:
+        return category(self.category).landmarks
+
+    def learnable(self, shots: int | None = None) -> torch.Tensor:
+        """(N,) bool: landmarks that at least one of the first `shots` support images labels."""
+        return self.support.labelled[:shots].any(0)
+
+    def to(self, device) -> "Task":
+        return Task(self.category, self.support.to(device), self.query.to(device))
+
+
+def collate(garments: Sequence) -> Samples:
+    """A batch of garments; categories may be mixed: landmarks are padded, never labelled."""
+    n = max(len(g.landmarks) for g in garments)
+
+    def pad(tensor: torch.Tensor) -> torch.Tensor:
+        missing = tensor.new_zeros((n - len(tensor), *tensor.shape[1:]))
+        return torch.cat([tensor, missing])
+
+    return Samples(
+        images=torch.stack([g.image for g in garments]),
+        landmarks=torch.stack([pad(g.landmarks) for g in garments]),
+        labelled=torch.stack([pad(g.inside) for g in garments]),
+        scored=torch.stack([pad(g.labelled) for g in garments]),
+        origin=torch.stack([g.origin for g in garments]),
+        scale=torch.stack([g.scale for g in garments]),
+        area=torch.stack([g.area for g in garments]),
+        categories=torch.tensor([g.category for g in garments]),
+        indices=torch.tensor([g.index for g in garments]),
+    )
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which garments make a task: positions in the data set."""
+
+    category: int
+    support: tuple[int, ...]
+    query: tuple[int, ...]
+
+
+class LandmarkTasks(l2l.data.Taskset):
+    """Few-shot landmark tasks over a data set of garments.
+
+    Args:
+        garments: a data set whose items are `Garment`s, with `labels` (category id of each),
+            `photos` (number of the photo each is in) and `usable` (M,) arrays.
+        categories: ids of the categories that tasks are drawn from, with equal chances.
+        shots: numbers of support garments; each task draws one of them.
+        queries: number of query garments a task.
+        num_tasks: length of the task set.
+        seed: task i is a function of `seed` and i.
+
+    Indexing gives a `Task`. Raises `UserError` where a category has garments in fewer photos
+    than the most shots plus the queries.
+    """
+
+    def __init__(self, garments, categories, *, shots=SHOTS, queries=24, num_tasks=-1, seed=0):
+        self.garments = garments
+        self.categories = tuple(categories)
+        self.shots = tuple(shots)
+        self.queries = queries
+        self.seed = seed
+        self._members = {c: self._usable(c) for c in self.categories}
+        labels = dict(enumerate(garments.labels.tolist()))
+        dataset = l2l.data.MetaDataset(garments, indices_to_labels=labels)
+        super().__init__(dataset, num_tasks=num_tasks, task_collate=_collate_task)
+
+    def _usable(self, wanted: int) -> np.ndarray:
+        members = np.flatnonzero((self.garments.labels == wanted) & self.garments.usable)
+        photos = len(np.unique(self.garments.photos[members]))
+        needed = max(self.shots) + self.queries
+        if photos < needed:
+            raise UserError(
+                f"category {category(wanted).name!r} has garments in {photos} photos of "
+                f"{getattr(self.garments, 'root', 'the data set')}, and a task of "
+                f"{max(self.shots)} shots and {self.queries} queries needs {needed}: "
+                "add photos, or choose fewer shots or queries"
+            )
+        return members
+
+    def members(self) -> np.ndarray:
+        """Positions of all usable garments of the categories."""
+        return np.sort(np.concatenate(list(self._members.values())))
+
+    def draw(self, i: int) -> Draw:
+        """The garments of task i."""
+        stream = raw_stream(self.seed, i)
+        wanted = self.categories[next(stream) % len(self.categories)]
+        shots = self.shots[next(stream) % len(self.shots)]
+        return self._fill(wanted, shots, stream)
+
+    def _fill(self, wanted: int, shots: int, stream) -> Draw:
+        """The first garments of the stream that are in different photos."""
+        members, chosen, photos = self._members[wanted], [], set()
+        while len(chosen) < shots + self.queries:
+            index = int(members[next(stream) % len(members)])
+            photo = int(self.garments.photos[index])
+            if photo not in photos:
+                photos.add(photo)
+                chosen.append(index)
+        return Draw(wanted, tuple(chosen[:shots]), tuple(chosen[shots:]))
+
+    def __len__(self) -> int:
+        return max(1, self.num_tasks)
+
+    def __getitem__(self, i: int) -> Task:
+        if self.num_tasks != -1 and not 0 <= i < self.num_tasks:
+            raise IndexError(f"task {i} of {self.num_tasks}")
+        draw = self.draw(i)
+        return self.get_task(
+            [self._describe(index, "support") for index in draw.support]
+            + [self._describe(index, "query") for index in draw.query]
+        )
+
+    def _describe(self, index: int, role: str) -> DataDescription:
+        description = DataDescription(index)
+        description.transforms.append(lambda i: (role, self.garments[i]))
+        return description
+
+    def __next__(self) -> Task:
+        if self.num_tasks != -1 and self._task_id >= self.num_tasks:
+            raise StopIteration
+        self._task_id += 1
+        return self[self._task_id - 1]
+
+
+def _collate_task(garments: list) -> Task:
+    support = collate([garment for role, garment in garments if role == "support"])
+    query = collate([garment for role, garment in garments if role == "query"])
+    return Task(int(support.categories[0]), support, query)
+
+
+class Episodes(LandmarkTasks):
+    """The fixed tasks of meta-test: `episodes` for each category, in order (section 4.1).
+
+    Each has the most shots; the support of K shots is its first K, so supports are nested and
+    the queries shared. An episode depends on the seed, its category and its number, so all
+    learners, and all benchmarks that share a category, meet the same ones.
+    """
+
+    def __init__(self, garments, categories, *, episodes, shots=SHOTS, queries=24, seed=0):
+        self.episodes = episodes
+        super().__init__(
+            garments,
+            categories,
+            shots=(max(shots),),
+            queries=queries,
+            num_tasks=episodes * len(tuple(categories)),
+            seed=seed,
+        )
+
+    def draw(self, i: int) -> Draw:
+        wanted, episode = self.categories[i // self.episodes], i % self.episodes
+        return self._fill(wanted, self.shots[0], raw_stream(self.seed, wanted, episode))
+

@@ -1,0 +1,79 @@
+"""Hand-made data for tests: garments in memory, whose landmarks are blobs of their own colour."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from fewshot_landmarks.base import BaseModel
+from fewshot_landmarks.categories import category
+from fewshot_landmarks.data.deepfashion2 import Garment
+from fewshot_landmarks.networks import SmallFENet
+from fewshot_landmarks.tasks import LandmarkTasks, Samples, Task, collate
+
+
+class ToyGarments(torch.utils.data.Dataset):
+    """`each` garments of each category, one a photo, `size` pixels a side."""
+
+    root = "toy"
+
+    def __init__(self, categories=(7, 9), each=12, size=16, hidden=0.2):
+        self.labels = np.repeat(categories, each)
+        self.photos = np.arange(len(self.labels))
+        self.usable = np.ones(len(self.labels), dtype=bool)
+        self.size = size
+        self.hidden = hidden
+        self.reads = 0
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, i) -> Garment:
+        self.reads += 1
+        rng = np.random.default_rng(int(i))
+        wanted = int(self.labels[i])
+        n = category(wanted).landmarks
+        landmarks = rng.uniform(1, self.size - 1, (n, 2)).astype(np.float32)
+        labelled = rng.random(n) > self.hidden
+        image = rng.uniform(0, 0.3, (3, self.size, self.size)).astype(np.float32)
+        colours = np.random.default_rng(wanted).uniform(0.3, 1, (n, 3))
+        for (x, y), colour in zip(landmarks.astype(int), colours):
+            image[:, y, x] = colour
+        return Garment(
+            image=torch.from_numpy(image),
+            landmarks=torch.from_numpy(landmarks),
+            labelled=torch.from_numpy(labelled),
+            inside=torch.from_numpy(labelled),
+            visible=torch.from_numpy(2 * labelled.astype(np.uint8)),
+            origin=torch.tensor([10.0, 20.0]),
+            scale=torch.tensor([2.0, 3.0]),
+            area=torch.tensor(float(self.size**2 * 6)),
+            category=wanted,
+            index=int(i),
+        )
+
+
+def toy_tasks(categories=(7, 9), **options) -> LandmarkTasks:
+    settings = {"shots": (1, 3), "queries": 2, "num_tasks": 8, "seed": 0} | options
+    return LandmarkTasks(ToyGarments(categories), categories, **settings)
+
+
+def toy_task(wanted=9, shots=2, queries=2, hidden=0.2) -> Task:
+    garments = ToyGarments((wanted,), hidden=hidden)
+    chosen = [garments[i] for i in range(shots + queries)]
+    return Task(wanted, collate(chosen[:shots]), collate(chosen[shots:]))
+
+
+def toy_base(seen=(7, 9), kind="linear", channels=4) -> BaseModel:
+    torch.manual_seed(0)
+    base = BaseModel(SmallFENet(channels=channels, width=8), seen, kind)
+    return base.requires_grad_(False)
+
+
+def double(task: Task) -> Task:
+    def convert(samples: Samples) -> Samples:
+        return replace(
+            samples, images=samples.images.double(), landmarks=samples.landmarks.double()
+        )
+
+    return Task(task.category, convert(task.support), convert(task.query))
