@@ -42,7 +42,7 @@ class MAML(Learner):
     def meta_loss(self, task: Task) -> torch.Tensor:
         """The query loss of the adapted model, as a function of the initialisation."""
         task = Task(task.category, expand(task.support), expand(task.query))
-        model = self.tune(task.support, self.settings.second_order)
+        model = self.tune(task.support, second_order=True)
         return query_loss(model(task.query.images), task)
 
     def tune(self, support: Samples, second_order: bool) -> LandmarkModel:

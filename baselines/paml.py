@@ -50,7 +50,7 @@ class PAML(MAML):
         """Query loss of the transformed model plus the distance to many-shot detectors."""
         chosen = slots(task.landmarks)
         task = Task(task.category, expand(task.support), expand(task.query))
-        model = self.tune(task.support, self.settings.second_order)
+        model = self.tune(task.support, second_order=True)
         omega = self.regression(model.omega)
         heatmaps = model(task.query.images, omega)
         many_shot = self.base.detectors(task.category)[chosen]

@@ -39,7 +39,7 @@ class PROTOMA(Learner):
 
     def meta_loss(self, task: Task) -> torch.Tensor:
         """The query loss of the adapted model, as a function of theta."""
-        model = self.tune(task.support, self.settings.second_order)
+        model = self.tune(task.support, second_order=True)
         return query_loss(model(task.query.images), task)
 
     def tune(self, support: Samples, second_order: bool) -> LandmarkModel:

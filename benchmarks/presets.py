@@ -82,15 +82,15 @@ MINI = Preset(
     drawn=Drawn("garments-mini", 3200, 220, 900, 65),
     size=64,
     network="small",
-    network_options={"channels": 32, "width": 24},
-    base_epochs=8,
+    network_options={"channels": 32, "width": 16},
+    base_epochs=6,
     base_batch=32,
     base_rate=2e-3,
     episodes=5,
     queries=24,
     train_queries=12,
     pack=True,
-    common={"tasks": 100, "inner_steps": 3, "tuning_steps": 12},
+    common={"tasks": 80, "inner_steps": 3, "tuning_steps": 12},
 )
 
 FULL = Preset(
@@ -98,7 +98,7 @@ FULL = Preset(
     drawn=Drawn("garments-full", 12000, 800, 3000, 200),
     size=64,
     network="small",
-    network_options={"channels": 32, "width": 24},
+    network_options={"channels": 32, "width": 16},
     base_epochs=12,
     base_batch=32,
     base_rate=2e-3,

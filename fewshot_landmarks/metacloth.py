@@ -118,7 +118,7 @@ class MetaCloth(BaseFEN):
         cloth = self.base_features(task.support.images)  # line 3
         point = landmark_features(cloth, maps, labelled)  # line 4
         omega = self.ppnet(point).detach()  # line 5
-        fenet = self.tune(task.support, omega, self.settings.second_order)  # line 6
+        fenet = self.tune(task.support, omega, second_order=True)  # line 6
         if self.update_detectors_in_training:
             cloth = fenet(task.support.images)  # line 7
             point = landmark_features(cloth, maps, labelled)  # line 8

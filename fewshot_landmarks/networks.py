@@ -37,7 +37,7 @@ class SmallFENet(nn.Module):
 
     stride = 2
 
-    def __init__(self, channels: int = 32, width: int = 24):
+    def __init__(self, channels: int = 32, width: int = 16):
         super().__init__()
         self.channels = channels
         self.stem = nn.Sequential(_block(3, width, 2), _block(width, width))
@@ -47,7 +47,7 @@ class SmallFENet(nn.Module):
         self.up2 = _block(6 * width, 3 * width)
         self.up1 = _block(5 * width, 2 * width)
         self.up0 = _block(3 * width, channels)
-        self.head = nn.Conv2d(channels, channels, 3, 1, 1)
+        self.head = nn.Conv2d(channels, channels, 1)
         self.norm = ChannelNorm()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -9,10 +9,13 @@ import numpy as np
 from fewshot_landmarks.data.garments.cloth import hsv, random_colour, shade
 
 
-def backdrop(width: int, height: int, rng: np.random.Generator, plain: bool, flat: bool) -> np.ndarray:
+def backdrop(
+    width: int, height: int, rng: np.random.Generator, plain: bool, flat: bool, feet: float
+) -> np.ndarray:
     """A background of `(height, width, 3)`, BGR uint8.
 
-    `plain` keeps to an even surface; `flat` is one that clothes are laid on.
+    `plain` keeps to an even surface; `flat` is one that clothes are laid on; `feet` is where a
+    person's ankles are, as a fraction of the height, perhaps below the picture.
     """
     wall = _wall_colour(rng)
     picture = np.empty((height, width, 3), np.uint8)
@@ -24,7 +27,12 @@ def backdrop(width: int, height: int, rng: np.random.Generator, plain: bool, fla
         for _ in range(rng.integers(0, 4)):
             _clutter(picture, rng)
         return _gradient(picture, rng)
-    rng.choice([_room, _room, _street, _studio, _shop])(picture, wall, rng)
+    floor = int(height * (rng.uniform(0.65, 1.1) if feet > 1.1 else feet - rng.uniform(0, 0.12)))
+    kind = rng.choice(5)
+    if kind < 4:
+        (_room, _room, _street, _studio)[kind](picture, wall, floor, rng)
+    else:
+        _shop(picture, wall, rng)
     for _ in range(rng.integers(0, 5)):
         _clutter(picture, rng)
     picture = _gradient(picture, rng)
@@ -42,7 +50,7 @@ def _wall_colour(rng) -> tuple:
 
 def _gradient(picture, rng) -> np.ndarray:
     coarse = np.clip(rng.normal(128, 16, (3, 3)), 60, 200).astype(np.uint8)
-    light = cv2.resize(coarse, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    light = cv2.resize(coarse, picture.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     return cv2.multiply(picture, cv2.merge([light] * 3), scale=1 / 128)
 
 
@@ -50,10 +58,9 @@ def _rectangle(picture, x, y, w, h, colour, thickness=-1) -> None:
     cv2.rectangle(picture, (int(x), int(y)), (int(x + w), int(y + h)), colour, thickness)
 
 
-def _room(picture, wall, rng) -> None:
+def _room(picture, wall, floor, rng) -> None:
     """A wall with a floor, a door or window, pictures and furniture."""
     height, width = picture.shape[:2]
-    floor = int(height * rng.uniform(0.6, 0.95))
     ground = shade(random_colour(rng), rng.uniform(0.5, 1.1))
     _rectangle(picture, 0, floor, width, height, ground)
     _rectangle(picture, 0, floor - 4, width, 4, shade(wall, 0.7))
@@ -130,37 +137,35 @@ def _furniture(picture, floor, rng) -> None:
         _rectangle(picture, x, top - 0.25 * height, 0.5 * w, 0.1 * height, shade(colour, 1.2))
 
 
-def _street(picture, wall, rng) -> None:
+def _street(picture, wall, floor, rng) -> None:
     """Sky, houses with windows, a road, a tree."""
     height, width = picture.shape[:2]
     picture[:] = hsv(rng.uniform(0.52, 0.62), rng.uniform(0.05, 0.4), rng.uniform(0.7, 1))
-    ground = int(height * rng.uniform(0.6, 0.9))
     x = -rng.uniform(0, 0.3) * width
     while x < width:
         w, top = rng.uniform(0.2, 0.5) * width, rng.uniform(-0.1, 0.4) * height
         colour = hsv(rng.uniform(0, 0.12), rng.uniform(0.05, 0.5), rng.uniform(0.3, 0.85))
-        _rectangle(picture, x, top, w, ground - top, colour)
+        _rectangle(picture, x, top, w, floor - top, colour)
         pane = shade(colour, rng.choice([0.45, 1.5]))
         step = rng.uniform(16, 30)
-        for wy in np.arange(top + 8, ground - 12, step):
+        for wy in np.arange(top + 8, floor - 12, step):
             for wx in np.arange(x + 6, x + w - 8, step * 0.8):
                 _rectangle(picture, wx, wy, step * 0.4, step * 0.5, pane)
         x += w
-    _rectangle(picture, 0, ground, width, height, hsv(0.6, 0.05, rng.uniform(0.25, 0.65)))
+    _rectangle(picture, 0, floor, width, height, hsv(0.6, 0.05, rng.uniform(0.25, 0.65)))
     if rng.random() < 0.6:
         tx = int(rng.random() * width)
-        _rectangle(picture, tx - 4, ground * 0.5, 8, ground * 0.5, (40, 60, 80))
+        _rectangle(picture, tx - 4, floor * 0.5, 8, floor * 0.5, (40, 60, 80))
         for _ in range(12):
-            at = (int(tx + rng.normal(0, 20)), int(ground * 0.35 + rng.normal(0, 22)))
+            at = (int(tx + rng.normal(0, 20)), int(floor * 0.35 + rng.normal(0, 22)))
             leaf = hsv(rng.uniform(0.22, 0.38), 0.6, rng.uniform(0.25, 0.6))
             cv2.circle(picture, at, int(rng.uniform(6, 16)), leaf, -1, cv2.LINE_AA)
 
 
-def _studio(picture, wall, rng) -> None:
+def _studio(picture, wall, floor, rng) -> None:
     """An even backdrop with, at times, a horizon."""
     height, width = picture.shape[:2]
     if rng.random() < 0.5:
-        floor = int(height * rng.uniform(0.7, 0.95))
         _rectangle(picture, 0, floor, width, height, shade(wall, rng.choice([0.85, 1.2])))
 
 

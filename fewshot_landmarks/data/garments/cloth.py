@@ -24,6 +24,7 @@ class Fabric:
     tile: np.ndarray | None = None  # (TILE, TILE, 3)
     repeat: float = 1.0  # size of the tile in units
     angle: float = 0.0
+    phase: tuple = (0.0, 0.0)  # where the pattern begins, in pixels of the tile
     folds: float = 1.0  # how strongly folds and the turn of the surface show
 
 
@@ -76,6 +77,7 @@ def random_fabric(rng: np.random.Generator) -> Fabric:
         tile,
         repeat=rng.uniform(0.7, 1.5),
         angle=rng.choice([0.0, rng.normal(0, 0.08), np.pi / 4, np.pi / 2], p=[0.5, 0.3, 0.1, 0.1]),
+        phase=tuple(rng.uniform(0, TILE, 2)),
         folds=rng.uniform(0.5, 1.3),
     )
 
@@ -207,6 +209,7 @@ class Painter:
         self.image, self.rng = image, rng
         self.ids = np.zeros(image.shape[:2], np.uint8)
         self.matrix, self.offset = matrix, offset
+        self._inverse = np.linalg.inv(matrix)
         self.unit = float(np.sqrt(abs(np.linalg.det(matrix))))
 
     def pixels(self, points) -> np.ndarray:
@@ -215,6 +218,8 @@ class Painter:
 
     def paint(self, part: Part, fabric: Fabric, number: int) -> None:
         """Lay `part` on top and mark its pixels with `number` (1 to 255)."""
+        if not part.polygons:
+            return
         everything = self.pixels(np.concatenate(part.polygons))
         height, width = self.ids.shape
         x1, y1 = np.maximum(np.floor(everything.min(0)).astype(int) - 1, 0)
@@ -223,16 +228,20 @@ class Painter:
             return
         corner = np.array([x1, y1])
         mask = np.zeros((y2 - y1, x2 - x1), np.uint8)
-        for polygon in self._fixed(part.polygons, corner):
-            if len(polygon) == 4:  # a piece of a limb, which a sharp bend may have twisted
-                polygon = cv2.convexHull(polygon)
-            cv2.fillPoly(mask, [polygon], 255, cv2.LINE_8, _SHIFT)
-        colour = self._cloth(fabric, mask.shape, corner)
+        self._fill(mask, part.polygons, corner, 255)
+        colour = self._cloth(fabric, part.grain, mask.shape, corner)
         self._draw(colour, part.strokes, fabric, corner)
         light = self._light(part, fabric, mask, corner)
+        self._fill(mask, part.cut, corner, 0)
         colour = cv2.multiply(colour, cv2.merge([light] * 3), scale=1 / 160)
         cv2.copyTo(colour, mask, self.image[y1:y2, x1:x2])
         cv2.copyTo(np.full(mask.shape, number, np.uint8), mask, self.ids[y1:y2, x1:x2])
+
+    def _fill(self, mask, polygons: list, corner, value: int) -> None:
+        for polygon in self._fixed(polygons, corner):
+            if len(polygon) == 4:  # a piece of a limb, which a sharp bend may have twisted
+                polygon = cv2.convexHull(polygon)
+            cv2.fillPoly(mask, [polygon], value, cv2.LINE_8, _SHIFT)
 
     def _fixed(self, lines: list, corner) -> list:
         """Lines in units as OpenCV's fixed-point pixels of the area that begins at `corner`."""
@@ -243,15 +252,15 @@ class Painter:
         ends = list(accumulate(len(line) for line in lines))
         return [fixed[a:b] for a, b in zip([0, *ends], ends)]
 
-    def _cloth(self, fabric: Fabric, shape, corner) -> np.ndarray:
+    def _cloth(self, fabric: Fabric, grain: float, shape, corner) -> np.ndarray:
         if fabric.tile is None:
             colour = np.empty((*shape, 3), np.uint8)
             cv2.rectangle(colour, (0, 0), (shape[1], shape[0]), fabric.colours["base"], -1)
             return colour
-        scale = TILE / (fabric.repeat * self.unit)
-        c, s = scale * np.cos(fabric.angle), scale * np.sin(fabric.angle)
-        turn = np.array([[c, -s], [s, c]])
-        start = turn @ (corner - self.offset)
+        angle = fabric.angle + grain
+        c, s = np.cos(angle), np.sin(angle)
+        turn = TILE / fabric.repeat * np.array([[c, -s], [s, c]]) @ self._inverse
+        start = turn @ (corner - self.offset) + fabric.phase
         affine = np.hstack([turn, start[:, None]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         return cv2.warpAffine(

@@ -7,7 +7,7 @@ from fewshot_landmarks.data.garments.figure import CROTCH, HIP, SIDES, WAIST, Fi
 from fewshot_landmarks.data.garments.geometry import box, ellipse, mix, spline, strip
 from fewshot_landmarks.data.garments.shapes import Part, Stroke
 
-_ARM = ([0, 0.3, 0.55, 1], [0.2, 0.17, 0.14, 0.095])
+_ARM = ([0, 0.12, 0.3, 0.55, 1], [0.14, 0.19, 0.17, 0.14, 0.095])
 _LEG = ([0, 0.25, 0.5, 0.7, 1], [0.36, 0.31, 0.21, 0.2, 0.12])
 _HEAD = np.array([0.0, -0.98])
 
@@ -32,7 +32,7 @@ def random_hair(rng: np.random.Generator) -> Fabric:
 def torso(figure: Figure) -> Part:
     """The bare body from the neck to the crotch."""
     body = figure.body
-    right = np.array([[0.21, -0.55], [0.22, -0.15], [0.36, -0.06], [body.shoulder, 0.06],
+    right = np.array([[0.21, -0.55], [0.22, -0.15], [0.36, -0.01], [body.shoulder - 0.02, 0.13],
                       [body.shoulder - 0.1, 0.5], [body.chest, 0.85], [body.waist, WAIST],
                       [body.hip, HIP], [body.hip * 0.9, CROTCH], [0.05, CROTCH + 0.1]])  # fmt: skip
     curve = spline(right, per=4)
@@ -43,12 +43,21 @@ def torso(figure: Figure) -> Part:
 
 
 def arm(figure: Figure, side: int, start: float = 0.0) -> Part:
-    """An arm without its hand from the fraction `start` of its length on."""
+    """An arm without its hand, from the fraction `start` of its length on.
+
+    Shaded like the whole arm, so that it joins one that is painted behind the clothes.
+    """
     limb = figure.arms[side]
-    t = np.linspace(start, 1, 13)
-    outer, inner = limb.edges(t, np.interp(t, *_ARM) * figure.body.limb)
-    cap = ellipse(limb.at(start)[0], [np.interp(start, *_ARM) * figure.body.limb] * 2, n=12)
-    return Part(f"arm{side}", [cap, *strip(outer, inner)])
+    t = np.linspace(0, 1, 17)
+    width = np.interp(t, *_ARM) * figure.body.limb
+    cap = ellipse(limb.at(0.0)[0], [width[0]] * 2, n=12)
+    part = Part(f"arm{side}", [cap, *strip(*limb.edges(t, width))])
+    if start > 0:
+        behind = np.linspace(0, start, 7)
+        outer, inner = limb.edges(behind, 0.3)
+        inner[-1] = mix(inner[-1], limb.at(start + 0.1)[0], 0.8)  # a slanting cut, as an armhole's
+        part.cut = [ellipse(limb.at(0.0)[0], (0.3, 0.3), n=12), *strip(outer, inner)]
+    return part
 
 
 def hand(figure: Figure, side: int) -> Part:
@@ -145,7 +154,7 @@ def things(figure: Figure, rng: np.random.Generator) -> list[tuple[Part, Fabric]
     side = int(rng.choice(SIDES))
     if roll < 0.12:
         carried.append((_shoulder_bag(figure, side, rng), plain(random_colour(rng))))
-    elif roll < 0.22:
+    elif roll < 0.22 and figure.pose.arms[(side + 1) // 2][1] < 1.2:  # no bag over a raised hand
         carried.append((_hand_bag(figure, side, rng), plain(random_colour(rng))))
     elif roll < 0.29:
         carried.append((_phone(figure, side), plain((40, 36, 34), 0.3)))

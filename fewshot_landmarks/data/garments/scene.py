@@ -4,7 +4,7 @@ What a landmark's visibility says is read from the painting itself: every part m
 it covers, and a landmark is visible where a part that it belongs to is on top beside it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ from fewshot_landmarks.data.garments.shapes import Part, Stroke
 
 OVERSAMPLING = 2
 _DISC = 2  # radius in final pixels within which a visible landmark's part must show
-_SHARE = 0.08  # of that disc; the sharpest corner of a garment covers about a tenth
+_SHARE = 0.1  # of that disc; a sharp corner of a garment covers more
 _SMALLEST = 8  # pixels: what shows less of itself is not annotated
 
 
@@ -38,7 +38,7 @@ class Difficulty:
 
 DIFFICULTIES = {
     "single": Difficulty(alone=True, flat=1.0, plain=True, cut=0.0, things=False),
-    "outfits": Difficulty(alone=False, flat=0.07, plain=False, cut=0.16, things=True),
+    "outfits": Difficulty(alone=False, flat=0.07, plain=False, cut=0.28, things=True),
 }
 
 
@@ -53,8 +53,19 @@ class Photo:
 def draw_photo(lead: int, rng: np.random.Generator, difficulty: Difficulty, pair_id: int) -> Photo:
     """Draw a photo whose lead garment is of category `lead` (1 to 13).
 
-    The lead's item is `item1`, and at least half of its landmarks are inside the frame.
+    The lead's item is `item1`; at least half of its landmarks are in the frame and some of
+    those are visible: a photo that came out otherwise is drawn anew with the next numbers.
     """
+    while True:
+        photo = _attempt(lead, rng, difficulty, pair_id)
+        first = photo.annotation["item1"]
+        states = np.array(first["landmarks"][2::3]) if first else np.zeros(1)
+        if (states > 0).mean() >= 0.5 and (states == 2).mean() >= 0.15:
+            return photo
+
+
+def _attempt(lead: int, rng, difficulty: Difficulty, pair_id: int) -> Photo:
+    """One try at a photo; its `item1` is None where the lead does not show."""
     flat = bool(rng.random() < difficulty.flat)
     figure = Figure(Body(), flat_pose(rng)) if flat else Figure(random_body(rng), random_pose(rng))
     alone = difficulty.alone or (flat and rng.random() < 0.6)
@@ -62,7 +73,10 @@ def draw_photo(lead: int, rng: np.random.Generator, difficulty: Difficulty, pair
     size, matrix, offset = _frame(outfit, rng, difficulty.cut, flat)
     width, height = size
     shop = bool(rng.random() < 0.45)
-    behind = backdrop(width, height, rng, difficulty.plain or (shop and rng.random() < 0.4), flat)
+    even = difficulty.plain or bool(shop and rng.random() < 0.4)
+    feet = max(limb.at(1.0)[0] @ matrix[1] + offset[1] for limb in figure.legs.values())
+    ground = 1.0 if flat else feet / OVERSAMPLING / height
+    behind = backdrop(width, height, rng, even, flat, ground)
     canvas = cv2.resize(behind, (width * OVERSAMPLING, height * OVERSAMPLING))
     painter = Painter(canvas, matrix, offset, rng)
     layers = _flat_layers(outfit, rng) if flat else _worn_layers(outfit, figure, rng)
@@ -70,9 +84,8 @@ def draw_photo(lead: int, rng: np.random.Generator, difficulty: Difficulty, pair
         layers += [(part, fabric, None) for part, fabric in people.things(figure, rng)]
     numbers = _paint(painter, layers)
     viewpoint = 1 if flat else (3 if abs(figure.pose.yaw) > 0.6 else 2)
-    items = _items(outfit, painter, numbers, viewpoint, rng)
     annotation = {"source": "shop" if shop else "user", "pair_id": pair_id}
-    annotation |= {f"item{i + 1}": item for i, item in enumerate(items)}
+    annotation |= _items(outfit, painter, numbers, viewpoint, rng)
     return Photo(_develop(painter.image, size, rng), annotation)
 
 
@@ -130,6 +143,8 @@ def _worn_layers(outfit: Outfit, figure: Figure, rng) -> list:
     layers += [(people.arm(figure, s), skin, None) for s in SIDES if s not in far]
     order = [*tops, *lowers] if outfit.tucked else [*lowers, *tops]
     layers += _named(outfit, order, ("torso", "leg-1", "leg1", "skirt"))
+    if coats:
+        layers += _named(outfit, tops, [f"sleeve{s}" for s in SIDES if s not in far])
     layers += _named(outfit, coats, ("panel-1", "panel1"))
     for side in SIDES:
         if side not in far:
@@ -160,14 +175,25 @@ def _body_layers(figure: Figure, skin, rng) -> list:
 
 
 def _arm_layers(outfit: Outfit, figure: Figure, side: int, skin, tops, coats) -> list:
-    """An arm with the sleeves on it; only its lower half where no sleeve covers the shoulder."""
-    sleeves = _named(outfit, [*tops, *coats], (f"sleeve{side}",))
-    bare = 0.12 if sleeves else 0.36
+    """An arm with the sleeves on it; of a near arm only what is bare, the rest is behind the torso."""
+    inner, outer = (_named(outfit, those, (f"sleeve{side}",)) for those in (tops, coats))
+    if outer and side != figure.far_side:
+        inner = [(_beyond(part, outer[0][0]), *rest) for part, *rest in inner]
+    sleeves = inner + outer
+    bare = max((part.covers for part, *_ in sleeves), default=0.36) - 0.1
+    bare = 0.0 if side == figure.far_side else bare
     layers = [(people.arm(figure, side, bare), skin, None), *sleeves]
     hidden = figure.pose.hidden_hands[(side + 1) // 2]
     if not hidden:
         layers.append((people.hand(figure, side), skin, None))
     return layers
+
+
+def _beyond(sleeve: Part, outer: Part) -> Part:
+    """What of a sleeve sticks out of the one over it; the rest lies under the coat's front."""
+    pieces = sleeve.polygons[1:]
+    first = round(len(pieces) * max(0.0, outer.covers - 0.1) / sleeve.covers)
+    return replace(sleeve, polygons=pieces[first:])
 
 
 def _flat_layers(outfit: Outfit, rng) -> list:
@@ -192,37 +218,35 @@ def _flat_layers(outfit: Outfit, rng) -> list:
 def _paint(painter: Painter, layers: list) -> dict:
     """Paint all layers; returns the number of each garment's parts: (index, name) -> number."""
     numbers = {}
-    for number, (part, fabric, index) in enumerate(layers, start=1):
+    for fresh, (part, fabric, index) in enumerate(layers, start=1):
         if part.name == "back":
             fabric = plain(fabric.colours["lining"], 0.5, trim=fabric.colours["base"])
+        number = fresh if index is None else numbers.setdefault((index, part.name), fresh)
         painter.paint(part, fabric, number)
-        if index is not None:
-            numbers[index, part.name] = number
     return numbers
 
 
 # Annotation
 
 
-def _items(outfit: Outfit, painter: Painter, numbers: dict, viewpoint: int, rng) -> list[dict]:
-    """The annotated items, the lead's first."""
-    order = sorted(range(len(outfit.garments)), key=lambda i: i != outfit.lead)
-    ids = np.ascontiguousarray(painter.ids[::OVERSAMPLING, ::OVERSAMPLING])
+def _items(outfit: Outfit, painter: Painter, numbers: dict, viewpoint: int, rng) -> dict:
+    """The annotated items by key; the lead's, first, is None where it does not show."""
     items = []
-    for i in order:
+    for i in sorted(range(len(outfit.garments)), key=lambda i: i != outfit.lead):
         own = {name: n for (index, name), n in numbers.items() if index == i}
-        item = _item(outfit.garments[i], own, painter, ids, viewpoint, rng)
+        item = _item(outfit.garments[i], own, painter, viewpoint, rng)
         if item or i == outfit.lead:
             items.append(item)
-    return [item for item in items if item]
+    return {f"item{k}": item for k, item in enumerate(items, start=1)}
 
 
-def _item(garment, own: dict, painter: Painter, ids, viewpoint: int, rng) -> dict | None:
+def _item(garment, own: dict, painter: Painter, viewpoint: int, rng) -> dict | None:
     """The annotation of one garment, None where it does not show."""
-    height, width = ids.shape
+    height, width = (n // OVERSAMPLING for n in painter.ids.shape)
     table = np.zeros(256, np.uint8)
-    table[list(own.values())] = 1
-    rings = _rings(table[ids])
+    table[list(own.values())] = 255
+    shown = cv2.resize(cv2.LUT(painter.ids, table), (width, height), interpolation=cv2.INTER_AREA)
+    rings = _rings((shown > 60).astype(np.uint8))
     frame = _extent(garment, painter, (width, height), rng)
     if not rings or frame is None:
         return None
@@ -287,13 +311,15 @@ def _shown(ids: np.ndarray, points: np.ndarray, homes: list) -> np.ndarray:
 
 
 def _rings(shown: np.ndarray) -> list[list[int]]:
-    """The visible area as closed rings x1, y1, x2, y2, ...; tiny islands are left out."""
+    """The visible area as closed rings x1, y1, x2, y2, ...; of a sliver its bounding box."""
     contours, _ = cv2.findContours(shown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     rings = []
     for contour in contours:
         ring = cv2.approxPolyDP(contour, 0.8, True).reshape(-1, 2)
-        if len(ring) >= 3 and cv2.contourArea(ring) >= 6:
-            rings.append([int(v) for v in np.vstack([ring, ring[:1]]).ravel()])
+        if len(ring) < 3 or cv2.contourArea(ring) < 4:
+            (x1, y1), (x2, y2) = contour[:, 0].min(0), contour[:, 0].max(0)
+            ring = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+        rings.append(np.vstack([ring, ring[:1]]).ravel().tolist())
     return rings
 
 

@@ -31,6 +31,9 @@ class Part:
     polygons: list
     strokes: list = field(default_factory=list)
     folds: list = field(default_factory=list)  # (polyline, strength from -1 dark to 1 light)
+    grain: float = 0.0  # direction of the cloth, radians from straight down
+    cut: list = field(default_factory=list)  # polygons taken away, without a rim of their own
+    covers: float = 0.0  # of a sleeve: the fraction of the arm that it hides
 
 
 @dataclass
@@ -48,6 +51,12 @@ class Garment:
 
     def polygons(self) -> list:
         return [polygon for part in self.parts.values() for polygon in part.polygons]
+
+
+def grain(line: np.ndarray) -> float:
+    """The direction of cloth that hangs along a line (n, 2), radians from straight down."""
+    across, down = line[-1] - line[0]
+    return float(np.arctan2(across, down))
 
 
 def dashes(curve: np.ndarray, spacing: float, inset: float = 0.0) -> list:
@@ -115,7 +124,7 @@ def random_lower(category: int, rng: np.random.Generator) -> LowerStyle:
         return bool(rng.random() < p)
 
     length = {
-        SHORTS: rng.uniform(0.2, 0.52),
+        SHORTS: rng.uniform(0.14, 0.48),
         TROUSERS: rng.uniform(0.74, 1.02),
         SKIRT: rng.choice([rng.uniform(3.5, 4.5), rng.uniform(4.5, 6.6)]),
     }[category]
@@ -205,7 +214,7 @@ def _leg(category, style, figure, side, waist, half, crotch):
     top = waist[: len(waist) // 2 + 1] if side < 0 else waist[len(waist) // 2 :][::-1]
     hem = spline([outside[-1], mix(outside[-1], inside[-1], 0.5) + [0, 0.05], inside[-1]])
     polygon = np.vstack([outside, hem, inside[::-1], middle, top[::-1]])
-    part = Part(f"leg{side}", [polygon])
+    part = Part(f"leg{side}", [polygon], grain=grain(limb.at([0.1, end])))
     _leg_details(part, category, style, side, waist, crotch, outside, inside, hem)
     return part, marks
 

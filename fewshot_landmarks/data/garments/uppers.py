@@ -7,7 +7,7 @@ import numpy as np
 from fewshot_landmarks.data.garments.figure import ARMPIT, CROTCH, HIP, SIDES, WAIST, Figure
 from fewshot_landmarks.data.garments.geometry import along, ellipse, mix, spline, strip
 from fewshot_landmarks.data.garments.shapes import (
-    HEMS, Garment, Part, Stroke, dashes, hem_strokes, ribs, skirt_details, skirt_folds, skirt_sides, waist_width,
+    HEMS, Garment, Part, Stroke, dashes, grain, hem_strokes, ribs, skirt_details, skirt_folds, skirt_sides, waist_width,
 )  # fmt: skip
 
 SHORT_SLEEVED, LONG_SLEEVED = (1, 3, 10), (2, 4, 11)
@@ -302,7 +302,8 @@ class _Upper:
         grow = np.linspace(0, 1, n)
         width = arm + 0.045 + style.sleeve_ease * (1 - 0.3 * grow) + style.sleeve_flare * grow**2
         width += style.puff * np.sin(np.pi * np.clip(grow * 1.05, 0, 1)) ** 2
-        outer, inner = limb.edges(t, width)
+        outer, _ = limb.edges(t, width * 1.08)
+        _, inner = limb.edges(t, width * 0.8)
         reach = min(0.4, style.sleeve * 0.95)
         fade = np.clip((reach - t) / (reach - t[0]), 0, 1)[:, None] ** 1.5
         outer += (shoulder - outer[0]) * fade
@@ -310,7 +311,8 @@ class _Upper:
         bow = 0.16 if self.category in OUTWEAR else 0.07  # outwear hides the sleeve below it
         seam = spline([shoulder, mix(shoulder, armpit, 0.55) - [side * bow, 0], armpit])
         root = np.vstack([seam, limb.at(t[3])])
-        part = Part(f"sleeve{side}", [root, *strip(outer, inner)])
+        part = Part(f"sleeve{side}", [root, *strip(outer, inner)], covers=style.sleeve)
+        part.grain = grain(limb.at([0.0, style.sleeve]))
         cuff = np.vstack([outer[-1], inner[-1]])
         up = outer[-2] + inner[-2] - outer[-1] - inner[-1]
         up = up / (np.hypot(*up) + 1e-9) * 0.13
@@ -387,7 +389,7 @@ class _Upper:
             strokes += hem_strokes(style.hem, self.hem, 0.13)
         if style.waist != "none" and self.dress:
             strokes += self._waist_strokes()
-        if style.pocket:
+        if style.pocket and not self.sling:
             x = 0.38
             corners = [[x - 0.15, 0.75], [x + 0.15, 0.75], [x + 0.15, 1.05], [x, 1.12],
                        [x - 0.15, 1.05], [x - 0.15, 0.75]]  # fmt: skip

@@ -42,7 +42,8 @@ def write_garments(
     a split has at least; a split that is left out is not written. The bytes depend on `seed`,
     `difficulty`, `photos` and `minimum`, never on `workers` or on interruptions: what a killed
     run has written is kept, and the missing photos are drawn. Returns the content of
-    `root/generator.json`, which is written last.
+    `root/generator.json`, which is written last; `root/plan.json`, written first, marks the
+    folder as ours. With `generator.json` deleted, the set is checked for missing photos.
 
     Raises `UserError` for an unknown difficulty or split, for a minimum that the photos cannot
     hold, for a folder with other content, and for a disk that cannot be written.
@@ -126,10 +127,12 @@ def _finished(root: Path, parameters: dict) -> dict | None:
                 )
             if path == record:
                 return stored
+    begun = plan.exists()
     for path in root.rglob("*") if root.exists() else ():
-        if path != plan and not _is_ours(path, root):
+        if not (begun or path.is_dir()) or not _is_ours(path, root):
             raise UserError(
-                f"{root} holds {path.relative_to(root)}, which is not ours: choose an empty folder"
+                f"{root} holds {path.relative_to(root)}, which this generator did not write: "
+                "choose an empty folder"
             )
     return None
 
@@ -144,7 +147,7 @@ def _stored(path: Path) -> dict:
 
 def _is_ours(path: Path, root: Path) -> bool:
     parts = path.relative_to(root).parts
-    if parts[0] in ("generator.json.partial", "plan.json.partial"):
+    if parts[0] in ("plan.json", "plan.json.partial", "generator.json.partial"):
         return True
     if parts[0] not in SPLITS or len(parts) > 3:
         return False
@@ -169,7 +172,6 @@ def _write(root: Path, parameters: dict, workers: int, progress: bool) -> dict:
         "garments": {s: {c.name: counts[s][c.id] for c in CATEGORIES} for s in counts}
     }
     _replace(root / "generator.json", _json(record))
-    (root / "plan.json").unlink(missing_ok=True)
     return record
 
 
@@ -187,8 +189,13 @@ def _jobs(root: Path, parameters: dict) -> list[tuple]:
 
 def _run(jobs: list[tuple], workers: int):
     if workers == 1:
-        for job in jobs:
-            yield job, _draw_chunk(*job)
+        threads = cv2.getNumThreads()
+        _quiet()
+        try:
+            for job in jobs:
+                yield job, _draw_chunk(*job)
+        finally:
+            cv2.setNumThreads(threads)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_quiet) as pool:
@@ -202,6 +209,7 @@ def _run(jobs: list[tuple], workers: int):
 
 
 def _quiet() -> None:
+    """One thread a process: OpenCV's own would only compete with the other workers."""
     cv2.setNumThreads(1)
 
 

@@ -1,0 +1,159 @@
+"""Meta-gradients against finite differences and a plain unrolled reference, in double precision."""
+
+import pytest
+import torch
+from torch.func import functional_call
+
+from baselines.maml import expand
+from baselines.proto import prototypes
+from fewshot_landmarks.heatmaps import detect, query_loss, support_loss
+from fewshot_landmarks.inner_loop import inner_loop
+from fewshot_landmarks.learner import find_learner
+from fewshot_landmarks.networks import LandmarkModel
+from fewshot_landmarks.tasks import Task
+from tests.toy import double, toy_base, toy_task
+
+RATES = {"inner_rate": 0.05, "detector_rate": 0.5, "inner_steps": 3}
+
+
+def build(name: str):
+    learner = find_learner(name)
+    torch.manual_seed(1)
+    model = learner(toy_base(kind=learner.base_kind), learner.Settings(**RATES)).double()
+    for parameter in model.parameters():  # H starts as the identity: give it something to do
+        if not parameter.any():
+            parameter.data.normal_(std=0.1)
+    return model
+
+
+def meta_parameters(model) -> list[torch.Tensor]:
+    frozen = ("base.", "ppnet.")
+    return [p for n, p in model.named_parameters() if not n.startswith(frozen)]
+
+
+@pytest.mark.parametrize("name", ["MetaCloth", "LD-Keep", "MAML", "PROTO-MA", "PAML"])
+def test_against_finite_differences(name):
+    model, task = build(name), double(toy_task())
+    parameters = meta_parameters(model)
+    gradients = torch.autograd.grad(model.meta_loss(task), parameters)
+    torch.manual_seed(2)
+    for _ in range(3):
+        # Mostly along the gradient, or a random direction in 80,000 dimensions would be flat.
+        direction = [g + 0.3 * g.norm() * torch.randn_like(g) / g.numel() ** 0.5 for g in gradients]
+        length = sum(d.square().sum() for d in direction).sqrt()
+        direction = [d / length for d in direction]
+        analytic = sum((g * d).sum() for g, d in zip(gradients, direction))
+        numeric = difference(model, task, parameters, direction, 1e-7)
+        assert abs(analytic) > 1e-3
+        torch.testing.assert_close(analytic, numeric, rtol=1e-5, atol=0)
+
+
+def difference(model, task, parameters, direction, step: float) -> torch.Tensor:
+    losses = []
+    for sign in (1, -1):
+        move(parameters, direction, sign * step)
+        losses.append(model.meta_loss(task).detach())
+        move(parameters, direction, -sign * step)
+    return (losses[0] - losses[1]) / (2 * step)
+
+
+@torch.no_grad()
+def move(parameters, direction, step):
+    for parameter, part in zip(parameters, direction):
+        parameter += step * part
+
+
+def unrolled(model, start, support, rates, steps, second_order):
+    """Gradient descent written out on a dictionary of parameters, with nothing but autograd."""
+    values = dict(start)
+    for _ in range(steps):
+        heatmaps = functional_call(model, values, (support.images,))
+        gradients = torch.autograd.grad(
+            support_loss(heatmaps, support), list(values.values()), create_graph=second_order
+        )
+        values = {
+            name: value - rates[name.split(".")[0]] * gradient
+            for (name, value), gradient in zip(values.items(), gradients)
+        }
+    return values
+
+
+def test_maml_against_plain_unrolling():
+    maml, task = build("MAML"), double(toy_task())
+    expanded = Task(task.category, expand(task.support), expand(task.query))
+    start = dict(maml.model.named_parameters())
+    rates = {"fenet": 0.05, "omega": 0.5}
+    gradients = {}
+    for second_order in (True, False):
+        values = unrolled(maml.model, start, expanded.support, rates, 3, second_order)
+        heatmaps = functional_call(maml.model, values, (expanded.query.images,))
+        loss = query_loss(heatmaps, expanded)
+        gradients[second_order] = torch.autograd.grad(loss, list(start.values()))
+    ours = torch.autograd.grad(maml.meta_loss(task), list(start.values()))
+    for mine, reference in zip(ours, gradients[True]):
+        torch.testing.assert_close(mine, reference, rtol=1e-10, atol=1e-12)
+    apart = [
+        (a - b).norm() / b.norm() for a, b in zip(ours, gradients[False]) if b.norm() > 1e-6
+    ]
+    assert max(apart) > 1e-2  # first order gives something else
+
+
+def test_proto_ma_gradient_flows_through_the_start():
+    learner, task = build("PROTO-MA"), double(toy_task())
+    omega = 2 * prototypes(learner.fenet(task.support.images), task.support)
+    model = LandmarkModel(learner.fenet, torch.zeros_like(omega))
+    parameters = list(learner.fenet.parameters())
+    rates = {"fenet": 0.05, "omega": 0.5}
+
+    def gradient(start):
+        # Clones, so that the inner gradient does not see omega as a function of theta.
+        values = {f"fenet.{name}": p.clone() for name, p in learner.fenet.named_parameters()}
+        values = unrolled(model, {"omega": start, **values}, task.support, rates, 3, True)
+        loss = query_loss(functional_call(model, values, (task.query.images,)), task)
+        return torch.autograd.grad(loss, parameters)
+
+    ours = torch.autograd.grad(learner.meta_loss(task), parameters)
+    for mine, reference in zip(ours, gradient(omega)):
+        torch.testing.assert_close(mine, reference, rtol=1e-10, atol=1e-12)
+    cut = gradient(omega.detach().requires_grad_())
+    assert max((a - b).norm() / a.norm() for a, b in zip(ours, cut)) > 1e-2
+
+
+def test_metacloth_gradient_flows_through_the_predicted_detectors():
+    kept, whole, task = build("LD-Keep"), build("MetaCloth"), double(toy_task())
+    one = torch.autograd.grad(kept.meta_loss(task), list(kept.fenet.parameters()))
+    other = torch.autograd.grad(whole.meta_loss(task), list(whole.fenet.parameters()))
+    assert max((a - b).norm() / b.norm() for a, b in zip(one, other)) > 1e-2
+
+
+def test_inner_loop_leaves_its_module_alone_and_takes_real_steps():
+    base, task = toy_base(), toy_task()
+    model = LandmarkModel(base.fenet.requires_grad_(True), torch.zeros(8, 4))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    def loss(fast):
+        return support_loss(fast(task.support.images), task.support)
+
+    with torch.no_grad():  # as at meta-test
+        fast = inner_loop(
+            model, loss, steps=5, rates={"fenet": 0.1, "omega": 1.0}, second_order=False
+        )
+        assert loss(fast) < loss(model) - 0.01
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_inner_loop_moves_only_what_has_a_rate():
+    model = LandmarkModel(toy_base().fenet.requires_grad_(True), torch.zeros(8, 4))
+    task = toy_task()
+    fast = inner_loop(
+        model,
+        lambda fast: support_loss(fast(task.support.images), task.support),
+        steps=2,
+        rates={"omega": 1.0},
+        second_order=False,
+    )
+    assert fast.omega.abs().max() > 0
+    assert torch.equal(detect(fast.fenet(task.query.images), model.omega), model(task.query.images))
+    heads = [(p, q) for p, q in zip(model.fenet.parameters(), list(fast.parameters())[1:])]
+    assert all(torch.equal(p, q) for p, q in heads)
