@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fewshot_landmarks.heatmaps import detect, query_loss, support_loss
+from fewshot_landmarks.heatmaps import detect, heatmap_loss, labelmaps, query_loss
 from fewshot_landmarks.learner import Detector, Learner
 from fewshot_landmarks.networks import WeightRegression
 from fewshot_landmarks.tasks import Samples
@@ -29,8 +29,8 @@ class MRN(Learner):
 
     @dataclass(frozen=True)
     class Settings(Learner.Settings):
-        regression_tasks: int = 400  # draws of K samples on which H is trained
-        few_shot_steps: int = 30  # gradient steps of few-shot detectors
+        regression_tasks: int = 500  # draws of K samples on which H is trained
+        few_shot_steps: int = 20  # gradient steps of few-shot detectors
         few_shot_rate: float = 3.0  # their rate
         hidden: int = 128  # H's hidden width
         sample_weight: float = 0.1  # weight of the loss on images
@@ -58,10 +58,11 @@ class MRN(Learner):
         landmarks = support.landmarks.shape[1]
         omega = features.new_zeros(landmarks, features.shape[1], requires_grad=True)
         descent = torch.optim.SGD([omega], lr=self.settings.few_shot_rate)
+        maps = labelmaps(support.landmarks, support.size, features.shape[-2:])
         with torch.enable_grad():
             for _ in range(self.settings.few_shot_steps):
                 descent.zero_grad()
-                support_loss(detect(features, omega), support).backward()
+                heatmap_loss(detect(features, omega), maps, support.labelled).backward()
                 descent.step()
         return omega.detach()
 

@@ -1,18 +1,21 @@
 """PROTO-MA: proto-MAML (Triantafillou et al., "Meta-Dataset: a dataset of datasets for learning to
 learn from few examples", ICLR 2020; section 4.3.6).
 
-    omega_n = 2 p_n     the linear layer that equals a prototypical network under theta
+    omega_n = 2 s p_n     the linear layer that equals a prototypical network under theta
     (theta', omega') = (theta, omega) - beta1 grad loss_S(f_{theta, omega})     some steps
     theta <- theta - beta2 grad loss_Q(f_{theta', omega'})      second order, through omega(theta)
 
 Its bias -||p_n||^2 cancels in a softmax over cells, and so does PROTO's ||F(x)||^2, because all
 features have the same length (`networks.ChannelNorm`): before the first inner step, PROTO-MA's
-heatmaps are PROTO's.
+landmarks are PROTO's.
 
-Differs from the paper in: detectors adapt at a rate of their own (one rate at the paper's scale).
+Differs from the paper in: the distance has a learnt scale s, started where the detectors are as long
+as the base model's (with s = 1 the inner steps on theta, which grow with omega, overshoot);
+detectors adapt at a rate of their own (one rate at the paper's scale).
 """
 
 import torch
+from torch import nn
 
 from baselines.proto import prototypes
 from fewshot_landmarks.heatmaps import query_loss, support_loss
@@ -31,10 +34,13 @@ class PROTOMA(Learner):
     def __init__(self, base, settings):
         super().__init__(base, settings)
         self.fenet = self.new_fenet()
+        length = base.omega.detach().norm(dim=1).mean()
+        self.scale = nn.Parameter(length / (2 * base.channels**0.5))  # s
 
     def fit(self, training: Training) -> None:
-        rate = (self.fenet, self.settings.outer_rate)
-        for task in training.tasks(rate, count=self.settings.tasks):
+        settings = self.settings
+        rates = (self.fenet, settings.outer_rate), ([self.scale], settings.head_rate)
+        for task in training.tasks(*rates, count=settings.tasks):
             training.step(self.meta_loss(task))
 
     def meta_loss(self, task: Task) -> torch.Tensor:
@@ -45,7 +51,7 @@ class PROTOMA(Learner):
     def tune(self, support: Samples, second_order: bool) -> LandmarkModel:
         """The inner loop from the prototypes of the current theta."""
         with torch.set_grad_enabled(second_order):
-            omega = 2 * prototypes(self.fenet(support.images), support)
+            omega = 2 * self.scale * prototypes(self.fenet(support.images), support)
         return inner_loop(
             LandmarkModel(self.fenet, torch.zeros_like(omega)),
             lambda model: support_loss(model(support.images), support),

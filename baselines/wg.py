@@ -29,7 +29,7 @@ class WG(Learner):
 
     @dataclass(frozen=True)
     class Settings(Learner.Settings):
-        generator_tasks: int = 400  # tasks on which the weight generator is trained
+        generator_tasks: int = 500  # tasks on which the weight generator is trained
 
     def __init__(self, base, settings):
         super().__init__(base, settings)

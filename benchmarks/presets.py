@@ -83,14 +83,14 @@ MINI = Preset(
     size=64,
     network="small",
     network_options={"channels": 32, "width": 16},
-    base_epochs=6,
+    base_epochs=5,
     base_batch=32,
     base_rate=2e-3,
     episodes=5,
     queries=24,
     train_queries=12,
     pack=True,
-    common={"tasks": 80, "inner_steps": 3, "tuning_steps": 12},
+    common={"tasks": 60, "inner_steps": 3, "tuning_steps": 10},
 )
 
 FULL = Preset(

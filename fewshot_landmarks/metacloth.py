@@ -38,7 +38,7 @@ class BaseFEN(Learner):
 
     @dataclass(frozen=True)
     class Settings(Learner.Settings):
-        ppnet_tasks: int = 400  # tasks of Algorithm 3
+        ppnet_tasks: int = 500  # tasks of Algorithm 3
         predicted_labelmaps: bool = True  # L^point in training: the base model's (section 3.4.1)
 
     def __init__(self, base, settings):

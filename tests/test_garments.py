@@ -13,8 +13,9 @@ from fewshot_landmarks.categories import CATEGORIES, category
 from fewshot_landmarks.data.garments import scene, writer
 from fewshot_landmarks.data.garments.__main__ import main
 from fewshot_landmarks.data.garments.figure import Figure
-from fewshot_landmarks.data.garments.shapes import build_lower, random_lower
-from fewshot_landmarks.data.garments.uppers import build_upper, random_upper
+from fewshot_landmarks.data.garments.lowers import build_lower
+from fewshot_landmarks.data.garments.styles import random_lower, random_upper
+from fewshot_landmarks.data.garments.uppers import build_upper
 from fewshot_landmarks.data.garments.writer import lead_categories, write_garments
 from fewshot_landmarks.errors import UserError
 
@@ -70,8 +71,12 @@ def test_layout_counts_and_minima(root, annotations):
     record = json.loads((root / "generator.json").read_text())
     for split, count in PHOTOS.items():
         names = [f"{i:06d}" for i in range(1, count + 1)]
-        assert sorted(p.name for p in (root / split / "image").iterdir()) == [n + ".jpg" for n in names]
-        assert sorted(p.name for p in (root / split / "annos").iterdir()) == [n + ".json" for n in names]
+        assert sorted(p.name for p in (root / split / "image").iterdir()) == [
+            n + ".jpg" for n in names
+        ]
+        assert sorted(p.name for p in (root / split / "annos").iterdir()) == [
+            n + ".json" for n in names
+        ]
         found = [item["category_name"] for a in annotations[split] for item in items_of(a)]
         for c in CATEGORIES:
             assert found.count(c.name) >= MINIMUM[split]
@@ -90,11 +95,18 @@ def test_annotations_look_like_real_ones(annotations, pictures):
             assert category(item["category_id"]).name == item["category_name"]
             x1, y1, x2, y2 = item["bounding_box"]
             assert 0 <= x1 < x2 < width and 0 <= y1 < y2 < height
-            assert all(item[key] in (1, 2, 3) for key in ("scale", "occlusion", "zoom_in", "viewpoint"))
+            assert all(
+                item[key] in (1, 2, 3) for key in ("scale", "occlusion", "zoom_in", "viewpoint")
+            )
             for ring in item["segmentation"]:
                 assert len(ring) >= 8 and len(ring) % 2 == 0 and ring[:2] == ring[-2:]
                 x, y = np.reshape(ring, (-1, 2)).T
-                assert x.min() >= x1 - 1 and x.max() <= x2 + 1 and y.min() >= y1 - 1 and y.max() <= y2 + 1
+                assert (
+                    x.min() >= x1 - 1
+                    and x.max() <= x2 + 1
+                    and y.min() >= y1 - 1
+                    and y.max() <= y2 + 1
+                )
 
 
 def test_landmarks_are_in_the_frame_and_in_the_box_or_absent(annotations, pictures):
@@ -118,7 +130,9 @@ def test_landmarks_are_in_the_frame_and_in_the_box_or_absent(annotations, pictur
 def distance_inside(item, points):
     """How deep points lie inside the visible outline, negative outside, in pixels."""
     rings = [np.reshape(r, (-1, 1, 2)).astype(np.float32) for r in item["segmentation"]]
-    return [max(cv2.pointPolygonTest(r, (float(x), float(y)), True) for r in rings) for x, y in points]
+    return [
+        max(cv2.pointPolygonTest(r, (float(x), float(y)), True) for r in rings) for x, y in points
+    ]
 
 
 def test_visible_landmarks_lie_on_what_shows(annotations):
@@ -147,10 +161,9 @@ def test_occluded_landmarks_are_covered(annotations):
 
 def test_visibility_follows_the_layers(monkeypatch):
     """A tucked top's hem lies under the skirt; without tucking, the skirt's waist under the top."""
-    seen = {}
+    seen, drawn = {}, scene.random_outfit
     for tucked in (True, False):
         difficulty = scene.Difficulty(alone=False, flat=0.0, plain=True, cut=0.0, things=False)
-        drawn = scene.random_outfit
 
         def outfit(*args, tucked=tucked):
             result = drawn(*args)
@@ -162,7 +175,6 @@ def test_visibility_follows_the_layers(monkeypatch):
         for seed in range(30):
             photo = scene.draw_photo(9, np.random.default_rng(seed), difficulty, 1)
             marks.append(points_of(photo.annotation["item1"])[1, 2])
-        monkeypatch.setattr(scene, "random_outfit", drawn)
         seen[tucked] = np.mean(np.array(marks) == 2)
     assert seen[True] > seen[False] + 0.3
 
@@ -193,7 +205,10 @@ def test_the_order_runs_around_the_garment():
     assert top[11, 1] < top[12, 1] < top[13, 1] < top[14, 1]  # armpit, side down, hem
     coat = build_upper(4, random_upper(4, rng), Figure()).landmarks
     assert coat[33, 1] < coat[34, 1] < coat[35, 1] < coat[36, 1] and (coat[33:37, 0] > 0).all()
-    assert coat[3, 1] < coat[37, 1] < coat[38, 1] < coat[19, 1] and (coat[[3, 37, 38, 19], 0] < 0).all()
+    assert (
+        coat[3, 1] < coat[37, 1] < coat[38, 1] < coat[19, 1]
+        and (coat[[3, 37, 38, 19], 0] < 0).all()
+    )
     trousers = build_lower(8, random_lower(8, rng), Figure()).landmarks
     assert (np.diff(trousers[[0, 3, 4, 5], 1]) > 0).all() and trousers[8, 0] == pytest.approx(0)
     assert trousers[5, 0] < trousers[6, 0] < trousers[10, 0] < trousers[11, 0]
@@ -256,7 +271,10 @@ def test_seeds_and_difficulties_differ(tmp_path):
     write(tmp_path / "b", seed=1, **few)
     alone = write(tmp_path / "c", difficulty="single", **few)
     assert sum(alone["garments"]["train"].values()) == 13 < sum(first["garments"]["train"].values())
-    assert contents(tmp_path / "a")["train/image/000001.jpg"] != contents(tmp_path / "b")["train/image/000001.jpg"]
+    assert (
+        contents(tmp_path / "a")["train/image/000001.jpg"]
+        != contents(tmp_path / "b")["train/image/000001.jpg"]
+    )
 
 
 def test_outfits_hold_what_the_benchmark_needs(annotations):
@@ -316,7 +334,9 @@ def test_a_disk_that_cannot_be_written(tmp_path, monkeypatch):
 
 
 def test_command(tmp_path, capsys):
-    assert main(["--sheet", str(tmp_path / "s.png"), "--columns", "1", "--categories", "7", "9"]) == 0
+    assert (
+        main(["--sheet", str(tmp_path / "s.png"), "--columns", "1", "--categories", "7", "9"]) == 0
+    )
     assert cv2.imread(str(tmp_path / "s.png")).shape == (520, 260, 3)
     assert main(["--root", str(tmp_path), "--difficulty", "odd"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

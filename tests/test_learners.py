@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from baselines.maml import expand, mean_of_slots, slots
-from baselines.proto import nearness
+from baselines.proto import nearness, prototypes
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.evaluation import evaluate_episode
 from fewshot_landmarks.heatmaps import decode, labelmaps
@@ -68,7 +68,7 @@ def test_fitting_moves_what_the_learner_learns(name):
         "WG": {"phi_avg", "scale"},
         "WG-ATT": {"phi_avg", "scale", "phi_att", "queries", "keys", "sharpness"},
         "PROTO": {"fenet"},
-        "PROTO-MA": {"fenet"},
+        "PROTO-MA": {"fenet", "scale"},
         "MRN": {"regression"},
         "PAML": {"model", "regression"},
         "MetaCloth": {"fenet"},  # phi is Base-FEN's
@@ -129,9 +129,14 @@ def test_proto_ma_starts_as_proto():
     task = toy_task(4, shots=2)
     proto, proto_ma = build("PROTO"), build("PROTO-MA", inner_steps=0)
     with torch.no_grad():
-        one = proto.adapt(task.support)(task.query.images).flatten(2).softmax(-1)
-        other = proto_ma.adapt(task.support)(task.query.images).flatten(2).softmax(-1)
-    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
+        one = proto_ma.scale * proto.adapt(task.support)(task.query.images)
+        other = proto_ma.adapt(task.support)(task.query.images)
+    torch.testing.assert_close(
+        one.flatten(2).softmax(-1), other.flatten(2).softmax(-1), rtol=1e-3, atol=1e-6
+    )
+    omega = 2 * proto_ma.scale * prototypes(proto_ma.fenet(task.support.images), task.support)
+    lengths = omega[task.learnable()].norm(dim=1)
+    assert lengths.mean() <= proto_ma.base.omega.norm(dim=1).mean() * 1.001
 
 
 def test_maml_slots():

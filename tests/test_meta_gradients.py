@@ -100,7 +100,8 @@ def test_maml_against_plain_unrolling():
 
 def test_proto_ma_gradient_flows_through_the_start():
     learner, task = build("PROTO-MA"), double(toy_task())
-    omega = 2 * prototypes(learner.fenet(task.support.images), task.support)
+    points = prototypes(learner.fenet(task.support.images), task.support)
+    omega = 2 * learner.scale * points
     model = LandmarkModel(learner.fenet, torch.zeros_like(omega))
     parameters = list(learner.fenet.parameters())
     rates = {"fenet": 0.05, "omega": 0.5}

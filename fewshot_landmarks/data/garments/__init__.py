@@ -4,7 +4,9 @@ A photo holds an outfit on a figure (or laid flat), layered as people wear it, a
 in it is annotated as its own item with landmarks, their visibility, box and outline.
 
     figure, geometry    a body, its pose, and the curves that both are drawn with
-    shapes, uppers      outline, landmarks and details of the 13 categories
+    styles              the cut of each category, drawn at random
+    shapes, trims       what a garment is made of; hems, cuffs, buttons, prints
+    lowers, uppers      outline, landmarks and details of the 13 categories
     cloth, people       fabrics and painting; skin, hair, hands, shoes, bags
     outfit, backdrop    what goes with what; rooms, streets, surfaces
     scene               one photo with its annotation

@@ -14,15 +14,21 @@ from fewshot_landmarks.errors import UserError
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(prog="python -m fewshot_landmarks.data.garments", description=__doc__)
+    p = argparse.ArgumentParser(
+        prog="python -m fewshot_landmarks.data.garments", description=__doc__
+    )
     p.add_argument("--sheet", type=Path, metavar="PNG", help="draw a contact sheet and stop")
     p.add_argument("--columns", type=int, default=8, help="garments in a row of the sheet")
-    p.add_argument("--categories", type=int, nargs="+", help="ids of the sheet's rows (default: all)")
+    p.add_argument(
+        "--categories", type=int, nargs="+", help="ids of the sheet's rows (default: all)"
+    )
     p.add_argument("--no-marks", action="store_true", help="a sheet without landmarks")
     p.add_argument("--root", type=Path, help="folder to write a set of photos to")
     p.add_argument("--photos-train", type=int, default=2000)
     p.add_argument("--photos-validation", type=int, default=500)
-    p.add_argument("--minimum-train", type=int, default=0, help="garments of each category at least")
+    p.add_argument(
+        "--minimum-train", type=int, default=0, help="garments of each category at least"
+    )
     p.add_argument("--minimum-validation", type=int, default=0)
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--difficulty", default="outfits", help=", ".join(DIFFICULTIES))

@@ -66,7 +66,13 @@ def _room(picture, wall, floor, rng) -> None:
     _rectangle(picture, 0, floor - 4, width, 4, shade(wall, 0.7))
     for k in range(1, 6):
         x = int(width * (k / 3 - 0.5))
-        cv2.line(picture, (x, height), (int(width / 2 + (x - width / 2) * 0.5), floor), shade(ground, 0.75), 1)
+        cv2.line(
+            picture,
+            (x, height),
+            (int(width / 2 + (x - width / 2) * 0.5), floor),
+            shade(ground, 0.75),
+            1,
+        )
     if rng.random() < 0.5:
         _door(picture, wall, floor, rng)
     if rng.random() < 0.5:
@@ -85,7 +91,15 @@ def _door(picture, wall, floor, rng) -> None:
     _rectangle(picture, x, top, w, floor - top, colour)
     _rectangle(picture, x, top, w, floor - top, shade(wall, 0.5), 2)
     for row in (0.1, 0.55):
-        _rectangle(picture, x + 0.18 * w, top + row * (floor - top), 0.64 * w, 0.33 * (floor - top), shade(colour, 0.8), 1)
+        _rectangle(
+            picture,
+            x + 0.18 * w,
+            top + row * (floor - top),
+            0.64 * w,
+            0.33 * (floor - top),
+            shade(colour, 0.8),
+            1,
+        )
     cv2.circle(picture, (int(x + 0.9 * w), int((top + floor) / 2)), 3, (90, 160, 190), -1)
 
 
@@ -108,7 +122,9 @@ def _poster(picture, rng) -> None:
     _rectangle(picture, x, y, w, h, colour)
     for _ in range(3):
         at = (int(x + rng.random() * w), int(y + rng.random() * h))
-        cv2.circle(picture, at, int(rng.uniform(0.05, 0.25) * w) + 1, random_colour(rng), -1, cv2.LINE_AA)
+        cv2.circle(
+            picture, at, int(rng.uniform(0.05, 0.25) * w) + 1, random_colour(rng), -1, cv2.LINE_AA
+        )
     _rectangle(picture, x, y, w, h, shade(colour, 0.4), 2)
 
 
@@ -126,8 +142,17 @@ def _furniture(picture, floor, rng) -> None:
             _rectangle(picture, x, y, w, 4, colour)
             for _ in range(4):
                 h = rng.uniform(8, 20)
-                _rectangle(picture, x + rng.random() * 0.9 * w, y - h, rng.uniform(4, 12), h, random_colour(rng))
-        _rectangle(picture, x, top - 0.3 * height, w, base - top + 0.3 * height, shade(colour, 0.7), 2)
+                _rectangle(
+                    picture,
+                    x + rng.random() * 0.9 * w,
+                    y - h,
+                    rng.uniform(4, 12),
+                    h,
+                    random_colour(rng),
+                )
+        _rectangle(
+            picture, x, top - 0.3 * height, w, base - top + 0.3 * height, shade(colour, 0.7), 2
+        )
         return
     _rectangle(picture, x, top, w, 6, colour)
     for leg in (0.05, 0.9):
@@ -177,7 +202,9 @@ def _shop(picture, wall, rng) -> None:
     metal = hsv(0.6, 0.05, rng.uniform(0.3, 0.9))
     cv2.line(picture, (0, y), (width, y), metal, 3)
     for x in rng.uniform(0, width, rng.integers(2, 6)).astype(int):
-        hook = np.array([[x, y], [x, y + 10], [x - 24, y + 26], [x + 24, y + 26], [x, y + 10]], np.int32)
+        hook = np.array(
+            [[x, y], [x, y + 10], [x - 24, y + 26], [x + 24, y + 26], [x, y + 10]], np.int32
+        )
         cv2.polylines(picture, [hook], False, shade(metal, 0.6), 2, cv2.LINE_AA)
 
 
@@ -185,7 +212,7 @@ def _planks(picture, wall, rng) -> None:
     height, width = picture.shape[:2]
     step = rng.uniform(16, 40)
     upright = rng.random() < 0.5
-    for k, at in enumerate(np.arange(0, max(height, width), step)):
+    for at in np.arange(0, max(height, width), step):
         colour = shade(wall, rng.uniform(0.8, 1.15))
         if upright:
             _rectangle(picture, at, 0, step, height, colour)
@@ -218,7 +245,9 @@ def _weave(picture, wall, rng) -> None:
     picture[field > 150] = shade(wall, 0.85)
     if rng.random() < 0.5:
         border = int(rng.uniform(6, 20))
-        _rectangle(picture, border, border, width - 2 * border, height - 2 * border, random_colour(rng), 3)
+        _rectangle(
+            picture, border, border, width - 2 * border, height - 2 * border, random_colour(rng), 3
+        )
 
 
 def _clutter(picture, rng) -> None:
@@ -229,8 +258,9 @@ def _clutter(picture, rng) -> None:
     size = rng.uniform(0.05, 0.22) * height
     kind = rng.integers(4)
     if kind == 0:
-        cv2.ellipse(picture, (int(at[0]), int(at[1])), (int(size * 0.6), int(size * rng.uniform(0.3, 0.6))),
-                    rng.uniform(0, 180), 0, 360, colour, -1, cv2.LINE_AA)  # fmt: skip
+        axes = (int(size * 0.6), int(size * rng.uniform(0.3, 0.6)))
+        turn = rng.uniform(0, 180)
+        cv2.ellipse(picture, tuple(map(int, at)), axes, turn, 0, 360, colour, -1, cv2.LINE_AA)
     elif kind == 1:
         turns = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 6)))
         shape = at + size * np.stack([np.cos(turns), np.sin(turns)], -1)
@@ -238,9 +268,20 @@ def _clutter(picture, rng) -> None:
         cv2.polylines(picture, [shape.astype(np.int32)], True, shade(colour, 0.6), 2, cv2.LINE_AA)
     elif kind == 2:
         other = at + rng.normal(0, 0.3, 2) * [width, height]
-        cv2.line(picture, tuple(map(int, at)), tuple(map(int, other)), colour, int(rng.uniform(2, 14)), cv2.LINE_AA)
+        cv2.line(
+            picture,
+            tuple(map(int, at)),
+            tuple(map(int, other)),
+            colour,
+            int(rng.uniform(2, 14)),
+            cv2.LINE_AA,
+        )
     else:
         turn = rng.uniform(0, np.pi)
         axes = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-        corners = at + (np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * rng.uniform(0.3, 1, 2) * size) @ axes
+        corners = (
+            at
+            + (np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * rng.uniform(0.3, 1, 2) * size)
+            @ axes
+        )
         cv2.fillPoly(picture, [corners.astype(np.int32)], colour, cv2.LINE_AA)

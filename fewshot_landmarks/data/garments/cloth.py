@@ -1,6 +1,6 @@
 """Fabrics, and the painter that lays parts of cloth, skin and things over each other.
 
-Pictures are BGR, uint8, drawn at twice the final size.
+Pictures are BGR, uint8, drawn at `OVERSAMPLING` times the final size.
 """
 
 import colorsys
@@ -12,6 +12,7 @@ import numpy as np
 
 from fewshot_landmarks.data.garments.shapes import Part
 
+OVERSAMPLING = 2
 TILE = 128  # pixels of a pattern's repeat
 _SHIFT = 4  # bits of sub-pixel position in OpenCV's drawing
 
@@ -84,9 +85,15 @@ def random_fabric(rng: np.random.Generator) -> Fabric:
 
 def plain(colour, folds: float = 0.6, **roles) -> Fabric:
     """A fabric (or skin, leather, hair) of one colour; `roles` set further colours."""
-    colours = {"base": colour, "ink": shade(colour, 0.55), "light": shade(colour, 1.4),
-               "trim": shade(colour, 0.75), "metal": (180, 200, 210), "lining": shade(colour, 0.5),
-               "dark": (32, 28, 30)}
+    colours = {
+        "base": colour,
+        "ink": shade(colour, 0.55),
+        "light": shade(colour, 1.4),
+        "trim": shade(colour, 0.75),
+        "metal": (180, 200, 210),
+        "lining": shade(colour, 0.5),
+        "dark": (32, 28, 30),
+    }
     return Fabric(colours | roles, folds=folds)
 
 
@@ -98,7 +105,9 @@ def _stripes(tile, second, rng):
     period = TILE // n
     for k in range(n):
         top = k * period
-        cv2.rectangle(tile, (0, top), (TILE, top + int(period * rng.uniform(0.15, 0.6))), second, -1)
+        cv2.rectangle(
+            tile, (0, top), (TILE, top + int(period * rng.uniform(0.15, 0.6))), second, -1
+        )
 
 
 def _even_stripes(tile, second, rng):

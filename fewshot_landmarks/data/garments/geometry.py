@@ -73,8 +73,20 @@ def strip(left: np.ndarray, right: np.ndarray) -> list[np.ndarray]:
     A bent limb drawn as one polygon would cross itself at the inside of the bend and leave a
     hole there; the union of its pieces has none.
     """
-    quads = np.stack([left[:-1], left[1:], right[1:], right[:-1]], axis=1)
+    quads = np.empty((len(left) - 1, 4, 2))
+    quads[:, 0], quads[:, 1] = left[:-1], left[1:]
+    quads[:, 2], quads[:, 3] = right[1:], right[:-1]
     return list(quads)
+
+
+def steps(first: float, last: float, n: int) -> np.ndarray:
+    """`n` (2 or more) evenly spaced numbers; like `np.linspace`, in a tenth of its time."""
+    return first + (last - first) * _unit_steps(n)
+
+
+@lru_cache(maxsize=256)
+def _unit_steps(n: int) -> np.ndarray:
+    return np.arange(n) / (n - 1)
 
 
 class Limb:
@@ -85,29 +97,45 @@ class Limb:
     def __init__(self, joints, side: int):
         """`joints` (3, 2): root, middle, end; `side` is -1 (left in the picture) or +1."""
         joints = np.asarray(joints, float)
-        first, second = np.hypot(*np.diff(joints, axis=0).T)
-        self.bend = first / (first + second)  # where the middle joint lies, as a fraction
+        first, second = joints[1] - joints[0], joints[2] - joints[1]
+        lengths = np.hypot(*first), np.hypot(*second)
+        self.bend = lengths[0] / sum(lengths)  # where the middle joint lies, as a fraction
         self.joints = joints
-        self._t = np.linspace(0, 1, self.SAMPLES)
-        knots = [0, self.bend, 1]
-        raw = np.stack([np.interp(self._t, knots, joints[:, k]) for k in (0, 1)], -1)
-        padded = np.vstack([2 * raw[0] - raw[2:0:-1], raw, 2 * raw[-1] - raw[-2:-4:-1]])
-        window = np.array([1, 2, 3, 2, 1]) / 9
-        self._path = np.stack([np.convolve(padded[:, k], window, "valid") for k in (0, 1)], -1)
-        direction = np.gradient(self._path, axis=0)
-        direction /= np.hypot(*direction.T)[:, None] + 1e-9
-        self._normal = side * np.stack([direction[:, 1], -direction[:, 0]], -1)
+        t = _unit_steps(self.SAMPLES)[:, None]
+        straight = np.where(
+            t < self.bend,
+            joints[0] + first * t / self.bend,
+            joints[1] + second * (t - self.bend) / (1 - self.bend),
+        )
+        path = _smoothing(self.SAMPLES) @ straight
+        direction = np.gradient(path, axis=0)
+        direction /= np.hypot(direction[:, 0], direction[:, 1])[:, None] + 1e-9
+        normal = side * direction[:, ::-1] * [1, -1]
+        self._table = np.hstack([path, normal])
 
     def at(self, t) -> np.ndarray:
         """Points of the centre line at fractions `t` of the limb's length, (n, 2)."""
-        return self._interpolate(self._path, t)
+        return self._lookup(t)[:, :2]
 
     def edges(self, t, width) -> tuple[np.ndarray, np.ndarray]:
         """The outer and inner edge, each (n, 2), at fractions `t` and half widths `width`."""
-        centre = self._interpolate(self._path, t)
-        offset = self._interpolate(self._normal, t) * np.reshape(width, (-1, 1))
+        found = self._lookup(t)
+        centre, offset = found[:, :2], found[:, 2:] * np.reshape(width, (-1, 1))
         return centre + offset, centre - offset
 
-    def _interpolate(self, values, t) -> np.ndarray:
-        t = np.atleast_1d(t)
-        return np.stack([np.interp(t, self._t, values[:, k]) for k in (0, 1)], -1)
+    def _lookup(self, t) -> np.ndarray:
+        place = np.clip(np.atleast_1d(t), 0, 1) * (self.SAMPLES - 1)
+        below = np.minimum(place.astype(int), self.SAMPLES - 2)
+        part = (place - below)[:, None]
+        return self._table[below] * (1 - part) + self._table[below + 1] * part
+
+
+@lru_cache(maxsize=1)
+def _smoothing(n: int) -> np.ndarray:
+    """A running mean over a line of `n` points that keeps its ends, as a matrix."""
+    padded = np.zeros((n + 4, n))
+    padded[2:-2] = np.eye(n)
+    for k in (1, 2):  # the ends mirrored through themselves
+        padded[2 - k, [0, k]] = 2, -1
+        padded[n + 1 + k, [n - 1, n - 1 - k]] = 2, -1
+    return sum(w * padded[i : i + n] for i, w in enumerate(np.array([1, 2, 3, 2, 1]) / 9))

@@ -6,12 +6,17 @@ import numpy as np
 
 from fewshot_landmarks.data.garments.cloth import Fabric, random_fabric
 from fewshot_landmarks.data.garments.figure import Figure
-from fewshot_landmarks.data.garments.shapes import Garment, build_lower, random_lower
-from fewshot_landmarks.data.garments.uppers import (
-    DRESSES, OUTWEAR, TOPS, build_upper, random_upper,
-)  # fmt: skip
-
-LOWERS = (7, 8, 9)
+from fewshot_landmarks.data.garments.lowers import build_lower
+from fewshot_landmarks.data.garments.shapes import Garment
+from fewshot_landmarks.data.garments.styles import (
+    DRESSES,
+    LOWERS,
+    OUTWEAR,
+    TOPS,
+    random_lower,
+    random_upper,
+)
+from fewshot_landmarks.data.garments.uppers import build_upper
 
 FREQUENCIES = {  # garments of each category in the real training set
     1: 71645, 2: 36064, 3: 543, 4: 13457, 5: 16095, 6: 1985, 7: 36616, 8: 55387, 9: 30835,
@@ -21,7 +26,7 @@ FREQUENCIES = {  # garments of each category in the real training set
 
 @dataclass
 class Outfit:
-    """Garments from the innermost outwards, each with its fabric; `lead` is one of their indices."""
+    """Garments from the innermost outwards, each with its fabric; `lead` is an index of theirs."""
 
     garments: list
     fabrics: list
@@ -69,7 +74,9 @@ def _draw(categories, rng) -> int:
 def _companions(lead: int, rng) -> list[int]:
     """The categories of an outfit, from the innermost outwards."""
     if lead in OUTWEAR:
-        inner = [_draw(DRESSES, rng)] if rng.random() < 0.22 else [_draw(TOPS, rng), _draw(LOWERS, rng)]
+        inner = (
+            [_draw(DRESSES, rng)] if rng.random() < 0.22 else [_draw(TOPS, rng), _draw(LOWERS, rng)]
+        )
         return [*inner, lead]
     if lead in DRESSES:
         inner = [lead]

@@ -4,7 +4,7 @@ import numpy as np
 
 from fewshot_landmarks.data.garments.cloth import Fabric, hsv, plain, random_colour, shade
 from fewshot_landmarks.data.garments.figure import CROTCH, HIP, SIDES, WAIST, Figure
-from fewshot_landmarks.data.garments.geometry import box, ellipse, mix, spline, strip
+from fewshot_landmarks.data.garments.geometry import box, ellipse, mix, spline, steps, strip
 from fewshot_landmarks.data.garments.shapes import Part, Stroke
 
 _ARM = ([0, 0.12, 0.3, 0.55, 1], [0.14, 0.19, 0.17, 0.14, 0.095])
@@ -48,12 +48,12 @@ def arm(figure: Figure, side: int, start: float = 0.0) -> Part:
     Shaded like the whole arm, so that it joins one that is painted behind the clothes.
     """
     limb = figure.arms[side]
-    t = np.linspace(0, 1, 17)
+    t = steps(0, 1, 17)
     width = np.interp(t, *_ARM) * figure.body.limb
     cap = ellipse(limb.at(0.0)[0], [width[0]] * 2, n=12)
     part = Part(f"arm{side}", [cap, *strip(*limb.edges(t, width))])
     if start > 0:
-        behind = np.linspace(0, start, 7)
+        behind = steps(0, start, 7)
         outer, inner = limb.edges(behind, 0.3)
         inner[-1] = mix(inner[-1], limb.at(start + 0.1)[0], 0.8)  # a slanting cut, as an armhole's
         part.cut = [ellipse(limb.at(0.0)[0], (0.3, 0.3), n=12), *strip(outer, inner)]
@@ -67,7 +67,9 @@ def hand(figure: Figure, side: int) -> Part:
     ahead = (end - before) / (np.hypot(*(end - before)) + 1e-9)
     angle = np.arctan2(ahead[1], ahead[0])
     palm = ellipse(end + ahead * 0.15, (0.22, 0.115), angle)
-    thumb = ellipse(end + ahead * 0.1 + side * np.array([-0.08, 0.02]), (0.13, 0.045), angle + side * 0.6)
+    thumb = ellipse(
+        end + ahead * 0.1 + side * np.array([-0.08, 0.02]), (0.13, 0.045), angle + side * 0.6
+    )
     lines = [np.array([end + ahead * 0.18, end + ahead * 0.36]) + d for d in (-0.03, 0.03)]
     return Part(f"hand{side}", [palm, thumb], [Stroke(lines, "ink", 0.02)])
 
@@ -75,7 +77,7 @@ def hand(figure: Figure, side: int) -> Part:
 def leg(figure: Figure, side: int) -> Part:
     """A bare leg."""
     limb = figure.legs[side]
-    t = np.linspace(0, 1, 15)
+    t = steps(0, 1, 15)
     outer, inner = limb.edges(t, np.interp(t, *_LEG) * figure.body.limb)
     knee = limb.at(limb.bend)[0]
     mark = spline([knee + [-0.1, 0.05], knee + [0, 0.12], knee + [0.1, 0.05]])
@@ -87,12 +89,12 @@ def shoe(figure: Figure, side: int, kind: str) -> Part:
     limb = figure.legs[side]
     ankle = limb.at(1.0)[0]
     toe = ankle + [side * 0.12 - 0.2 * np.sin(figure.pose.yaw), 0.26]
-    polygons = [ellipse(toe, (0.24, 0.15)), np.vstack([ankle + [-0.15, -0.05], ankle + [0.15, -0.05],
-                                                       toe + [0.2, 0.03], toe + [-0.2, 0.03]])]  # fmt: skip
+    top, low = box(-0.15, -0.05, 0.15, -0.05)[:2] + ankle, box(-0.2, 0.03, 0.2, 0.03)[:2] + toe
+    polygons = [ellipse(toe, (0.24, 0.15)), np.vstack([top, low[::-1]])]
     sole = np.array([toe + [-0.24, 0.09], toe + [0.24, 0.09]])
     strokes = [Stroke([sole], "light", 0.07)]
     if kind == "boot":
-        t = np.linspace(0.72, 1.0, 6)
+        t = steps(0.72, 1.0, 6)
         polygons += strip(*limb.edges(t, 0.2 * figure.body.limb))
     elif kind == "trainer":
         laces = [np.array([toe + [-0.08, dy], toe + [0.08, dy]]) for dy in (-0.16, -0.1, -0.04)]
@@ -103,11 +105,13 @@ def shoe(figure: Figure, side: int, kind: str) -> Part:
 def head(figure: Figure) -> Part:
     """A head with a face that looks where the body turns."""
     centre, look = _head_centre(figure), -0.3 * np.sin(figure.pose.yaw)
-    outline = spline([[0, -0.62], [0.36, -0.45], [0.44, -0.02], [0.32, 0.38], [0, 0.6],
-                      [-0.32, 0.38], [-0.44, -0.02], [-0.36, -0.45], [0, -0.62]], per=4)  # fmt: skip
+    right = np.array([[0, -0.62], [0.36, -0.45], [0.44, -0.02], [0.32, 0.38], [0, 0.6]])
+    outline = spline(np.vstack([right, right[-2::-1] * [-1, 1]]), per=4)
     middle = centre + [look, 0]
     eyes = [ellipse(middle + [dx, 0.0], (0.065, 0.04), n=8) for dx in (-0.17, 0.17)]
-    brows = [np.array([middle + [dx - 0.09, -0.12], middle + [dx + 0.09, -0.13]]) for dx in (-0.17, 0.17)]
+    brows = [
+        np.array([middle + [dx - 0.09, -0.12], middle + [dx + 0.09, -0.13]]) for dx in (-0.17, 0.17)
+    ]
     nose = np.array([middle + [0.02, 0.0], middle + [0.06, 0.18], middle + [-0.02, 0.2]])
     mouth = spline([middle + [-0.12, 0.34], middle + [0, 0.37], middle + [0.12, 0.34]])
     strokes = [Stroke(eyes, "dark", 0), Stroke(brows, "dark", 0.04), Stroke([nose], "ink", 0.03),
@@ -138,7 +142,10 @@ def hair(figure: Figure, style: str) -> tuple[list[Part], list[Part]]:
             lock = spline([[s * 0.47, -0.3], [s * 0.56, 0.3], [s * 0.62, 0.9], [s * 0.52, drop],
                            [s * 0.33, drop - 0.2], [s * 0.36, 0.8], [s * 0.42, 0.2],
                            [s * 0.47, -0.3]], per=4)  # fmt: skip
-            lines = [spline([[s * x, 0.0], [s * (x + 0.05), 0.9], [s * x, drop]]) + centre for x in (0.42, 0.52)]
+            lines = [
+                spline([[s * x, 0.0], [s * (x + 0.05), 0.9], [s * x, drop]]) + centre
+                for x in (0.42, 0.52)
+            ]
             front.append(Part(f"lock{s}", [lock + centre], [Stroke(lines, "ink", 0.025)]))
     return behind, front
 
@@ -161,9 +168,13 @@ def things(figure: Figure, rng: np.random.Generator) -> list[tuple[Part, Fabric]
     elif roll < 0.34:
         carried.append((_box_in_arms(figure, rng), plain(random_colour(rng))))
     if rng.random() < 0.12:
-        chain = figure.torso(spline([[-0.3, -0.1], [-0.15, 0.45], [0, 0.6], [0.15, 0.45], [0.3, -0.1]]))
+        chain = figure.torso(
+            spline([[-0.3, -0.1], [-0.15, 0.45], [0, 0.6], [0.15, 0.45], [0.3, -0.1]])
+        )
         links = strip(chain - [0.02, 0], chain + [0.02, 0])
-        carried.append((Part("chain", [*links, ellipse(chain[12], (0.07, 0.08))]), plain((90, 190, 215))))
+        carried.append(
+            (Part("chain", [*links, ellipse(chain[12], (0.07, 0.08))]), plain((90, 190, 215)))
+        )
     return carried
 
 
@@ -179,18 +190,27 @@ def _shoulder_bag(figure, side, rng) -> Part:
     width, height = rng.uniform(0.3, 0.55), rng.uniform(0.25, 0.5)
     body = box(end[0] - width, end[1], end[0] + width, end[1] + 2 * height)
     flap = np.array([end + [-width, height * 0.8], end + [width, height * 0.8]])
-    return Part("bag", [*strip(strap - [0.045, 0], strap + [0.045, 0]), body],
-                [Stroke([flap], "ink", 0.05), Stroke([ellipse(end + [0, height * 0.8], (0.08, 0.08))], "metal", 0)])  # fmt: skip
+    clasp = ellipse(end + [0, height * 0.8], (0.08, 0.08))
+    polygons = [*strip(strap - [0.045, 0], strap + [0.045, 0]), body]
+    return Part("bag", polygons, [Stroke([flap], "ink", 0.05), Stroke([clasp], "metal", 0)])
 
 
 def _hand_bag(figure, side, rng) -> Part:
     grip = figure.arms[side].at(1.0)[0] + [0, 0.25]
     width, height = rng.uniform(0.35, 0.7), rng.uniform(0.5, 1.0)
     top = grip + [0, 0.45]
-    body = np.array([top + [-width * 0.85, 0], top + [width * 0.85, 0], top + [width, height], top + [-width, height]])
+    body = np.array(
+        [
+            top + [-width * 0.85, 0],
+            top + [width * 0.85, 0],
+            top + [width, height],
+            top + [-width, height],
+        ]
+    )
     loop = spline([top + [-width * 0.5, 0], grip, top + [width * 0.5, 0]])
-    return Part("bag", [body, *strip(loop - [0.03, 0], loop + [0.03, 0.0])],
-                [Stroke([np.array([top + [-width, 0.12], top + [width, 0.12]])], "ink", 0.04)])  # fmt: skip
+    seam = np.array([top + [-width, 0.12], top + [width, 0.12]])
+    polygons = [body, *strip(loop - [0.03, 0], loop + [0.03, 0.0])]
+    return Part("bag", polygons, [Stroke([seam], "ink", 0.04)])
 
 
 def _phone(figure, side) -> Part:
@@ -207,4 +227,6 @@ def _box_in_arms(figure, rng) -> Part:
     turn = rng.normal(0, 0.3)
     c, s = np.cos(turn), np.sin(turn)
     corners = box(-1, -1, 1, 1) * size @ np.array([[c, s], [-s, c]])
-    return Part("parcel", [corners + at], [Stroke([mix(corners, 0 * corners, 0.3) + at], "light", 0.04)])
+    return Part(
+        "parcel", [corners + at], [Stroke([mix(corners, 0 * corners, 0.3) + at], "light", 0.04)]
+    )

@@ -64,6 +64,16 @@ def _cell(image: np.ndarray, item: dict, size: int, marks: bool) -> np.ndarray:
             at = tuple(int(c) for c in np.round(np.array([x, y]) * scale + shift))
             colour = VISIBLE if v == 2 else OCCLUDED
             cv2.circle(cell, at, 2, colour, -1, cv2.LINE_AA)
-            cv2.putText(cell, str(number), (at[0] + 3, at[1] - 2), cv2.FONT_HERSHEY_SIMPLEX, 0.32, (0, 0, 0), 2)
-            cv2.putText(cell, str(number), (at[0] + 3, at[1] - 2), cv2.FONT_HERSHEY_SIMPLEX, 0.32, colour, 1)
+            cv2.putText(
+                cell,
+                str(number),
+                (at[0] + 3, at[1] - 2),
+                cv2.FONT_HERSHEY_SIMPLEX,
+                0.32,
+                (0, 0, 0),
+                2,
+            )
+            cv2.putText(
+                cell, str(number), (at[0] + 3, at[1] - 2), cv2.FONT_HERSHEY_SIMPLEX, 0.32, colour, 1
+            )
     return cell

@@ -1,117 +1,23 @@
 """Garments that hang from the shoulders: tops, vests, slings, outwear and dresses."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from fewshot_landmarks.data.garments import trims
 from fewshot_landmarks.data.garments.figure import ARMPIT, CROTCH, HIP, SIDES, WAIST, Figure
-from fewshot_landmarks.data.garments.geometry import along, ellipse, mix, spline, strip
-from fewshot_landmarks.data.garments.shapes import (
-    HEMS, Garment, Part, Stroke, dashes, grain, hem_strokes, ribs, skirt_details, skirt_folds, skirt_sides, waist_width,
-)  # fmt: skip
-
-SHORT_SLEEVED, LONG_SLEEVED = (1, 3, 10), (2, 4, 11)
-OUTWEAR, VESTS, SLINGS, DRESSES = (3, 4), (5, 12), (6, 13), (10, 11, 12, 13)
-TOPS = (1, 2, 5, 6)
-
-NECKS = {  # half width, height of the corners, depth, (share for tops, for sleeveless)
-    "round": (0.36, -0.07, 0.26, 30, 25),
-    "scoop": (0.46, -0.04, 0.52, 8, 25),
-    "v": (0.34, -0.07, 0.68, 16, 20),
-    "boat": (0.60, 0.0, 0.10, 8, 10),
-    "square": (0.46, -0.04, 0.42, 5, 12),
-    "turtle": (0.27, -0.36, 0.04, 9, 4),
-    "collar": (0.32, -0.09, 0.32, 24, 4),
-}
-
-
-@dataclass(frozen=True)
-class UpperStyle:
-    """The cut of a garment that hangs from the shoulders; lengths in units."""
-
-    neck: str = "round"
-    neck_width: float = 1.0  # factors on the neckline's own numbers
-    neck_depth: float = 1.0
-    ease: float = 0.08
-    flare: float = 0.0
-    length: float = 2.6  # height of the hem on the template
-    droop: float = 0.06
-    tuck: float = 0.0  # height of a waist that holds the hem in, 0: none
-    sleeve: float = 0.3  # where a sleeve ends, as a fraction of the arm
-    sleeve_ease: float = 0.06
-    sleeve_flare: float = 0.0
-    puff: float = 0.0
-    hem: str = "stitch"
-    cuff: str = "stitch"
-    placket: str = "none"  # "none", "half", "full"
-    pocket: bool = False
-    low_pockets: bool = False
-    print: str = "none"  # "none", "text", "badge", "band"
-    print_shape: tuple = (0.5,) * 6  # numbers from 0 to 1 that shape the print
-    hood: bool = False
-    pleats: int = 0
-    waist: str = "none"  # of a dress: "none", "seam", "belt"
-    strap: float = 0.5  # where straps or a vest's shoulders lie, as half width
-    strap_width: float = 0.05
-    gap: float = 0.15  # between the front edges of outwear, at the top and at the hem
-    gap_hem: float = 0.3
-    lapel: float = 0.9  # how low the front edges begin
-    zip: bool = False
-
-
-def random_upper(category: int, rng: np.random.Generator) -> UpperStyle:
-    """A style of any category that hangs from the shoulders."""
-
-    def chance(p):
-        return bool(rng.random() < p)
-
-    sleeveless = category in VESTS + SLINGS
-    names = list(NECKS)
-    shares = np.array([NECKS[n][4 if sleeveless else 3] for n in names], float)
-    dress, outwear = category in DRESSES, category in OUTWEAR
-    length = rng.uniform(1.75, 2.95)
-    if dress:
-        length = rng.choice([rng.uniform(3.5, 4.6), rng.uniform(4.5, 6.7)])
-    elif outwear:
-        length = rng.choice([rng.uniform(1.9, 3.0), rng.uniform(3.0, 5.2)], p=[0.7, 0.3])
-    elif chance(0.12):
-        length = rng.uniform(1.35, 1.7)
-    neck = str(rng.choice(names, p=shares / shares.sum()))
-    placket = "none"
-    if neck == "collar":
-        placket = str(rng.choice(["half", "full"]))
-    elif neck in ("round", "v") and chance(0.2):
-        placket = str(rng.choice(["half", "full"]))
-    long_sleeves = category in LONG_SLEEVED
-    return UpperStyle(
-        neck=neck,
-        neck_width=rng.uniform(0.88, 1.15),
-        neck_depth=rng.uniform(0.7, 1.25),
-        ease=float(np.clip(rng.normal(0.09, 0.08), 0.0, 0.34)) + (0.09 if outwear else 0),
-        flare=abs(rng.normal(0, 0.3)) if dress else rng.normal(0.02, 0.05),
-        length=float(length),
-        droop=float(rng.choice([0.03, 0.08, 0.22], p=[0.4, 0.4, 0.2])),
-        sleeve=rng.uniform(0.72, 0.98) if long_sleeves else rng.uniform(0.17, 0.46),
-        sleeve_ease=abs(rng.normal(0.05, 0.04)) + (0.05 if outwear else 0),
-        sleeve_flare=abs(rng.normal(0, 0.06)) + (rng.uniform(0.1, 0.25) if chance(0.1) else 0),
-        puff=rng.uniform(0.08, 0.2) if chance(0.15) and not outwear else 0.0,
-        hem=str(rng.choice(HEMS, p=[0.25, 0.15, 0.05, 0.1, 0.45])),
-        cuff=str(rng.choice(HEMS, p=[0.3, 0.2, 0.15, 0.05, 0.3])),
-        placket=placket,
-        pocket=chance(0.2),
-        low_pockets=outwear and chance(0.7),
-        print=str(rng.choice(["none", "text", "badge", "band"], p=[0.68, 0.12, 0.12, 0.08])),
-        print_shape=tuple(rng.random(6)),
-        hood=(outwear and chance(0.25)) or (category == 2 and chance(0.1)),
-        pleats=int(rng.integers(4, 10)) if dress and chance(0.45) else 0,
-        waist=str(rng.choice(["none", "seam", "belt"], p=[0.4, 0.3, 0.3])),
-        strap=rng.uniform(0.34, 0.5) if category in SLINGS else rng.uniform(0.56, 0.8),
-        strap_width=rng.uniform(0.035, 0.09),
-        gap=rng.choice([0.02, rng.uniform(0.08, 0.28)], p=[0.3, 0.7]),
-        gap_hem=rng.uniform(0.05, 0.5),
-        lapel=rng.uniform(0.35, 1.5),
-        zip=chance(0.4),
-    )
+from fewshot_landmarks.data.garments.geometry import along, ellipse, mix, spline, steps, strip
+from fewshot_landmarks.data.garments.lowers import skirt_sides, waist_width
+from fewshot_landmarks.data.garments.shapes import Garment, Part, Stroke, grain
+from fewshot_landmarks.data.garments.styles import (
+    DRESSES,
+    LONG_SLEEVED,
+    NECKS,
+    OUTWEAR,
+    SLINGS,
+    VESTS,
+    UpperStyle,
+)
 
 
 def build_upper(category: int, style: UpperStyle, figure: Figure) -> Garment:
@@ -189,11 +95,11 @@ class _Upper:
         waist = waist + (max(self.chest, hip) - waist) * loose
         if self.dress:
             low, wide = skirt_sides(self.figure, WAIST, waist, end, style.flare, style.ease * 0.8)
-            high = np.linspace(self.armpit, WAIST, 5)[:-1]
+            high = steps(self.armpit, WAIST, 5)[:-1]
             y = np.concatenate([high, low])
             x = np.concatenate([np.interp(high, [self.armpit, WAIST], [self.chest, waist]), wide])
         else:
-            y = np.linspace(self.armpit, end, 13)
+            y = steps(self.armpit, end, 13)
             x = np.interp(y, [self.armpit, WAIST, HIP, 6], [self.chest, waist, hip, hip])
             x = x + style.flare * np.clip(y - WAIST, 0, None)
             x = np.where(y > CROTCH, np.maximum(x, self.figure.reach(y) * 0.9), x)
@@ -201,7 +107,7 @@ class _Upper:
                 held = waist_width(body, style.tuck) - 0.01
                 x = np.minimum(x, np.interp(y, [style.tuck - 0.5, style.tuck - 0.04], [2.0, held]))
         dense = self.figure.torso(np.stack([side * x, y], -1))
-        return spline(along(dense, np.linspace(0, 1, 7)))
+        return spline(along(dense, steps(0, 1, 7)))
 
     def _hem(self) -> np.ndarray:
         """The hem from left to right; its middle point is the landmark."""
@@ -230,7 +136,7 @@ class _Upper:
             side = np.array([nw * 0.66, ny + depth * 0.72])
         controls = np.array([corner * flip, side * flip, low, side, corner])
         if straight:
-            t = np.linspace(0, 4, 25)
+            t = steps(0, 4, 25)
             line = np.stack([np.interp(t, range(5), controls[:, k]) for k in (0, 1)], -1)
         else:
             line = spline(controls)
@@ -278,13 +184,13 @@ class _Upper:
 
     def _chain(self, side: int, edge: np.ndarray, parts: dict) -> tuple[list, list]:
         """Landmarks from the shoulder down to the hem's corner, and the parts they lie on."""
-        own = "panel%d" % side if self.category in OUTWEAR else "torso"
+        own = f"panel{side}" if self.category in OUTWEAR else "torso"
         shoulder = self.figure.torso([self._shoulder(side)])[0]
         if self.sling:
             shoulder = self._strap(side, 1.0)[1:3].mean(0)
         flank = self.sides[side]
         stops = {True: {True: 4, False: 2}, False: {True: 3, False: 1}}[self.sleeved][self.dress]
-        downs = list(along(flank, np.linspace(0, 1, stops + 2)))
+        downs = list(along(flank, steps(0, 1, stops + 2)))
         if not self.sleeved:
             return [shoulder, *downs], [[own]] * (len(downs) + 1)
         name = f"sleeve{side}"
@@ -297,9 +203,9 @@ class _Upper:
     def _sleeve(self, side: int, shoulder, armpit) -> tuple[Part, list]:
         """The sleeve and its landmarks from the outer edge over the cuff to the inner edge."""
         style, limb, n = self.style, self.figure.arms[side], 13
-        t = np.linspace(0.02, style.sleeve, n)
+        t = steps(0.02, style.sleeve, n)
         arm = np.interp(t, [0, 0.3, 0.55, 1], [0.21, 0.18, 0.15, 0.11]) * self.figure.body.limb
-        grow = np.linspace(0, 1, n)
+        grow = steps(0, 1, n)
         width = arm + 0.045 + style.sleeve_ease * (1 - 0.3 * grow) + style.sleeve_flare * grow**2
         width += style.puff * np.sin(np.pi * np.clip(grow * 1.05, 0, 1)) ** 2
         outer, _ = limb.edges(t, width * 1.08)
@@ -317,9 +223,9 @@ class _Upper:
         up = outer[-2] + inner[-2] - outer[-1] - inner[-1]
         up = up / (np.hypot(*up) + 1e-9) * 0.13
         band = np.vstack([cuff, cuff[::-1] + up])
-        part.strokes += _cuff(style.cuff, band)
+        part.strokes += trims.cuff_strokes(style.cuff, band)
         part.strokes.append(Stroke([seam + [side * 0.03, 0]], "ink", 0.025))
-        part.folds += _sleeve_folds(outer, inner)
+        part.folds += trims.sleeve_folds(outer, inner)
         stops = (3, 6, 9) if self.category in LONG_SLEEVED else (6,)
         return part, [*outer[list(stops)], outer[-1], inner[-1], *inner[list(stops)][::-1]]
 
@@ -336,7 +242,7 @@ class _Upper:
         neck, bottom, edge, chains = {}, {}, {}, {}
         for side in SIDES:
             neck[side], edge[side], bottom[side] = self._front_edge(side, nw, ny)
-            outline = self._upper_edge(side, neck[side][:: -side])
+            outline = self._upper_edge(side, neck[side][::-side])
             polygon = np.vstack(
                 [outline, self.sides[side], bottom[side], edge[side][::-1], neck[side][::-1]]
             )
@@ -381,12 +287,12 @@ class _Upper:
         centre = len(neckline) // 2
         low, hem_centre = neckline[centre], self.hem[len(self.hem) // 2]
         if style.print != "none" and not self.sling:
-            strokes += _print(style.print, style.print_shape, figure.torso)
+            strokes += trims.print_strokes(style.print, style.print_shape, figure.torso)
         if self.dress and style.pleats:
             waist = np.array([self._waist_point(-1), self._waist_point(1)])
-            strokes += skirt_details(style.pleats, waist, self.hem, style.hem)
+            strokes += trims.skirt_details(style.pleats, waist, self.hem, style.hem)
         else:
-            strokes += hem_strokes(style.hem, self.hem, 0.13)
+            strokes += trims.hem_strokes(style.hem, self.hem, 0.13)
         if style.waist != "none" and self.dress:
             strokes += self._waist_strokes()
         if style.pocket and not self.sling:
@@ -396,28 +302,34 @@ class _Upper:
             strokes.append(Stroke([figure.torso(corners)], "ink", 0.035))
         if style.placket != "none":
             end = hem_centre if style.placket == "full" else mix(low, hem_centre, 0.3)
-            strokes += _buttons(low, end)
+            strokes += trims.button_strokes(low, end)
         if self.sling:
             strokes.append(Stroke([neckline], "trim", 0.07))
             cups = figure.torso(spline([[-self.chest, 1.1], [-0.3, 1.15], [0, 1.0], [0.3, 1.15],
                                         [self.chest, 1.1]]))  # fmt: skip
             strokes.append(Stroke([cups], "ink", 0.025))
         elif style.neck == "collar":
-            strokes += [s for side in SIDES for s in self._collar(side, neckline)]
+            for side in SIDES:
+                strokes += trims.collar_strokes(side, neckline[::-side][0], neckline[centre])
         elif style.neck == "turtle":
             base = figure.torso(spline([[-0.34, -0.1], [0, 0.06], [0.34, -0.1]]))
-            strokes += [Stroke([base], "ink", 0.035), Stroke(ribs(base, 0.4, 0.06), "ink", 0.02)]
+            strokes += [
+                Stroke([base], "ink", 0.035),
+                Stroke(trims.ribs(base, 0.4, 0.06), "ink", 0.02),
+            ]
         else:
-            strokes.append(Stroke([neckline], "trim" if style.hem in ("rib", "band") else "ink", 0.11))
+            strokes.append(
+                Stroke([neckline], "trim" if style.hem in ("rib", "band") else "ink", 0.11)
+            )
             strokes.append(Stroke([neckline + [0, 0.09]], "ink", 0.02))
         for side in SIDES:
-            torso.folds += self._torso_folds(side)
+            torso.folds += trims.torso_folds(side, self.sides[side])
             if not self.sleeved and not self.sling:
                 edge = self._upper_edge(side, neckline)[1:]
                 strokes.append(Stroke([edge], "trim", 0.06))
         if self.dress:
             waist = np.array([self._waist_point(-1), self._waist_point(1)])
-            torso.folds += skirt_folds(waist, self.hem)
+            torso.folds += trims.skirt_folds(waist, self.hem)
 
     def _waist_point(self, side: int) -> np.ndarray:
         return self.figure.torso([[side * (self.chest * 0.92), WAIST]])[0]
@@ -426,23 +338,18 @@ class _Upper:
         wide = self.chest + 0.3
         line = self.figure.torso(spline([[-wide, WAIST], [0, WAIST + 0.05], [wide, WAIST]]))
         if self.style.waist == "seam":
-            return [Stroke([line], "ink", 0.035), Stroke(dashes(line, 0.1, 0.05), "light", 0.02)]
+            return [
+                Stroke([line], "ink", 0.035),
+                Stroke(trims.dashes(line, 0.1, 0.05), "light", 0.02),
+            ]
         buckle = ellipse(line[len(line) // 2], (0.1, 0.1), n=4, angle=np.pi / 4)
         return [Stroke([line], "trim", 0.17), Stroke([buckle], "metal", 0)]
-
-    def _collar(self, side: int, neckline: np.ndarray) -> list[Stroke]:
-        corner = neckline[0] if side < 0 else neckline[-1]
-        low = neckline[len(neckline) // 2]
-        wing = np.array([corner - [0, 0.05], low, mix(corner, low, 0.75) + [side * 0.24, 0.16],
-                         corner + [side * 0.1, 0.02]])  # fmt: skip
-        rim = np.vstack([wing[1:], wing[:1]])
-        return [Stroke([wing], "light", 0), Stroke([rim], "ink", 0.03)]
 
     def _panel_details(self, panel: Part, side: int, collar, edge, hem) -> None:
         style, strokes = self.style, panel.strokes
         tip = mix(collar[0], collar[-1], 0.62) + [side * 0.3, 0.02]
         lapel = np.vstack([collar[0] - [0, 0.04], collar[-1], tip, mix(collar[0], tip, 0.5)])
-        strokes += hem_strokes(style.hem, hem, 0.14)
+        strokes += trims.hem_strokes(style.hem, hem, 0.14)
         if style.low_pockets:
             y = min(style.length - 0.5, 2.2)
             line = self.figure.torso([[side * 0.32, y + 0.1], [side * 0.58, y - 0.08]])
@@ -452,75 +359,12 @@ class _Upper:
         inset = edge + [side * 0.1, 0]
         if style.zip:
             strokes.append(Stroke([edge], "metal", 0.07))
-            strokes.append(Stroke(dashes(edge, 0.08), "ink", 0.04))
+            strokes.append(Stroke(trims.dashes(edge, 0.08), "ink", 0.04))
         else:
             strokes.append(Stroke([inset], "ink", 0.025))
             if side > 0:
-                spots = along(inset, np.linspace(0.06, 0.9, 5))
+                spots = along(inset, steps(0.06, 0.9, 5))
                 strokes.append(Stroke([ellipse(p, (0.055, 0.055), n=8) for p in spots], "metal", 0))
         strokes.append(Stroke([lapel], "trim" if style.hood else "light", 0))
         strokes.append(Stroke([np.vstack([lapel[1:], lapel[:1]])], "ink", 0.035))
-        panel.folds += self._torso_folds(side)
-
-    def _torso_folds(self, side: int) -> list:
-        arm, flank = self.sides[side][0], self.sides[side]
-        inward = np.array([-side, 0.0])
-        waist = flank[len(flank) // 2]
-        return [
-            (np.array([arm, arm + inward * 0.25 + [0, 0.25], arm + inward * 0.4 + [0, 0.6]]), -0.8),
-            (np.array([arm + [0, 0.15], arm + inward * 0.15 + [0, 0.6]]), 0.5),
-            (np.array([waist, waist + inward * 0.35 + [0, 0.1]]), -0.7),
-            (np.array([waist + [0, 0.15], waist + inward * 0.3 + [0, 0.3]]), -0.5),
-            (np.array([flank[-2] + inward * 0.3, waist + inward * 0.4 + [0, 0.2]]), 0.5),
-        ]
-
-
-def _cuff(kind: str, band: np.ndarray) -> list[Stroke]:
-    outer, inner, inner_up, outer_up = band
-    top = np.array([outer_up, inner_up])
-    if kind == "band":
-        return [Stroke([band], "trim", 0), Stroke([top], "ink", 0.025)]
-    if kind == "rolled":
-        return [Stroke([band], "light", 0), Stroke([top], "ink", 0.04)]
-    if kind == "rib":
-        pairs = [np.array([mix(outer, inner, t), mix(outer_up, inner_up, t)]) for t in (0.2, 0.4, 0.6, 0.8)]
-        return [Stroke(pairs, "ink", 0.022), Stroke([top], "ink", 0.03)]
-    if kind == "lace":
-        spots = [ellipse(mix(mix(outer, inner, t), outer_up, 0.3), (0.05, 0.05), n=8) for t in (0.1, 0.37, 0.63, 0.9)]
-        return [Stroke(spots, "light", 0), Stroke([top], "ink", 0.02)]
-    return [Stroke(dashes(top, 0.1), "light", 0.022)]
-
-
-def _sleeve_folds(outer: np.ndarray, inner: np.ndarray) -> list:
-    bends = [(3, -0.7), (6, -0.8), (7, -0.6), (9, -0.5)]
-    folds = [(np.array([inner[i], mix(inner[i], outer[i - 1], 0.6)]), k) for i, k in bends]
-    return folds + [(mix(outer, inner, 0.35), 0.5)]
-
-
-def _buttons(top: np.ndarray, end: np.ndarray) -> list[Stroke]:
-    line = np.array([top, end])
-    count = max(2, int(np.hypot(*(end - top)) / 0.33))
-    spots = along(line, np.linspace(0.1, 0.94, count))
-    rails = [line + [dx, 0] for dx in (-0.07, 0.07)]
-    return [
-        Stroke(rails, "ink", 0.022),
-        Stroke([ellipse(p, (0.045, 0.045), n=8) for p in spots], "metal", 0),
-    ]
-
-
-def _print(kind: str, shape: tuple, place) -> list[Stroke]:
-    """A picture on the chest; `shape` holds six numbers from 0 to 1, `place` maps template points."""
-    a, b, c, d, e, f = shape
-    if kind == "text":
-        rows = [(y, x) for y in np.linspace(0.85, 0.9 + 0.4 * b, 1 + int(3 * c)) for x in (-0.34, -0.08, 0.14)]
-        words = [[[x, y], [x + 0.1 + 0.12 * ((7 * y * d + x * e) % 1), y]] for y, x in rows]
-        return [Stroke([place(word) for word in words], "trim", 0.06 + 0.05 * f)]
-    if kind == "badge":
-        centre, size = np.array([0, 0.9 + 0.35 * a]), 0.2 + 0.2 * b
-        disc = ellipse(centre, (size, size * (0.6 + 0.5 * c)), n=3 + int(17 * d))
-        mark = ellipse(centre + [0.1 * (e - 0.5), 0.05], (size * 0.5, size * 0.4), f * 3, 3 + int(5 * e))
-        line = [centre + size * np.array(v) for v in ((-0.8, c), (a - 0.5, -f), (0.8, d - 0.2))]
-        return [Stroke([place(disc)], "trim", 0), Stroke([place(mark)], "light", 0),
-                Stroke([place(line)], "ink", 0.05)]  # fmt: skip
-    top, low = 0.85 + 0.3 * a, 1.2 + 0.6 * b
-    return [Stroke([place([[-1.4, top], [1.4, top], [1.4, low], [-1.4, low]])], "trim", 0)]
+        panel.folds += trims.torso_folds(side, self.sides[side])

@@ -97,10 +97,11 @@ def _parameters(photos, minimum, seed, difficulty) -> dict:
         raise UserError(f"seed {seed} is negative: choose 0 or more")
     for split, count in photos.items():
         least = minimum.get(split, 0)
-        if least < 0 or count < least * len(CATEGORIES):
+        needed = max(0, least) * len(CATEGORIES)
+        if least < 0 or count < needed:
             raise UserError(
                 f"{count} photos in {split} cannot hold {least} garments of each of "
-                f"{len(CATEGORIES)} categories: ask for {max(0, least) * len(CATEGORIES)} photos or more"
+                f"{len(CATEGORIES)} categories: ask for {needed} photos or more"
             )
     return {
         "name": NAME,
@@ -182,7 +183,8 @@ def _jobs(root: Path, parameters: dict) -> list[tuple]:
         leads = lead_categories(seed, split, count, parameters["minimum"][split])
         numbered = [(i + 1, int(lead)) for i, lead in enumerate(leads)]
         jobs += [
-            (root, split, numbered[k : k + _CHUNK], seed, difficulty) for k in range(0, count, _CHUNK)
+            (root, split, numbered[k : k + _CHUNK], seed, difficulty)
+            for k in range(0, count, _CHUNK)
         ]
     return jobs
 

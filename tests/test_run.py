@@ -1,0 +1,207 @@
+"""The harness from end to end on the smoke preset: kills, resumes, bad input, a new learner."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks import fingerprints
+from benchmarks.grid import Cell, plan
+from benchmarks.presets import MINI, PRESETS, SMOKE
+from benchmarks.run import cells, main, parser
+from benchmarks.tables import ABLATIONS, LEARNERS
+from benchmarks.workshop import Workshop
+from fewshot_landmarks import learner as registry
+from fewshot_landmarks.protocol import BENCHMARKS
+
+ROOT = Path(__file__).parents[1]
+SOME = ["--preset", "smoke", "--benchmark", "B-2", "--learner", "MetaCloth", "--learner", "MRN"]
+
+
+@pytest.fixture(scope="session")
+def unbroken(smoke_folder):
+    """What an unbroken run of some cells in one process writes."""
+    out = smoke_folder / "unbroken"
+    run(smoke_folder, *SOME, "--out", str(out), "--workers", "1")
+    return out
+
+
+def run(folder, *arguments, **options):
+    command = [sys.executable, "-m", "benchmarks.run", *arguments]
+    return subprocess.run(
+        command, cwd=folder, check=True, capture_output=True, text=True, **options
+    )
+
+
+def test_an_unbroken_run_fills_its_cells(unbroken):
+    table = pd.read_csv(unbroken / "table2.csv")
+    assert set(table.learner) == {"MRN", "MetaCloth"} and set(table.benchmark) == {"B-2"}
+    assert len(table) == 2 * 6 and table["ne"].notna().all()
+    assert (table.episodes == 7 * SMOKE.episodes).all()
+    table3 = pd.read_csv(unbroken / "table3.csv")
+    assert len(table3) == 2 * 7
+    made = json.loads((unbroken / "run.json").read_text())
+    assert made["preset"] == "smoke" and made["seconds"]["fit MetaCloth"] > 0
+    records = pd.read_csv(unbroken / "episodes.csv.gz")
+    assert len(records) == 2 * 7 * SMOKE.episodes * 5
+    counts = records.landmarks.str.split().str.len()
+    assert counts[records.category == "skirt"].eq(8).all()
+
+
+def test_killed_runs_end_in_the_same_bytes(smoke_folder, unbroken):
+    out = smoke_folder / "killed"
+    command = [sys.executable, "-m", "benchmarks.run", *SOME, "--out", str(out), "--workers", "2"]
+    for seconds in (6.0, 9.0, 12.0):
+        process = subprocess.Popen(
+            command, cwd=smoke_folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    run(smoke_folder, *SOME, "--out", str(out), "--workers", "2")
+    for name in ("table2.csv", "table3.csv", "table4.csv", "episodes.csv.gz", "table2.tex"):
+        assert (out / name).read_bytes() == (unbroken / name).read_bytes(), name
+
+
+def test_finished_work_is_not_done_again(in_smoke_folder, unbroken, capsys):
+    weights = sorted((unbroken / "work").rglob("*.safetensors"))
+    before = [path.stat().st_mtime_ns for path in weights]
+    assert weights
+    assert main([*SOME, "--out", str(unbroken)]) == 0
+    assert [path.stat().st_mtime_ns for path in weights] == before
+    assert main([*SOME, "--out", str(unbroken), "--dry-run"]) == 0
+    assert "Nothing is missing" in capsys.readouterr().out
+
+
+def test_the_readmes_learner_comes_into_the_tables(smoke_folder, unbroken):
+    text = (ROOT / "README.md").read_text("utf-8")
+    code = re.search(r"```python\n(.*?class .*?)```", text, re.S).group(1)
+    assert len(code.splitlines()) < 30
+    command = re.search(r"python -m benchmarks\.run --learner (\w+):(\w+)", text)
+    module, name = command.groups()
+    (smoke_folder / f"{module}.py").write_text(code, "utf-8")
+    out = smoke_folder / "with_new"
+    shutil.copytree(unbroken, out)
+    arguments = ["--learner", f"{module}:{name}", "--preset", "smoke", "--benchmark", "B-2"]
+    run(smoke_folder, *arguments, "--out", str(out))
+    table = pd.read_csv(out / "table2.csv")
+    assert set(table.learner) == {"NEAREST", "MRN", "MetaCloth"}
+    assert len(table) == 3 * 6
+
+
+def test_the_docs_learn2learn_loop_runs(smoke_folder):
+    text = (ROOT / "docs" / "tasks.md").read_text("utf-8")
+    code = re.search(r"```python\n(.*?)```", text, re.S).group(1)
+    subprocess.run([sys.executable, "-c", code], cwd=smoke_folder, check=True, capture_output=True)
+
+
+def test_all_is_every_cell_of_every_table():
+    wanted = cells(parser().parse_args(["--all"]))
+    assert {(cell.benchmark.name, cell.learner) for cell in wanted} == {
+        (benchmark, learner) for benchmark in BENCHMARKS for learner in LEARNERS
+    } | {("B-2", learner) for learner in ABLATIONS}
+    assert (*LEARNERS, *ABLATIONS) == tuple(registry.REGISTRY)
+
+
+def test_shared_stages_are_planned_once(in_smoke_folder, unbroken):
+    workshop = Workshop(SMOKE, Path("data") / SMOKE.drawn.name, in_smoke_folder / "nothing")
+    names = ("MetaCloth", "LD-Keep", "LD-Keep_M", "Base-FEN_M", "WG", "WG-ATT", "FT")
+    jobs = plan(workshop, [Cell(BENCHMARKS["B-2"], name, (1, 3)) for name in names])
+    trained = [(job.stage, job.name) for job in jobs if job.stage != "evaluate"]
+    assert sorted(trained) == [
+        ("base", "cosine"),
+        ("base", "linear"),
+        ("fit", "Base-FEN"),
+        ("fit", "LD-Keep"),
+        ("fit", "MetaCloth"),
+        ("fit", "WG"),
+        ("fit", "WG-ATT"),
+    ]
+    assert sum(job.stage == "evaluate" for job in jobs) == 7 * len(names)
+
+
+def test_keys_follow_what_decides(in_smoke_folder):
+    from dataclasses import replace
+
+    def workshop(**changes):
+        data = Path("data") / SMOKE.drawn.name
+        return Workshop(replace(SMOKE, **changes), data, in_smoke_folder / "keys")
+
+    benchmark, metacloth = BENCHMARKS["B-2"], registry.find_learner("MetaCloth")
+    base_fen, kept = (registry.find_learner(name) for name in ("Base-FEN", "Base-FEN_M"))
+    plain = workshop()
+    key = plain.fit_key(benchmark, metacloth)
+    assert workshop(episodes=9).fit_key(benchmark, metacloth) == key
+    assert workshop(base_epochs=9).fit_key(benchmark, metacloth) != key
+    assert workshop(common={**SMOKE.common, "tasks": 5}).fit_key(benchmark, metacloth) != key
+    assert plain.fit_key(BENCHMARKS["B-1"], metacloth) != key
+    assert replace(plain, seed=1).fit_key(benchmark, metacloth) != key
+    assert plain.fit_key(benchmark, kept) == plain.fit_key(benchmark, base_fen)
+    one = plain.episodes_key(benchmark, kept, 7, 3)
+    assert one != plain.episodes_key(benchmark, base_fen, 7, 3)
+    assert one != workshop(episodes=9).episodes_key(benchmark, kept, 7, 3)
+
+
+def test_code_counts_without_comments_and_docstrings(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def digest(text):
+        (tmp_path / "mine.py").write_text(text)
+        fingerprints.code.cache_clear()
+        return fingerprints.code("mine")
+
+    plain = digest("def f(x):\n    return x + 1\n")
+    assert digest('"""Doc."""\n\ndef f(x):  # why\n    """More."""\n    return (x + 1)\n') == plain
+    assert digest("def f(x):\n    return x + 2\n") != plain
+    (tmp_path / "mine_too.py").write_text("A = 1\n")
+    importing = "import fewshot_landmarks.metrics\n"
+    assert digest(importing) != digest("")
+    fingerprints.code.cache_clear()
+
+
+def test_presets_know_their_learners():
+    for preset in PRESETS.values():
+        for name in registry.REGISTRY:
+            preset.settings(registry.find_learner(name))
+    known = {f for n in registry.REGISTRY for f in registry.find_learner(n).Settings.__dataclass_fields__}
+    assert set(MINI.common) | set(SMOKE.common) <= known
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        ([], "nothing to do"),
+        (["--learner", "SVM"], "unknown learner 'SVM'"),
+        (["--all", "--preset", "huge"], "unknown preset 'huge'"),
+        (["--benchmark", "B-9"], "unknown benchmark 'B-9'"),
+        (["--shots", "2"], "--shots 2"),
+        (["--all", "--workers", "0"], "--workers 0"),
+        (["--all", "--preset", "paper"], "--data DIR"),
+        (["--all", "--preset", "smoke", "--data", "nowhere"], "nowhere"),
+        (["--all", "--preset", "smoke", "--out", "/proc/none"], "/proc/none"),
+        (["--learner", "Base-FEN", "--benchmark", "B-1"], "ablations are run on B-2"),
+    ],
+)
+def test_a_users_mistake_is_one_line(arguments, told, in_smoke_folder, capsys):
+    assert main([*arguments, *(["--out", "bad"] if "--out" not in arguments else [])]) == 2
+    shown = capsys.readouterr().err.strip().splitlines()[-1]
+    assert shown.startswith("error: ") and told in shown
+    assert not list(Path("bad").glob("*.csv*")) if Path("bad").exists() else True
+
+
+def test_a_category_with_too_few_garments_is_one_line(in_smoke_folder, tmp_path, capsys):
+    data = tmp_path / "few"
+    shutil.copytree(in_smoke_folder / "data" / SMOKE.drawn.name, data)
+    for path in sorted((data / "validation" / "annos").glob("*.json"))[:150]:
+        path.unlink()
+    arguments = ["--preset", "smoke", "--data", str(data), "--benchmark", "B-1", "--learner", "FT"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    shown = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.search(r"error: category '.*' has garments in \d+ photos.*needs 14", shown)
