@@ -9,8 +9,8 @@ Its bias -||p_n||^2 cancels in a softmax over cells, and so does PROTO's ||F(x)|
 features have the same length (`networks.ChannelNorm`): before the first inner step, PROTO-MA's
 landmarks are PROTO's.
 
-Differs from the paper in: the distance has a learnt scale s, started where the detectors are as long
-as the base model's (with s = 1 the inner steps on theta, which grow with omega, overshoot);
+Differs from the paper in: the distance has a learnt scale s, started where the detectors are as
+long as the base model's (with s = 1 the inner steps on theta, which grow with omega, overshoot);
 detectors adapt at a rate of their own (one rate at the paper's scale).
 """
 

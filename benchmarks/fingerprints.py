@@ -9,7 +9,7 @@ import hashlib
 import importlib.util
 import json
 import sys
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 OURS = ("fewshot_landmarks", "baselines")
@@ -21,7 +21,7 @@ def key(**decides) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@lru_cache(maxsize=None)
+@cache
 def code(*modules: str) -> str:
     """Digest of modules and of all project modules that they import, directly or not."""
     seen: dict[str, str] = {}

@@ -130,7 +130,9 @@ def run(
                 progress.share(*shares.get())
             for future in finished:
                 job = running.pop(future)
-                done(job, future.result())
+                seconds = future.result()
+                _check_made(job)
+                done(job, seconds)
                 progress.finish(job)
             progress.show(running.values())
     except BrokenProcessPool:
@@ -141,6 +143,14 @@ def run(
     finally:
         progress.close()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _check_made(job: Job) -> None:
+    """A process names its work from the files as it finds them: they may have changed."""
+    if not all(path.exists() for path in job.paths):
+        raise UserError(
+            f"the code or the data changed during the run ({job.label}): run the same command again"
+        )
 
 
 def _ready(waiting: Iterable[Job]) -> list[Job]:

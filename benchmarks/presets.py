@@ -80,17 +80,17 @@ SMOKE = Preset(
 MINI = Preset(
     name="mini",
     drawn=Drawn("garments-mini", 3200, 220, 900, 65),
-    size=64,
+    size=48,
     network="small",
     network_options={"channels": 32, "width": 16},
-    base_epochs=5,
+    base_epochs=7,
     base_batch=32,
     base_rate=2e-3,
     episodes=5,
     queries=24,
     train_queries=12,
     pack=True,
-    common={"tasks": 60, "inner_steps": 3, "tuning_steps": 10},
+    common={"tasks": 90, "inner_steps": 3, "tuning_steps": 10},
 )
 
 FULL = Preset(

@@ -20,6 +20,7 @@ from benchmarks.tables import write_tables
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.data.garments import write_garments
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, find_learner
 from fewshot_landmarks.protocol import (
     BENCHMARKS,
@@ -28,7 +29,6 @@ from fewshot_landmarks.protocol import (
     TABLE4_SHOTS,
     benchmark,
 )
-from fewshot_landmarks.storage import write_text
 
 
 def parser() -> argparse.ArgumentParser:

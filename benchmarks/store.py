@@ -12,9 +12,9 @@ from pathlib import Path
 from benchmarks.workshop import COLUMNS, Workshop
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import write_bytes, write_text
 from fewshot_landmarks.learner import REGISTRY, find_learner
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS
-from fewshot_landmarks.storage import whole, write_text
 
 VERSIONED = ("torch", "torchvision", "learn2learn", "higher", "numpy", "pandas", "scipy")
 
@@ -53,8 +53,7 @@ def gather(workshop: Workshop, out: Path) -> None:
                     if path.exists():
                         lines += path.read_text("utf-8").splitlines()[1:]
     text = "\n".join([",".join(COLUMNS), *sorted(lines)]) + "\n"
-    with whole(out / "episodes.csv.gz") as temporary:
-        temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
+    write_bytes(out / "episodes.csv.gz", gzip.compress(text.encode(), mtime=0))
     seeds = sorted({seed for _, seed in known})
     write_text(out / "run.json", json.dumps(_run(workshop, seeds), indent=1) + "\n")
 

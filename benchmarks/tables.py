@@ -10,8 +10,9 @@ What a cell says:
   from several seeds, an episode's error is first averaged over the seeds: the interval is over
   episodes, not over trainings.
 - "Mean" averages an episode's errors over the shots first; its interval is that of these means.
-- A cell that lacks any episode, category or seed that it should have is a dash and a note, never
-  a mean over what happens to be there.
+- A cell that lacks any episode or category, or a seed that its learner has elsewhere in the
+  benchmark, is a dash and a note, never a mean over what happens to be there. Learners may have
+  different numbers of training seeds.
 - An episode with nothing to score (`scored` = 0) is left out and counted in a note; the Mean
   leaves it out at every number of shots. An error that is not finite although there was
   something to score is the learner's failure: leaving it out would flatter, so it is a dash.
@@ -19,7 +20,6 @@ What a cell says:
 
 import argparse
 import json
-import os
 import shlex
 import sys
 import zlib
@@ -43,6 +43,7 @@ from benchmarks.rendering import (
 from benchmarks.statistics import mean_interval
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import write_text
 from fewshot_landmarks.protocol import (
     BENCHMARKS,
     SHOTS,
@@ -157,16 +158,18 @@ def _table(
     for benchmark in benchmarks:
         here = rows[rows["benchmark"] == benchmark]
         categories = _unseen(run, benchmark, here)
-        needed = _needed(run, here, categories)
+        episodes_needed = _episodes_needed(run, here)
         columns = (
             {name: ((name,), TABLE3_SHOTS) for name in categories}
             if number == 3
             else {str(shot): (categories, shot) for shot in shots}
         )
-        measured = {
-            learner: _cells(run, here[here["learner"] == learner], needed, columns, number != 3)
-            for learner in learners
-        }
+        measured = {}
+        for learner in learners:
+            own = here[here["learner"] == learner]
+            seeds = _seeds(own) or _seeds(here)[:1] or [_field(run, "seed", default=0)]
+            needed = {(seed, name): episodes_needed for seed in seeds for name in categories}
+            measured[learner] = _cells(run, own, needed, columns, number != 3)
         names = tuple(columns) if number == 3 else (*columns, MEAN)
         blocks.append(Block(benchmark, names, measured, _paper(number, benchmark, names)))
     caption = _caption(number, rows, run, blocks)
@@ -180,12 +183,14 @@ def _unseen(run: dict, benchmark: str, rows: pd.DataFrame) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*planned, *sorted(rows["category"].unique())]))
 
 
-def _needed(run: dict, rows: pd.DataFrame, categories: Sequence[str]) -> dict[tuple[int, str], int]:
-    """How many episodes each (seed, category) of a cell in a benchmark's `rows` must hold."""
+def _episodes_needed(run: dict, rows: pd.DataFrame) -> int:
+    """How many episodes a learner must have of each category, seed and number of shots."""
     found = rows.groupby(["learner", "seed", "category", "shots"]).size().max()
-    episodes = _field(run, "plan", "episodes", default=found)
-    seeds = list(rows["seed"].unique()) or [_field(run, "seed", default=0)]
-    return {(int(seed), c): episodes for seed in seeds for c in categories}
+    return _field(run, "plan", "episodes", default=found)
+
+
+def _seeds(rows: pd.DataFrame) -> list[int]:
+    return sorted(map(int, rows["seed"].unique()))
 
 
 def _cells(
@@ -302,13 +307,7 @@ def _write(directory: str | Path, tables: Sequence[Table]) -> list[Path]:
         for ending, render in RENDERERS.items()
     }
     for path, text in texts.items():
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            temporary.write_bytes(text.encode("utf-8"))
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        write_text(path, text)
     return list(texts)
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 from benchmarks.fingerprints import code, key
 from benchmarks.presets import Preset
@@ -20,12 +21,12 @@ from fewshot_landmarks.categories import category
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
 from fewshot_landmarks.draws import raw_stream
 from fewshot_landmarks.evaluation import EpisodeErrors, evaluate_episode
+from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import Learner, fits
 from fewshot_landmarks.networks import FENETS
 from fewshot_landmarks.protocol import EPISODE_SEED, SHOTS, Benchmark
-from fewshot_landmarks.storage import load_tensors, save_tensors, write_text
 from fewshot_landmarks.tasks import Episodes, LandmarkTasks
-from fewshot_landmarks.training import Training
+from fewshot_landmarks.training import Training, save_tensors
 
 DATA_CODE = "fewshot_landmarks.data.deepfashion2"
 RECORD = ("benchmark", "learner", "seed", "category", "episode", "shots")
@@ -182,7 +183,7 @@ class Workshop:
         """A learner with its fitted parameters, ready to adapt."""
         model = self._start(benchmark, learner)
         if fits(learner):
-            _load_own(model, load_tensors(str(self.fit_path(benchmark, learner))))
+            _load_own(model, load_file(str(self.fit_path(benchmark, learner))))
         return model.eval()
 
     def episodes(self, tested: int) -> Episodes:
@@ -216,7 +217,7 @@ class Workshop:
     def _start(self, benchmark: Benchmark, learner: type[Learner]) -> Learner:
         """A learner as it begins its own stage."""
         base = self._new_base(benchmark, learner.base_kind)
-        base.load_state_dict(load_tensors(str(self.base_path(benchmark, learner.base_kind))))
+        base.load_state_dict(load_file(str(self.base_path(benchmark, learner.base_kind))))
         base.requires_grad_(False)
         torch.manual_seed(self.seed)
         model = learner(base, self.preset.settings(learner)).to(self.device)

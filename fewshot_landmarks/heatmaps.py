@@ -65,7 +65,7 @@ def landmark_features(
 
 
 def detect(features: torch.Tensor, detectors: torch.Tensor) -> torch.Tensor:
-    """Logits (B, N, h, w) of 1 x 1 detectors (N, C), the rows of omega, on features (B, C, h, w)."""
+    """1 x 1 detectors (N, C), the rows of omega, on features (B, C, h, w): logits (B, N, h, w)."""
     return torch.einsum("bchw,nc->bnhw", features, detectors)
 
 

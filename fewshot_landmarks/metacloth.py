@@ -99,7 +99,7 @@ class BaseFEN(Learner):
 
 
 class MetaCloth(BaseFEN):
-    """MetaCloth: PPNet by Algorithm 3, then the meta FENet by Algorithm 1; meta-test Algorithm 2."""
+    """PPNet by Algorithm 3, then the meta FENet by Algorithm 1; meta-test by Algorithm 2."""
 
     name = "MetaCloth"
     starts_from = BaseFEN  # Algorithm 1's inputs phi and theta0

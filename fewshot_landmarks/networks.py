@@ -1,4 +1,4 @@
-"""The networks that all learners share: feature extractors, PPNet, and a memo of frozen features."""
+"""The networks that learners share: feature extractors, PPNet, and a memo of frozen features."""
 
 import hashlib
 
@@ -49,9 +49,10 @@ class SmallFENet(nn.Module):
         self.up0 = _block(3 * width, channels)
         self.head = nn.Conv2d(channels, channels, 1)
         self.norm = ChannelNorm()
+        self.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        half = self.stem(images - 0.5)
+        half = self.stem((images - 0.5).contiguous(memory_format=torch.channels_last))
         quarter = self.down1(half)
         eighth = self.down2(quarter)
         deep = self.down3(eighth)
@@ -131,7 +132,7 @@ class LandmarkModel(nn.Module):
 
 
 class PPNet(nn.Module):
-    """Parameter prediction network phi (section 3.4.3): landmark features (N, C) to omega (N, C)."""
+    """The parameter prediction network phi (section 3.4.3): F^point (N, C) to omega (N, C)."""
 
     def __init__(self, channels: int):
         super().__init__()

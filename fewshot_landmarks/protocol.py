@@ -52,16 +52,18 @@ BENCHMARKS = {
         Benchmark(
             "B-1",
             "half-body to full-body",
-            _ids(
-                "short sleeve top", "long sleeve outwear", "vest", "sling", "shorts", "skirt"
-            ),
+            _ids("short sleeve top", "long sleeve outwear", "vest", "sling", "shorts", "skirt"),
         ),
         Benchmark(
             "B-2",
             "upper to lower",
             _ids(
-                "short sleeve top", "long sleeve top", "short sleeve outwear",
-                "long sleeve outwear", "vest", "sling",
+                "short sleeve top",
+                "long sleeve top",
+                "short sleeve outwear",
+                "long sleeve outwear",
+                "vest",
+                "sling",
             ),
         ),
         Benchmark("B-3", "fewer to more landmarks", _fewest_landmarks()),

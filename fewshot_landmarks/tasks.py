@@ -219,4 +219,3 @@ class Episodes(LandmarkTasks):
     def draw(self, i: int) -> Draw:
         wanted, episode = self.categories[i // self.episodes], i % self.episodes
         return self._fill(wanted, self.shots[0], raw_stream(self.seed, wanted, episode))
-

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import save
 from torch import nn
 
 from fewshot_landmarks.draws import permutation, raw_stream
-from fewshot_landmarks.storage import save_tensors
+from fewshot_landmarks.files import write_bytes
 from fewshot_landmarks.tasks import LandmarkTasks, Samples, Task, collate
 
 
@@ -104,7 +105,7 @@ class Training:
             for name, value in self._optimiser.state.get(p, {}).items():
                 tensors[f"{g}.{i}.{name}"] = value
         losses = json.dumps(self.losses)
-        save_tensors(self._checkpoint, tensors, {"step": str(number), "losses": losses})
+        save_tensors(self._checkpoint, tensors, step=str(number), losses=losses)
 
     def _resume(self) -> int:
         """Take up the checkpoint, if there is one; the number of the next step."""
@@ -129,6 +130,12 @@ class Training:
         for g, group in enumerate(self._optimiser.param_groups):
             for i, parameter in enumerate(group["params"]):
                 yield g, i, parameter
+
+
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor], **metadata: str) -> None:
+    """Write tensors and strings as safetensors, whole or not at all."""
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, save(ready, metadata))
 
 
 def _parameters(what) -> list[nn.Parameter]:

@@ -70,7 +70,7 @@ def test_decoding_by_hand():
 def test_decoding_depends_on_the_order_of_cells_alone():
     torch.manual_seed(0)
     logits = torch.randn(3, 5, 6, 6)
-    for same in (10 * logits, spatial_softmax(logits), -(1 - spatial_softmax(logits)) ** 2):
+    for same in (10 * logits, spatial_softmax(logits), -((1 - spatial_softmax(logits)) ** 2)):
         torch.testing.assert_close(decode(same, 12), decode(logits, 12))
 
 

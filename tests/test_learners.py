@@ -57,12 +57,16 @@ def test_every_learner_fits_and_adapts(name):
     assert same(values(model), fitted)
 
 
-@pytest.mark.parametrize("name", [n for n in REGISTRY if n not in ("Base-FEN_M", "LD-Keep_M", "FT")])
+@pytest.mark.parametrize(
+    "name", [n for n in REGISTRY if n not in ("Base-FEN_M", "LD-Keep_M", "FT")]
+)
 def test_fitting_moves_what_the_learner_learns(name):
     model = build(name, **short(name))
     before = values(model)
     model.fit(Training(toy_tasks()))
-    moved = {n.split(".")[0] for n, v in model.state_dict().items() if not torch.equal(v, before[n])}
+    moved = {
+        n.split(".")[0] for n, v in model.state_dict().items() if not torch.equal(v, before[n])
+    }
     expected = {
         "MAML": {"model"},
         "WG": {"phi_avg", "scale"},

@@ -92,9 +92,7 @@ def test_maml_against_plain_unrolling():
     ours = torch.autograd.grad(maml.meta_loss(task), list(start.values()))
     for mine, reference in zip(ours, gradients[True]):
         torch.testing.assert_close(mine, reference, rtol=1e-10, atol=1e-12)
-    apart = [
-        (a - b).norm() / b.norm() for a, b in zip(ours, gradients[False]) if b.norm() > 1e-6
-    ]
+    apart = [(a - b).norm() / b.norm() for a, b in zip(ours, gradients[False]) if b.norm() > 1e-6]
     assert max(apart) > 1e-2  # first order gives something else
 
 

@@ -170,7 +170,9 @@ def test_presets_know_their_learners():
     for preset in PRESETS.values():
         for name in registry.REGISTRY:
             preset.settings(registry.find_learner(name))
-    known = {f for n in registry.REGISTRY for f in registry.find_learner(n).Settings.__dataclass_fields__}
+    known = {
+        f for n in registry.REGISTRY for f in registry.find_learner(n).Settings.__dataclass_fields__
+    }
     assert set(MINI.common) | set(SMOKE.common) <= known
 
 

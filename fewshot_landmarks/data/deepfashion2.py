@@ -22,8 +22,9 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from fewshot_landmarks.categories import category
-from fewshot_landmarks.data.index import load_index, written_whole
+from fewshot_landmarks.data.index import load_index
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import written_whole
 
 # Crops are small and read in several processes: OpenCV's threads would only get in each
 # other's way, and they do not survive a fork.

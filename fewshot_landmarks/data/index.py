@@ -11,12 +11,9 @@ import os
 import re
 import zipfile
 from array import array
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from reprlib import repr as brief
-from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -24,6 +21,7 @@ from tqdm import tqdm
 
 from fewshot_landmarks.categories import Category, category
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import written_whole
 
 SPLITS = ("train", "validation")
 AREAS = ("box", "mask")
@@ -143,19 +141,6 @@ def load_index(
             "is it DeepFashion2 in its own layout?"
         )
     return index
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to that appears under `path` when the block ends, and not if it fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _choose(what: str, value: str, choices: tuple[str, ...]) -> None:
