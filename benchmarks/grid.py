@@ -3,6 +3,7 @@
 import functools
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -142,6 +143,8 @@ def run(
         ) from None
     finally:
         progress.close()
+        for process in multiprocessing.active_children() if waiting or running else ():
+            process.terminate()  # after a mistake or an interruption: checkpoints are kept
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -200,6 +203,7 @@ _worker: dict = {}
 
 
 def _start_worker(workshop: Workshop, shares) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
     _worker.update(workshop=workshop, shares=shares)

@@ -160,8 +160,7 @@ def to_tex(table: Table) -> str:
         rf"\begin{{tabular}}{{@{{}}l{'c' * width}@{{}}}}",
     ]
     for block in table.blocks:
-        heads = [_escape(_head(column)).replace(" ", r"\\") for column in block.columns]
-        heads = [rf"\begin{{tabular}}[b]{{@{{}}c@{{}}}}{head}\end{{tabular}}" for head in heads]
+        heads = [_tex_head(column) for column in block.columns]
         lines.append(r"\toprule" if block is table.blocks[0] else r"\midrule")
         lines += [" & ".join([block.benchmark, *heads]) + r" \\", r"\midrule"]
         for name, *cells in _grid(block.rows, r"\textbf{{{}}}".format, interval, "--"):
@@ -181,6 +180,14 @@ def _escape(text: str) -> str:
 
 def _head(column: str) -> str:
     return "Mean" if column == MEAN else column
+
+
+def _tex_head(column: str) -> str:
+    """A column's head, its words below each other."""
+    head = _escape(_head(column))
+    if " " not in head:
+        return head
+    return r"\begin{tabular}[b]{@{}c@{}}%s\end{tabular}" % head.replace(" ", r"\\")
 
 
 def _grid(

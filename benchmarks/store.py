@@ -60,14 +60,15 @@ def gather(workshop: Workshop, out: Path) -> None:
 
 def _run(workshop: Workshop, seeds: list[int]) -> dict:
     preset = workshop.preset
-    drawn = preset.drawn
+    drawn = _json(workshop.data / "generator.json", None)  # absent in real data
     return {
         "preset": preset.name,
-        "seed": seeds[0] if len(seeds) == 1 else seeds,
+        "seed": seeds[0],
+        "seeds": seeds,
         "version": importlib.metadata.version("fewshot-landmarks"),
         "data": {
-            "name": drawn.name if drawn else "DeepFashion2",
-            "difficulty": drawn.difficulty if drawn else "real",
+            "name": workshop.data.name if drawn else "DeepFashion2",
+            "difficulty": drawn["difficulty"] if drawn else "real",
             "fingerprint": f"{workshop.train.fingerprint}-{workshop.validation.fingerprint}",
             "garments": {split: len(getattr(workshop, split)) for split in ("train", "validation")},
             "skipped": {

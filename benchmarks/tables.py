@@ -264,8 +264,8 @@ def _caption(number: int, rows: pd.DataFrame, run: dict, blocks: Iterable[Block]
         f"B-4's draw of seen categories: {', '.join(draw)}" if draw and number == 2 else "",
         f"Data: {_field(run, 'data', 'name', default='unknown')}, difficulty "
         f"{_field(run, 'data', 'difficulty', default='unknown')}, fingerprint {fingerprint}; "
-        f"preset {run['preset']}; seed {_field(run, 'seed', default='unknown')}; "
-        f"training seeds {seeds}; version {_field(run, 'version', default='unknown')}",
+        f"preset {run['preset']}; training seeds {seeds}; "
+        f"version {_field(run, 'version', default='unknown')}",
         "A dash: not measured, or not in full",
     ]
     return ". ".join(filter(None, sentences)) + "."
