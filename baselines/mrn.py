@@ -48,7 +48,7 @@ class MRN(Learner):
             distance = regressed[learnt] - self.base.detectors(task.category)[learnt]
             heatmaps = detect(self.features(task.query.images), regressed)
             training.step(
-                distance.square().sum(-1).mean()
+                distance.square().sum() / learnt.sum().clamp(min=1)
                 + settings.sample_weight * query_loss(heatmaps, task)
             )
 

@@ -55,7 +55,7 @@ class PAML(MAML):
         heatmaps = model(task.query.images, omega)
         many_shot = self.base.detectors(task.category)[chosen]
         learnt = task.learnable()
-        distance = (omega - many_shot)[learnt].square().sum(-1).mean()
+        distance = (omega - many_shot)[learnt].square().sum() / learnt.sum().clamp(min=1)
         return query_loss(heatmaps, task) + self.settings.distance_weight * distance
 
     def adapt(self, support: Samples) -> Detector:

@@ -34,7 +34,8 @@ class Preset:
     network_options: Mapping[str, object]
     base_epochs: int
     base_batch: int
-    base_rate: float  # Adam's
+    base_rate: float
+    base_optimiser: str  # of training.OPTIMISERS
     episodes: int  # a category
     queries: int  # query garments an episode
     train_queries: int  # query garments a training task, the same for every learner
@@ -62,6 +63,7 @@ SMOKE = Preset(
     base_epochs=1,
     base_batch=16,
     base_rate=2e-3,
+    base_optimiser="adam",
     episodes=2,
     queries=4,
     train_queries=4,
@@ -86,6 +88,7 @@ MINI = Preset(
     base_epochs=7,
     base_batch=32,
     base_rate=2e-3,
+    base_optimiser="adam",
     episodes=5,
     queries=24,
     train_queries=12,
@@ -102,6 +105,7 @@ FULL = Preset(
     base_epochs=12,
     base_batch=32,
     base_rate=2e-3,
+    base_optimiser="adam",
     episodes=100,
     queries=24,
     train_queries=12,
@@ -125,6 +129,7 @@ PAPER = Preset(  # section 4.2
     base_epochs=20,
     base_batch=32,
     base_rate=1e-2,
+    base_optimiser="sgd",
     episodes=100,
     queries=24,
     train_queries=12,
@@ -141,6 +146,10 @@ PAPER = Preset(  # section 4.2
         "outer_rate": 2e-4,
         "head_rate": 2e-3,
         "feature_cache": 0,
+    },
+    learners={  # features of 512 channels are 16 times longer, squared, than those of 32
+        "MRN": {"few_shot_rate": 0.2, "hidden": 512},
+        "PAML": {"hidden": 512},
     },
 )
 

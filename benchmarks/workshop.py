@@ -75,7 +75,13 @@ class Workshop:
             data=self.train.fingerprint,
             code=code("fewshot_landmarks.base", "fewshot_landmarks.networks", DATA_CODE),
             **self.preset.decides(
-                "size", "network", "network_options", "base_epochs", "base_batch", "base_rate"
+                "size",
+                "network",
+                "network_options",
+                "base_epochs",
+                "base_batch",
+                "base_rate",
+                "base_optimiser",
             ),
         )
 
@@ -145,6 +151,7 @@ class Workshop:
             epochs=self.preset.base_epochs,
             batch=self.preset.base_batch,
             rate=self.preset.base_rate,
+            optimiser=self.preset.base_optimiser,
         )
         self._finish(path, model.state_dict())
 

@@ -63,9 +63,10 @@ class BaseModel(nn.Module):
         targets = labelmaps(samples.landmarks, samples.size, logits.shape[-2:])
         return heatmap_loss(logits, targets, samples.labelled)
 
-    def fit(self, training: Training, *, epochs: int, batch: int, rate: float) -> None:
+    def fit(
+        self, training: Training, *, epochs: int, batch: int, rate: float, optimiser: str = "adam"
+    ) -> None:
         """Supervised training on all seen garments; the rate falls by 10 at 1/2 and 3/4."""
-        for samples in training.batches(
-            (self, rate), epochs=epochs, batch=batch, decay=(0.5, 0.75)
-        ):
+        options = {"epochs": epochs, "batch": batch, "optimiser": optimiser}
+        for samples in training.batches((self, rate), decay=(0.5, 0.75), **options):
             training.step(self.loss(samples))

@@ -14,7 +14,8 @@ from fewshot_landmarks.tasks import Task
 class EpisodeErrors:
     """Normalised errors of one episode at one number of shots."""
 
-    ne: float  # mean over all scored landmarks of all query images; NaN if nothing is scored
+    ne: float  # mean over all scored landmarks of all query images; NaN if nothing is scored, or
+    # if the learner's heatmaps are NaN
     scored: int  # how many landmarks of query images were scored
     left_out: int  # how many of the category's landmarks no support image labels
     landmarks: tuple[float, ...]  # mean error of each landmark; NaN where it was never scored
@@ -30,6 +31,7 @@ def evaluate_episode(learner: Learner, task: Task, shots: int) -> EpisodeErrors:
     with torch.no_grad():
         heatmaps = learner.adapt(task.support[:shots])(query.images)
         predicted = query.to_original(decode(heatmaps, query.size))
+        predicted[heatmaps.isnan().flatten(2).any(-1)] = float("nan")  # diverged: no answer
     true = query.to_original(query.landmarks)
     scored = query.scored & learnable
     errors = normalised_error(predicted, true, scored, query.area).double()

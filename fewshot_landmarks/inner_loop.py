@@ -3,7 +3,7 @@
 Memory grows with every step when `second_order` is on (the graph of each step is kept).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 
 import higher
 import torch
@@ -32,6 +32,8 @@ def inner_loop(
         start: values to start from in place of parameters of these names; they may carry a graph
             of their own, through which gradients flow too (PROTO-MA).
 
+    Raises `ValueError` for a name in `rates` or `start` that the module does not have.
+
     Returns:
         A functional copy of the module with the adapted parameters.
     """
@@ -41,6 +43,7 @@ def inner_loop(
             module, copy_initial_weights=False, track_higher_grads=second_order
         )
         values = dict(zip((name for name, _ in module.named_parameters()), fast.fast_params))
+        _known(start or {}, values)
         values.update(start or {})
         if not second_order:
             values = {name: value.detach().requires_grad_() for name, value in values.items()}
@@ -60,7 +63,13 @@ def _groups(module: nn.Module, rates: float | Mapping[str, float]) -> list[dict]
     if not isinstance(rates, Mapping):
         return [{"params": list(module.parameters()), "lr": rates}]
     named = list(module.named_parameters())
+    _known(rates, {name.split(".", 1)[0] for name, _ in named})
     return [
         {"params": [p for name, p in named if name.split(".", 1)[0] == part], "lr": rate}
         for part, rate in rates.items()
     ]
+
+
+def _known(names: Iterable[str], known: Container[str]) -> None:
+    if strange := [name for name in names if name not in known]:
+        raise ValueError(f"the module has no parameters {', '.join(strange)}")

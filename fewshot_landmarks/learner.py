@@ -39,7 +39,9 @@ class Learner(nn.Module):
 
         tasks: int = 200  # tasks of meta-training
         outer_rate: float = 2e-4  # beta2: Adam's rate for the feature extractor (section 4.2)
-        head_rate: float = 2e-3  # Adam's rate for what stands on features (PPNet: section 4.2)
+        head_rate: float = (
+            2e-3  # Adam's rate for what stands on features (PPNet's gamma, Algorithm 3)
+        )
         inner_steps: int = 5  # gradient steps on the support set
         inner_rate: float = 0.03  # beta1: the inner loop's rate for the feature extractor
         detector_rate: float = 1.0  # the inner loop's rate for detectors, where they adapt
@@ -47,7 +49,7 @@ class Learner(nn.Module):
 
     def __init__(self, base: BaseModel, settings: "Learner.Settings"):
         super().__init__()
-        self.base = base
+        self.base = base.requires_grad_(False)  # theta0 and omega0 are everybody's
         self.settings = settings
 
     def fit(self, training: Training) -> None:

@@ -7,7 +7,8 @@ a few samples"): Algorithms 1 to 3 of section 3, and the ablations of section 4.
     theta  <- theta - beta2 grad_theta loss_Q(f_{theta', omega'})     flow-4, eq. 2
 
 Differs from the paper in: what the presets scale down (the network, the number of tasks, the
-inner steps and rates); Adam as the outer optimiser, which the paper does not name.
+inner steps and rates). What the paper leaves open (the outer optimiser, the shots of a training
+task, how predicted heatmaps weigh features, FENet's output norm) is in docs/decisions.md.
 """
 
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ class BaseFEN(Learner):
         rate = (self.ppnet, self.settings.head_rate)
         for task in training.tasks(rate, count=self.settings.ppnet_tasks, decay=(0.5,)):
             cloth = self.base_features(task.support.images)  # line 3
-            point = landmark_features(cloth, *self.labelmaps_in_training(task))  # line 4
+            maps = self.labelmaps_in_training(task, cloth)
+            point = landmark_features(cloth, maps, task.support.labelled)  # line 4
             omega = self.ppnet(point)  # line 5
             query = self.base_features(task.query.images)
             training.step(query_loss(detect(query, omega), task))  # line 6
@@ -59,16 +61,15 @@ class BaseFEN(Learner):
     def adapt(self, support: Samples) -> Detector:
         """Algorithm 2."""
         cloth = self.base_features(support.images)  # line 2
-        maps = labelmaps(support.landmarks, support.size, cloth.shape[-2:])  # the true ones
+        maps = labelmaps(support.landmarks, support.size, cloth.shape[-2:])  # L^point: the truth
         point = landmark_features(cloth, maps, support.labelled)  # line 3
         omega = self.ppnet(point)  # line 4
-        fenet = self.tune(support, omega.detach(), second_order=False)  # line 5
+        tuned = self.tune(support, omega.detach(), second_order=False)  # line 5: theta'
         with torch.no_grad():
-            if self.update_detectors:
-                cloth = fenet(support.images)  # line 6
-                point = landmark_features(cloth, maps, support.labelled)  # line 7
-                omega = self.ppnet(point)  # line 8
-        return lambda images: detect(fenet(images), omega)  # line 9
+            omega_prime = (
+                self.predict_again(tuned, support, maps) if self.update_detectors else omega
+            )
+        return lambda images: detect(tuned(images), omega_prime)  # line 9
 
     def tune(self, support: Samples, omega: torch.Tensor, second_order: bool) -> nn.Module:
         """theta' by gradient steps on the support loss, omega constant (flow-2, eq. 1)."""
@@ -80,22 +81,24 @@ class BaseFEN(Learner):
             second_order=second_order,
         )
 
+    def predict_again(self, tuned: nn.Module, support: Samples, maps: torch.Tensor) -> torch.Tensor:
+        """omega' (N, C) of theta' (flow-3; Algorithm 1 lines 7 to 9, Algorithm 2 lines 6 to 8)."""
+        cloth_prime = tuned(support.images)  # line 7 (6)
+        point_prime = landmark_features(cloth_prime, maps, support.labelled)  # line 8 (7)
+        return self.ppnet(point_prime)  # line 9 (8)
+
     def base_features(self, images: torch.Tensor) -> torch.Tensor:
         """F^cloth of the base FENet, theta0, which is never trained here: (B, C, h, w)."""
         return self.frozen(self.base.fenet)(images)
 
-    def labelmaps_in_training(self, task: Task) -> tuple[torch.Tensor, torch.Tensor]:
-        """L^point of a seen task's support and which landmarks each image labels (section 3.4.1).
+    def labelmaps_in_training(self, task: Task, cloth: torch.Tensor) -> torch.Tensor:
+        """L^point (K, N, h, w) of a seen task's support, whose base features are `cloth`.
 
-        In training L^point is what the base model predicts, not the ground truth.
+        In training it is what the base model predicts, not the ground truth (section 3.4.1).
         """
-        support = task.support
-        cloth = self.base_features(support.images)
         if self.settings.predicted_labelmaps:
-            maps = spatial_softmax(self.base.heatmaps(cloth, task.category))
-        else:
-            maps = labelmaps(support.landmarks, support.size, cloth.shape[-2:])
-        return maps.detach(), support.labelled
+            return spatial_softmax(self.base.heatmaps(cloth, task.category)).detach()
+        return labelmaps(task.support.landmarks, task.support.size, cloth.shape[-2:])
 
 
 class MetaCloth(BaseFEN):
@@ -114,16 +117,15 @@ class MetaCloth(BaseFEN):
 
     def meta_loss(self, task: Task) -> torch.Tensor:
         """The query loss of (theta', omega') as a function of theta: lines 3 to 10."""
-        maps, labelled = self.labelmaps_in_training(task)
         cloth = self.base_features(task.support.images)  # line 3
-        point = landmark_features(cloth, maps, labelled)  # line 4
+        maps = self.labelmaps_in_training(task, cloth)
+        point = landmark_features(cloth, maps, task.support.labelled)  # line 4
         omega = self.ppnet(point).detach()  # line 5
-        fenet = self.tune(task.support, omega, second_order=True)  # line 6
+        tuned = self.tune(task.support, omega, second_order=True)  # line 6: theta'
+        omega_prime = omega
         if self.update_detectors_in_training:
-            cloth = fenet(task.support.images)  # line 7
-            point = landmark_features(cloth, maps, labelled)  # line 8
-            omega = self.ppnet(point)  # line 9
-        return query_loss(detect(fenet(task.query.images), omega), task)
+            omega_prime = self.predict_again(tuned, task.support, maps)  # lines 7 to 9
+        return query_loss(detect(tuned(task.query.images), omega_prime), task)
 
 
 class LDKeep(MetaCloth):

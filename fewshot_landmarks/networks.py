@@ -75,7 +75,7 @@ class ResNetFENet(nn.Module):
 
     stride = 8
 
-    def __init__(self, channels: int = 512, weights: str | None = "IMAGENET1K_V2"):
+    def __init__(self, channels: int = 512, weights: str | None = "IMAGENET1K_V1"):
         super().__init__()
         from torchvision.models import resnet50
 
@@ -101,6 +101,10 @@ class ResNetFENet(nn.Module):
             nn.ReLU(),
             nn.ConvTranspose2d(channels, channels, 4, 2, 1),
         )
+        for layer in (*self.convolutions, *self.deconvolutions):
+            if not isinstance(layer, nn.ReLU):  # torch's default start would shrink the signal away
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
         self.norm = ChannelNorm()
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
         self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
@@ -168,16 +172,17 @@ class WeightRegression(nn.Module):
 class FrozenFeatures:
     """Features of a network that is not being trained, each image's computed once.
 
-    A memo by the image's content, of at most `capacity` bytes; beyond that, and after any change
-    of the network's parameters, features are computed anew. Images go through the network one by
-    one, so that a feature's bytes do not depend on which images came with it.
+    A memo by the image's content, of at most `capacity` bytes; beyond that, and after parameters
+    were trained, loaded or moved, features are computed anew. Images go through the network one
+    by one, so that a feature's bytes do not depend on which images came with it; without any
+    capacity they go together.
     """
 
     def __init__(self, fenet: nn.Module, capacity: int):
         self.fenet = fenet
         self.capacity = capacity
         self._memo: dict[bytes, torch.Tensor] = {}
-        self._versions: tuple[int, ...] = ()
+        self._versions: tuple = ()
         self._size = 0
 
     @torch.no_grad()
@@ -185,7 +190,7 @@ class FrozenFeatures:
         """Images (B, 3, S, S) to features (B, C, h, w), without gradient."""
         if self.capacity <= 0:
             return self.fenet(images)
-        versions = tuple(p._version for p in self.fenet.parameters())
+        versions = tuple((p._version, p.data_ptr()) for p in self.fenet.parameters())
         if versions != self._versions:
             self._memo, self._versions, self._size = {}, versions, 0
         return torch.stack([self._one(image) for image in images])

@@ -5,6 +5,7 @@ a step sees is drawn from the seed and that number. So a training that was kille
 its last checkpoint ends in the same bytes as an unbroken one.
 """
 
+import functools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,11 @@ from torch import nn
 from fewshot_landmarks.draws import permutation, raw_stream
 from fewshot_landmarks.files import write_bytes
 from fewshot_landmarks.tasks import LandmarkTasks, Samples, Task, collate
+
+OPTIMISERS = {
+    "adam": torch.optim.Adam,
+    "sgd": functools.partial(torch.optim.SGD, lr=0.0, momentum=0.9),
+}
 
 
 class Training:
@@ -61,13 +67,21 @@ class Training:
             yield self._tasks[number].to(self._device)
 
     def batches(
-        self, *rates: tuple, epochs: int, batch: int, decay: tuple[float, ...] = ()
+        self,
+        *rates: tuple,
+        epochs: int,
+        batch: int,
+        decay: tuple[float, ...] = (),
+        optimiser: str = "adam",
     ) -> Iterator[Samples]:
-        """Batches over all garments of the tasks' categories, in a new order each epoch."""
+        """Batches over all garments of the tasks' categories, in a new order each epoch.
+
+        An epoch's last batch is left out if it is not full. optimiser: of `OPTIMISERS`.
+        """
         garments = self._tasks.garments
         members = self._tasks.members()
         a_epoch = max(1, len(members) // batch)
-        for number in self._steps(rates, epochs * a_epoch, decay):
+        for number in self._steps(rates, epochs * a_epoch, decay, optimiser):
             epoch, position = divmod(number, a_epoch)
             order = permutation(len(members), self._seed, epoch)
             chosen = members[order[position * batch : (position + 1) * batch]]
@@ -80,9 +94,11 @@ class Training:
         self._optimiser.step()
         self.losses.append(loss.item())
 
-    def _steps(self, rates: tuple, count: int, decay: tuple[float, ...]) -> Iterator[int]:
+    def _steps(
+        self, rates: tuple, count: int, decay: tuple[float, ...], optimiser: str = "adam"
+    ) -> Iterator[int]:
         groups = [{"params": _parameters(what), "lr": rate} for what, rate in rates]
-        self._optimiser = torch.optim.Adam(groups)
+        self._optimiser = OPTIMISERS[optimiser](groups)
         first = self._resume()
         saved = time.monotonic()
         for number in range(first, count):

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from baselines.maml import expand, mean_of_slots, slots
 from baselines.proto import nearness, prototypes
+from benchmarks.presets import PRESETS
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.evaluation import evaluate_episode
 from fewshot_landmarks.heatmaps import decode, labelmaps
@@ -122,6 +123,29 @@ def test_episode_error_by_hand():
     assert math.isnan(errors.landmarks[1]) and math.isnan(errors.landmarks[5])
 
 
+def test_the_support_is_the_first_shots_alone():
+    seen = []
+
+    class Recorder:
+        def adapt(self, support):
+            seen.append(support.indices.tolist())
+            return lambda images: torch.zeros(len(images), 8, 8, 8)
+
+    task = toy_task(9, shots=5)
+    for shots in (1, 3, 5):
+        evaluate_episode(Recorder(), task, shots)
+    assert seen == [[0], [0, 1, 2], [0, 1, 2, 3, 4]]
+
+
+def test_a_diverged_learner_has_no_error_to_show():
+    class Diverged:
+        def adapt(self, support):
+            return lambda images: torch.full((len(images), 8, 8, 8), float("nan"))
+
+    errors = evaluate_episode(Diverged(), toy_task(9), 2)
+    assert math.isnan(errors.ne) and errors.scored > 0
+
+
 def test_proto_is_the_nearest_cell():
     torch.manual_seed(0)
     features, points = torch.randn(2, 3, 4, 4), torch.randn(5, 3)
@@ -184,6 +208,42 @@ def test_wg_att_leaves_its_own_category_out_in_training():
     torch.testing.assert_close(attended, weights.mean(0).expand(8, 4))
 
 
+def test_wg_att_by_hand():
+    model, task = build("WG-ATT"), toy_task(9, shots=3)
+    task.support.labelled[:, 5] = torch.tensor([True, False, True])
+    with torch.no_grad():
+        for parameter in (model.phi_att, model.phi_avg, model.queries.weight, model.keys):
+            parameter.copy_(torch.randn_like(parameter))
+        cloth = F.normalize(model.base.fenet(task.support.images), dim=1)
+        maps = labelmaps(task.support.landmarks, 16, cloth.shape[-2:])
+        attended = []
+        for image in (0, 2):
+            row, column = divmod(int(maps[image, 5].flatten().argmax()), cloth.shape[-1])
+            query = F.normalize(model.queries.weight @ cloth[image, :, row, column], dim=0)
+            scores = torch.stack([query @ F.normalize(key, dim=0) for key in model.keys])
+            weights = (model.sharpness * scores).softmax(0)
+            attended.append(
+                sum(w * F.normalize(v, dim=0) for w, v in zip(weights, model.base.omega))
+            )
+        w_att = (attended[0] + attended[1]) / 2
+        expected = model.phi_avg * model.mean_features(task.support)[5] + model.phi_att * w_att
+        torch.testing.assert_close(model.generate(task.support)[5], expected)
+
+
+@pytest.mark.parametrize("name", ["MRN", "PAML"])
+def test_mrn_and_paml_answer_with_transformed_detectors(name):
+    model, task = build(name), toy_task(9)
+    with torch.no_grad():
+        before = model.adapt(task.support)(task.query.images)
+        model.regression.layers[-1].bias += torch.randn(4)
+        after = model.adapt(task.support)(task.query.images)
+    if name == "MRN":  # H adds the bias to every detector: exactly this much of the features
+        bias = model.regression.layers[-1].bias
+        moved = torch.einsum("bchw,c->bhw", model.base.fenet(task.query.images), bias)
+        torch.testing.assert_close(after - before, moved.unsqueeze(1).expand_as(before))
+    assert not torch.allclose(before, after)
+
+
 def test_mrn_and_paml_start_from_the_untransformed_detectors():
     task = toy_task(9)
     mrn = build("MRN")
@@ -208,11 +268,11 @@ def test_mrn_distance_by_hand():
 
 def test_metacloth_predicts_labelmaps_in_training_and_takes_true_ones_at_test():
     model, task = build("MetaCloth"), toy_task(9)
-    maps, labelled = model.labelmaps_in_training(task)
-    predicted = model.base.heatmaps(model.base.fenet(task.support.images), 9)
+    cloth = model.base.fenet(task.support.images)
+    maps = model.labelmaps_in_training(task, cloth)
+    predicted = model.base.heatmaps(cloth, 9)
     torch.testing.assert_close(maps, predicted.flatten(2).softmax(-1).view_as(maps))
-    assert torch.equal(labelled, task.support.labelled)
-    truth = build("MetaCloth", predicted_labelmaps=False).labelmaps_in_training(task)[0]
+    truth = build("MetaCloth", predicted_labelmaps=False).labelmaps_in_training(task, cloth)
     assert truth.sum((2, 3)).eq(1).all() and truth.amax((2, 3)).eq(1).all()
     moved = Task(9, task.support, task.query)
     with torch.no_grad():
@@ -221,18 +281,26 @@ def test_metacloth_predicts_labelmaps_in_training_and_takes_true_ones_at_test():
         assert not torch.allclose(model.adapt(moved.support)(task.query.images), before)
 
 
-@pytest.mark.parametrize("name, updates", [("Base-FEN", True), ("Base-FEN_M", False)])
-def test_ablations_update_or_keep_the_detectors(name, updates):
-    """With an inner loop that moves theta, omega' differs from omega only if it is updated."""
-    model, task = build(name, inner_rate=0.5), toy_task(9)
-    still = build(name, inner_rate=0.0)
-    seen = []
-    model.ppnet.register_forward_hook(lambda module, given, made: seen.append(made))
+def test_frozen_features_are_kept_until_the_network_changes():
+    model, images = build("PROTO"), toy_task(9).query.images
+    features = model.frozen(model.fenet)
+    calls = []
+    model.fenet.register_forward_hook(lambda *given: calls.append(1))
+    first = features(images)
+    assert torch.equal(features(images), first) and len(calls) == len(images)
+    torch.testing.assert_close(first, model.fenet(images))
     with torch.no_grad():
-        model.adapt(task.support)
-        still.adapt(task.support)
-    assert len(seen) == (2 if updates else 1)
-    assert not updates or not torch.allclose(seen[0], seen[1])
+        model.fenet.head.bias += 1.0
+    torch.testing.assert_close(features(images), model.fenet(images))
+    assert not torch.allclose(features(images), first)
+    model.fenet.load_state_dict(build("PROTO").fenet.state_dict())
+    torch.testing.assert_close(features(images), first)
+
+
+def test_ablations_tune_as_metacloth_does():
+    names = ("MetaCloth", "Base-FEN", "Base-FEN_M", "LD-Keep", "LD-Keep_M")
+    for preset in PRESETS.values():
+        assert len({preset.settings(find_learner(name)) for name in names}) == 1
 
 
 def test_ablations_share_what_they_share():

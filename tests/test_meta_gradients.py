@@ -1,17 +1,26 @@
 """Meta-gradients against finite differences and a plain unrolled reference, in double precision."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.func import functional_call
 
 from baselines.maml import expand
 from baselines.proto import prototypes
-from fewshot_landmarks.heatmaps import detect, query_loss, support_loss
+from fewshot_landmarks.heatmaps import (
+    detect,
+    labelmaps,
+    landmark_features,
+    query_loss,
+    support_loss,
+)
 from fewshot_landmarks.inner_loop import inner_loop
 from fewshot_landmarks.learner import find_learner
 from fewshot_landmarks.networks import LandmarkModel
 from fewshot_landmarks.tasks import Task
-from tests.toy import double, toy_base, toy_task
+from fewshot_landmarks.training import Training
+from tests.toy import double, toy_base, toy_task, toy_tasks
 
 RATES = {"inner_rate": 0.05, "detector_rate": 0.5, "inner_steps": 3}
 
@@ -118,6 +127,105 @@ def test_proto_ma_gradient_flows_through_the_start():
     assert max((a - b).norm() / a.norm() for a, b in zip(ours, cut)) > 1e-2
 
 
+def prepared(name: str):
+    """A learner of MetaCloth's family with theta apart from theta0, and its parts."""
+    model, task = build(name), double(toy_task())
+    with torch.no_grad():
+        for parameter in model.fenet.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    return model, task
+
+
+def fenet_descent(model, omega, support, second_order):
+    """theta' written out: gradient descent on theta alone, omega constant."""
+    values = dict(model.fenet.named_parameters())
+    for _ in range(RATES["inner_steps"]):
+        heatmaps = detect(functional_call(model.fenet, values, (support.images,)), omega)
+        gradients = torch.autograd.grad(
+            support_loss(heatmaps, support), list(values.values()), create_graph=second_order
+        )
+        values = {n: v - RATES["inner_rate"] * g for (n, v), g in zip(values.items(), gradients)}
+    return values
+
+
+@pytest.mark.parametrize("name, updates", [("MetaCloth", True), ("LD-Keep", False)])
+def test_algorithm_1_written_out(name, updates):
+    model, task = prepared(name)
+    support, query = task.support, task.query
+    cloth = model.base.fenet(support.images)
+    maps = model.base.heatmaps(cloth, task.category).flatten(2).softmax(-1).view(2, 8, 8, 8)
+    omega = model.ppnet(landmark_features(cloth, maps, support.labelled)).detach()
+    values = fenet_descent(model, omega, support, True)
+    if updates:
+        again = functional_call(model.fenet, values, (support.images,))
+        omega = model.ppnet(landmark_features(again, maps, support.labelled))
+    loss = query_loss(detect(functional_call(model.fenet, values, (query.images,)), omega), task)
+    torch.testing.assert_close(model.meta_loss(task), loss, rtol=1e-10, atol=0)
+    parameters = list(model.fenet.parameters())
+    ours = torch.autograd.grad(model.meta_loss(task), parameters)
+    for mine, reference in zip(ours, torch.autograd.grad(loss, parameters)):
+        torch.testing.assert_close(mine, reference, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name, updates",
+    [
+        ("MetaCloth", True),
+        ("Base-FEN", True),
+        ("Base-FEN_M", False),
+        ("LD-Keep", True),
+        ("LD-Keep_M", False),
+    ],
+)
+def test_algorithm_2_written_out(name, updates):
+    model, task = prepared(name)
+    support, query = task.support, task.query
+    cloth = model.base.fenet(support.images)
+    maps = labelmaps(support.landmarks, support.size, cloth.shape[-2:])
+    omega = model.ppnet(landmark_features(cloth, maps, support.labelled)).detach()
+    values = fenet_descent(model, omega, support, False)
+    kept = omega
+    if updates:
+        again = functional_call(model.fenet, values, (support.images,))
+        omega = model.ppnet(landmark_features(again, maps, support.labelled))
+        assert not torch.allclose(omega, kept)
+    expected = detect(functional_call(model.fenet, values, (query.images,)), omega)
+    with torch.no_grad():
+        torch.testing.assert_close(model.adapt(support)(query.images), expected)
+
+
+def test_algorithm_3_written_out():
+    """One step at rate 0: the loss that moves phi is the query's, under (theta0, omega)."""
+    model = build("Base-FEN").float()
+    model.settings = replace(model.settings, ppnet_tasks=1, head_rate=0.0)
+    training = Training(toy_tasks())
+    model.fit(training)
+    task = toy_tasks()[0]
+    cloth = model.base.fenet(task.support.images)
+    maps = model.base.heatmaps(cloth, task.category)
+    maps = maps.flatten(2).softmax(-1).view_as(maps)
+    omega = model.ppnet(landmark_features(cloth, maps, task.support.labelled))
+    loss = query_loss(detect(model.base.fenet(task.query.images), omega), task)
+    assert training.losses == pytest.approx([loss.item()], rel=1e-5)
+
+
+def test_paml_written_out():
+    model, task = build("PAML"), double(toy_task())
+    expanded = Task(task.category, expand(task.support), expand(task.query))
+    start = dict(model.model.named_parameters())
+    values = unrolled(model.model, start, expanded.support, {"fenet": 0.05, "omega": 0.5}, 3, True)
+    omega = model.regression(values["omega"])
+    fenet = {n.removeprefix("fenet."): v for n, v in values.items() if n != "omega"}
+    features = functional_call(model.model.fenet, fenet, (task.query.images,))
+    many_shot = model.base.detectors(9)
+    gaps = [(omega[i] - many_shot[i % 8]).square().sum() for i in range(39)]
+    learnt = expanded.learnable().tolist()
+    distance = sum(gap for gap, known in zip(gaps, learnt) if known) / sum(learnt)
+    loss = query_loss(detect(features, omega), expanded)
+    loss = loss + model.settings.distance_weight * distance
+    torch.testing.assert_close(model.meta_loss(task), loss, rtol=1e-10, atol=0)
+
+
 def test_metacloth_gradient_flows_through_the_predicted_detectors():
     kept, whole, task = build("LD-Keep"), build("MetaCloth"), double(toy_task())
     one = torch.autograd.grad(kept.meta_loss(task), list(kept.fenet.parameters()))
@@ -156,3 +264,12 @@ def test_inner_loop_moves_only_what_has_a_rate():
     assert torch.equal(detect(fast.fenet(task.query.images), model.omega), model(task.query.images))
     heads = [(p, q) for p, q in zip(model.fenet.parameters(), list(fast.parameters())[1:])]
     assert all(torch.equal(p, q) for p, q in heads)
+
+
+def test_inner_loop_refuses_names_that_the_module_does_not_have():
+    model = LandmarkModel(toy_base().fenet, torch.zeros(8, 4))
+    options = {"loss": lambda fast: fast.omega.sum(), "steps": 1, "second_order": False}
+    with pytest.raises(ValueError, match="detectors"):
+        inner_loop(model, rates={"detectors": 1.0}, **options)
+    with pytest.raises(ValueError, match="Omega"):
+        inner_loop(model, rates=1.0, start={"Omega": torch.zeros(8, 4)}, **options)

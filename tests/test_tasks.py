@@ -69,10 +69,13 @@ def test_episodes_do_not_depend_on_the_benchmark(garments):
 
 
 def test_supports_are_nested_and_queries_shared(garments):
-    task = Episodes(garments, (9,), episodes=1, shots=(1, 3, 5), queries=4)[0]
-    assert task.support[:3].indices.tolist() == task.support.indices[:3].tolist()
-    assert len(task.support) == 5 and len(task.query) == 4
-    assert task.support[:1].landmarks.shape == (1, 8, 2)
+    episodes = Episodes(garments, (9,), episodes=2, shots=(1, 3, 5), queries=4)
+    task, draw = episodes[1], episodes.draw(1)
+    assert task.query.indices.tolist() == list(draw.query)
+    for shots in (1, 3, 5):
+        assert task.support[:shots].indices.tolist() == list(draw.support[:shots])
+        one, whole = task.support[:shots].images, garments[draw.support[shots - 1]].image
+        assert torch.equal(one[-1], whole) and len(one) == shots
 
 
 def test_workers_do_not_change_tasks(garments):
