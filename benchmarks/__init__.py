@@ -1,0 +1,1 @@
+"""The harness: presets, the grid of cells, records, tables."""

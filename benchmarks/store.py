@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmarks.workshop import COLUMNS, Workshop
+from fewshot_landmarks import __version__
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
@@ -65,7 +66,7 @@ def _run(workshop: Workshop, seeds: list[int]) -> dict:
         "preset": preset.name,
         "seed": seeds[0],
         "seeds": seeds,
-        "version": importlib.metadata.version("fewshot-landmarks"),
+        "version": __version__,
         "data": {
             "name": workshop.data.name if drawn else "DeepFashion2",
             "difficulty": drawn["difficulty"] if drawn else "real",
