@@ -172,6 +172,7 @@ class _Progress:
         self._finished = 0
         self._bar = tqdm(
             total=100.0,
+            smoothing=0.05,  # jobs come and go: the time left follows the average pace
             bar_format="{percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left{postfix}",
             disable=not jobs,
         )
