@@ -85,7 +85,7 @@ MINI = Preset(
     size=48,
     network="small",
     network_options={"channels": 32, "width": 16},
-    base_epochs=7,
+    base_epochs=6,
     base_batch=32,
     base_rate=2e-3,
     base_optimiser="adam",
@@ -93,7 +93,7 @@ MINI = Preset(
     queries=24,
     train_queries=12,
     pack=True,
-    common={"tasks": 90, "inner_steps": 3, "tuning_steps": 10},
+    common={"tasks": 75, "inner_steps": 3, "tuning_steps": 8},
 )
 
 FULL = Preset(
