@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -121,11 +122,15 @@ def execute(arguments: argparse.Namespace) -> None:
     data = prepare(arguments, preset)
     if undrawn:
         store.note_seconds(work, "draw", time.monotonic() - began)
+    if arguments.dry_run:
+        preset = replace(preset, pack=False)
     workshop = Workshop(
         preset, data, work, arguments.seed, _device(arguments.device), arguments.strict
     )
     for split in (workshop.train, workshop.validation):
         _tell_skipped(split)
+    for place in {cell.benchmark.name: cell.benchmark for cell in wanted}.values():
+        workshop.check(place)
     jobs = grid.plan(workshop, wanted)
     if arguments.dry_run:
         print("\n".join(job.label for job in jobs) or "Nothing is missing.")

@@ -193,11 +193,16 @@ class Workshop:
             _load_own(model, load_file(str(self.fit_path(benchmark, learner))))
         return model.eval()
 
-    def episodes(self, tested: int) -> Episodes:
-        """The episodes of one unseen category, the same for every learner."""
+    def check(self, benchmark: Benchmark) -> None:
+        """Raise `UserError` if a category has too few garments: before any work, not after."""
+        self.tasks(benchmark)
+        self.episodes(*benchmark.unseen)
+
+    def episodes(self, *tested: int) -> Episodes:
+        """The episodes of unseen categories, the same for every learner."""
         return Episodes(
             self.validation,
-            (tested,),
+            tested,
             episodes=self.preset.episodes,
             shots=SHOTS,
             queries=self.preset.queries,

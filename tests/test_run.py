@@ -205,5 +205,6 @@ def test_a_category_with_too_few_garments_is_one_line(in_smoke_folder, tmp_path,
         path.unlink()
     arguments = ["--preset", "smoke", "--data", str(data), "--benchmark", "B-1", "--learner", "FT"]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert not list((tmp_path / "out").rglob("*.safetensors"))  # told before any training
     shown = capsys.readouterr().err.strip().splitlines()[-1]
     assert re.search(r"error: category '.*' has garments in \d+ photos.*needs 14", shown)
