@@ -22,6 +22,11 @@ class FT(Learner):
     """Tunes the base model's feature extractor and N new detectors together."""
 
     name = "FT"
+    search_space = {
+        "inner_rate": (0.003, 0.3),
+        "detector_rate": (0.1, 30.0),
+        "tuning_steps": (2, 8),
+    }
 
     @dataclass(frozen=True)
     class Settings(Learner.Settings):

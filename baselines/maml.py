@@ -27,10 +27,15 @@ class MAML(Learner):
     """Meta-learnt initialisations of the feature extractor and of 39 detectors."""
 
     name = "MAML"
+    search_space = {
+        "inner_rate": (0.003, 0.3),
+        "detector_rate": (0.1, 30.0),
+        "head_rate": (3e-4, 3e-2),
+    }
 
     def __init__(self, base, settings):
         super().__init__(base, settings)
-        start = 0.05 * torch.randn(MAX_LANDMARKS, base.channels)
+        start = torch.zeros(MAX_LANDMARKS, base.channels)  # as FT: training can only improve on it
         self.model = LandmarkModel(self.new_fenet(), start)
 
     def fit(self, training: Training) -> None:

@@ -26,6 +26,11 @@ class MRN(Learner):
     """Few-shot detectors, transformed into what many samples would have taught."""
 
     name = "MRN"
+    search_space = {
+        "few_shot_rate": (0.1, 30.0),
+        "head_rate": (3e-4, 3e-2),
+        "sample_weight": (1e-2, 10.0),
+    }
 
     @dataclass(frozen=True)
     class Settings(Learner.Settings):

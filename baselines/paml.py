@@ -26,6 +26,11 @@ class PAML(MAML):
     """MAML whose adapted detectors are transformed into what many samples would have taught."""
 
     name = "PAML"
+    search_space = {
+        "inner_rate": (0.003, 0.3),
+        "detector_rate": (0.1, 30.0),
+        "distance_weight": (1e-3, 1.0),
+    }
 
     @dataclass(frozen=True)
     class Settings(MAML.Settings):

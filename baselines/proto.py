@@ -22,6 +22,7 @@ class PROTO(Learner):
     """The nearest cell to a landmark's prototype, in a meta-trained feature space."""
 
     name = "PROTO"
+    search_space = {"outer_rate": (3e-5, 3e-3)}
 
     def __init__(self, base, settings):
         super().__init__(base, settings)

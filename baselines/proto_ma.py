@@ -10,9 +10,11 @@ features have the same length (`networks.ChannelNorm`): before the first inner s
 landmarks are PROTO's.
 
 Differs from the paper in: the distance has a learnt scale s, started where the detectors are as
-long as the base model's (with s = 1 the inner steps on theta, which grow with omega, overshoot);
-detectors adapt at a rate of their own (one rate at the paper's scale).
+long as the base model's, or by a tuned factor longer (with s = 1 the inner steps on theta, which
+grow with omega, overshoot); detectors adapt at a rate of their own (one rate at the paper's scale).
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -30,11 +32,20 @@ class PROTOMA(Learner):
     """MAML whose detectors start from the support's prototypes."""
 
     name = "PROTO-MA"
+    search_space = {
+        "inner_rate": (0.003, 0.3),
+        "detector_rate": (0.1, 30.0),
+        "start_length": (0.2, 5.0),
+    }
+
+    @dataclass(frozen=True)
+    class Settings(Learner.Settings):
+        start_length: float = 1.0  # of the first detectors, in mean lengths of base detectors
 
     def __init__(self, base, settings):
         super().__init__(base, settings)
         self.fenet = self.new_fenet()
-        length = base.omega.detach().norm(dim=1).mean()
+        length = settings.start_length * base.omega.detach().norm(dim=1).mean()
         self.scale = nn.Parameter(length / (2 * base.channels**0.5))  # s
 
     def fit(self, training: Training) -> None:

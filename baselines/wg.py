@@ -26,6 +26,7 @@ class WG(Learner):
 
     name = "WG"
     base_kind = "cosine"
+    search_space = {"head_rate": (3e-4, 3e-2)}
 
     @dataclass(frozen=True)
     class Settings(Learner.Settings):

@@ -9,18 +9,19 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import wait as wait_for_handles
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from benchmarks.workshop import Workshop
+from benchmarks.memory import forget_peak, peak_mib
+from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.learner import Learner, find_learner, fits
-from fewshot_landmarks.protocol import BENCHMARKS, Benchmark
+from fewshot_landmarks.protocol import Benchmark
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,11 @@ class Cell:
 class Job:
     """A piece of work for one process."""
 
-    stage: str  # "base", "fit" or "evaluate"
-    benchmark: str
+    stage: str  # "draw", "base", "fit", "evaluate", "probe" or "tune"
+    benchmark: Benchmark | None
     name: str  # the learner's name, or the kind of base model
-    source: str = ""  # module:Class of the learner
-    tested: int = 0  # category of "evaluate"
-    shots: tuple[int, ...] = ()
+    do: Callable[[Workshop, Report], None]  # picklable
+    tested: int = 0  # category of "evaluate" and "probe"
     paths: tuple[Path, ...] = ()  # what it makes
     needs: tuple[Path, ...] = ()  # what must be there first
     weight: float = 1.0  # expected seconds, for the order and the progress bar
@@ -49,7 +49,16 @@ class Job:
     @property
     def label(self) -> str:
         tested = f" {category(self.tested).name}" if self.tested else ""
-        return f"{self.stage} {self.benchmark} {self.name}{tested}"
+        place = f" {self.benchmark.name}" if self.benchmark else ""
+        return f"{self.stage}{place} {self.name}{tested}"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a piece of work took."""
+
+    seconds: float
+    peak_mib: float  # of the process's memory; of the GPU's, on a GPU
 
 
 def plan(workshop: Workshop, cells: Iterable[Cell]) -> list[Job]:
@@ -68,17 +77,26 @@ def plan(workshop: Workshop, cells: Iterable[Cell]) -> list[Job]:
             continue
         kind = learner.base_kind
         needs = (workshop.base_path(benchmark, kind),)
-        add(Job("base", benchmark.name, kind, paths=needs, weight=8.0 * preset.base_epochs))
-        for link in _chain(learner):
+        add(base_job(workshop, benchmark, kind))
+        for link in chain(learner):
             path = workshop.fit_path(benchmark, link)
-            cost = 0.2 * preset.settings(link).tasks
-            add(Job("fit", benchmark.name, link.name, _source(link), 0, (), (path,), needs, cost))
+            cost = 0.2 * workshop.settings(benchmark, link).tasks
+            do = functools.partial(_fit, benchmark, source(link))
+            add(Job("fit", benchmark, link.name, do, 0, (path,), needs, cost))
             needs = (*needs, path)
         for tested, shots in missing.items():
             paths = tuple(workshop.episodes_path(benchmark, learner, tested, k) for k in shots)
-            job = Job("evaluate", benchmark.name, learner.name, _source(learner), tested, shots)
-            add(replace(job, paths=paths, needs=needs, weight=0.1 * preset.episodes * len(shots)))
+            cost = 0.1 * preset.episodes * len(shots)
+            do = functools.partial(_evaluate, benchmark, source(learner), tested, shots)
+            add(Job("evaluate", benchmark, learner.name, do, tested, paths, needs, cost))
     return list(jobs.values())
+
+
+def base_job(workshop: Workshop, benchmark: Benchmark, kind: str) -> Job:
+    """Training of a base model."""
+    do = functools.partial(_train_base, benchmark, kind)
+    path, weight = workshop.base_path(benchmark, kind), 8.0 * workshop.preset.base_epochs
+    return Job("base", benchmark, kind, do, paths=(path,), weight=weight)
 
 
 def _missing(
@@ -93,25 +111,45 @@ def _missing(
     return missing
 
 
-def _chain(learner: type[Learner]) -> list[type[Learner]]:
+def chain(learner: type[Learner]) -> list[type[Learner]]:
     """The learners with a stage of their own on the way to this one, first things first."""
-    chain = [learner]
-    while chain[-1].starts_from:
-        chain.append(chain[-1].starts_from)
-    return [link for link in reversed(chain) if fits(link)]
+    links = [learner]
+    while links[-1].starts_from:
+        links.append(links[-1].starts_from)
+    return [link for link in reversed(links) if fits(link)]
 
 
-def _source(learner: type[Learner]) -> str:
+def source(learner: type[Learner]) -> str:
+    """A learner as `find_learner` takes it, in any process."""
     return f"{learner.__module__}:{learner.__qualname__}"
+
+
+def _train_base(benchmark: Benchmark, kind: str, workshop: Workshop, report: Report) -> None:
+    workshop.train_base(benchmark, kind, report)
+
+
+def _fit(benchmark: Benchmark, learner: str, workshop: Workshop, report: Report) -> None:
+    workshop.fit(benchmark, find_learner(learner), report)
+
+
+def _evaluate(
+    benchmark: Benchmark,
+    learner: str,
+    tested: int,
+    shots: tuple[int, ...],
+    workshop: Workshop,
+    report: Report,
+) -> None:
+    workshop.evaluate(benchmark, find_learner(learner), tested, shots, report)
 
 
 def run(
     workshop: Workshop,
     jobs: Sequence[Job],
     workers: int,
-    done: Callable[[Job, float], None],
+    done: Callable[[Job, Cost], None],
 ) -> None:
-    """Do all jobs in `workers` processes of one thread each; `done(job, seconds)` after each.
+    """Do all jobs in `workers` processes of one thread each; `done(job, cost)` after each.
 
     Raises `UserError` for a user's mistake in a job, or where a process dies. What is finished
     stays; jobs under way leave their last checkpoint.
@@ -131,9 +169,9 @@ def run(
                 progress.share(*shares.get())
             for future in finished:
                 job = running.pop(future)
-                seconds = future.result()
+                cost = future.result()
                 _check_made(job)
-                done(job, seconds)
+                done(job, cost)
                 progress.finish(job)
             progress.show(running.values())
     except BrokenProcessPool:
@@ -158,9 +196,9 @@ def _check_made(job: Job) -> None:
 
 def _ready(waiting: Iterable[Job]) -> list[Job]:
     """Jobs whose needs are met: what others wait for first, then the longest."""
-    order = {"base": 0, "fit": 1, "evaluate": 2}
+    order = ("base", "fit", "tune", "evaluate", "probe")
     ready = [job for job in waiting if all(path.exists() for path in job.needs)]
-    return sorted(ready, key=lambda job: (order[job.stage], -job.weight))
+    return sorted(ready, key=lambda job: (order.index(job.stage), -job.weight))
 
 
 class _Progress:
@@ -217,18 +255,13 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _work(job: Job) -> float:
-    """Do a job; the seconds that it took."""
+def _work(job: Job) -> Cost:
+    """Do a job; what it took."""
     workshop, began = _worker["workshop"], time.monotonic()
+    forget_peak(workshop.device)
     report = functools.partial(_report, job.label, [0.0])
-    benchmark = BENCHMARKS[job.benchmark]
-    if job.stage == "base":
-        workshop.train_base(benchmark, job.name, report)
-    elif job.stage == "fit":
-        workshop.fit(benchmark, find_learner(job.source), report)
-    else:
-        workshop.evaluate(benchmark, find_learner(job.source), job.tested, job.shots, report)
-    return time.monotonic() - began
+    job.do(workshop, report)
+    return Cost(time.monotonic() - began, peak_mib(workshop.device))
 
 
 def _report(label: str, last: list[float], share: float) -> None:

@@ -3,8 +3,11 @@
 What is not set here has its default in the learner's own `Settings`.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
 
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.learner import Learner
@@ -21,6 +24,16 @@ class Drawn:
     validation_minimum: int
     seed: int = 0
     difficulty: str = "outfits"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How hyperparameters are chosen: the same budget for every learner."""
+
+    trials: int  # a learner and benchmark, the default being the first
+    episodes: int  # a category
+    shots: tuple[int, ...]
+    common: Mapping[str, object]  # settings of every learner in a trial
 
 
 @dataclass(frozen=True)
@@ -42,12 +55,19 @@ class Preset:
     pack: bool  # keep all crops in one file, decoded
     common: Mapping[str, object] = field(default_factory=dict)  # settings of every learner
     learners: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # and of one
+    tuned: str = ""  # of benchmarks/tuned/: by benchmark and learner, what tuning chose
+    tuning: Tuning | None = None
 
-    def settings(self, learner: type[Learner]) -> Learner.Settings:
-        """A learner's hyperparameters at this scale."""
+    def settings(self, learner: type[Learner], benchmark: str) -> Learner.Settings:
+        """A learner's hyperparameters at this scale, on a benchmark."""
         known = learner.Settings.__dataclass_fields__
         common = {name: value for name, value in self.common.items() if name in known}
-        return learner.Settings(**{**common, **self.learners.get(learner.name, {})})
+        own = self.learners.get(learner.name, {})
+        return learner.Settings(**{**common, **own, **self.chosen(learner.name, benchmark)})
+
+    def chosen(self, learner: str, benchmark: str) -> Mapping[str, object]:
+        """What tuning chose for a learner on a benchmark."""
+        return _tuned(self.tuned).get(benchmark, {}).get(learner, {})
 
     def decides(self, *names: str) -> dict:
         """Some of the preset's numbers, for the key of the work that they decide."""
@@ -77,6 +97,8 @@ SMOKE = Preset(
         "regression_tasks": 8,
         "few_shot_steps": 5,
     },
+    tuned="smoke",
+    tuning=Tuning(trials=5, episodes=2, shots=(1,), common={}),
 )
 
 MINI = Preset(
@@ -94,15 +116,16 @@ MINI = Preset(
     train_queries=12,
     pack=True,
     common={"tasks": 75, "inner_steps": 3, "tuning_steps": 8},
+    tuned="small",
 )
 
 FULL = Preset(
     name="full",
-    drawn=Drawn("garments-full", 12000, 800, 3000, 200),
-    size=64,
+    drawn=Drawn("garments-full", 8000, 500, 2600, 190),
+    size=48,
     network="small",
     network_options={"channels": 32, "width": 16},
-    base_epochs=12,
+    base_epochs=8,
     base_batch=32,
     base_rate=2e-3,
     base_optimiser="adam",
@@ -111,13 +134,25 @@ FULL = Preset(
     train_queries=12,
     pack=True,
     common={
-        "tasks": 700,
-        "inner_steps": 5,
-        "tuning_steps": 12,
+        "tasks": 300,
+        "inner_steps": 3,
+        "tuning_steps": 8,
         "ppnet_tasks": 2000,
         "generator_tasks": 2000,
         "regression_tasks": 2000,
     },
+    tuned="small",
+    tuning=Tuning(
+        trials=6,
+        episodes=10,
+        shots=(1, 5, 10),
+        common={
+            "tasks": 60,
+            "ppnet_tasks": 300,
+            "generator_tasks": 300,
+            "regression_tasks": 300,
+        },
+    ),
 )
 
 PAPER = Preset(  # section 4.2
@@ -154,6 +189,15 @@ PAPER = Preset(  # section 4.2
 )
 
 PRESETS = {preset.name: preset for preset in (SMOKE, MINI, FULL, PAPER)}
+
+
+TUNED = Path(__file__).with_name("tuned")  # a file a network: what tuning chose
+
+
+@cache
+def _tuned(name: str) -> dict:
+    path = TUNED / f"{name}.json"
+    return json.loads(path.read_text("utf-8")) if name and path.exists() else {}
 
 
 def find_preset(name: str) -> Preset:

@@ -187,7 +187,8 @@ def _tex_head(column: str) -> str:
     head = _escape(_head(column))
     if " " not in head:
         return head
-    return r"\begin{tabular}[b]{@{}c@{}}%s\end{tabular}" % head.replace(" ", r"\\")
+    lines = head.replace(" ", r"\\")
+    return rf"\begin{{tabular}}[b]{{@{{}}c@{{}}}}{lines}\end{{tabular}}"
 
 
 def _grid(

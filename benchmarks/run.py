@@ -5,17 +5,18 @@ again, it goes on where it was.
 """
 
 import argparse
+import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from benchmarks import grid, store
-from benchmarks.grid import Cell
+from benchmarks import grid, probes, store
+from benchmarks.grid import Cell, Cost, Job
 from benchmarks.presets import PRESETS, Preset, find_preset
 from benchmarks.tables import write_tables
 from benchmarks.workshop import Workshop
@@ -82,17 +83,17 @@ def cells(arguments: argparse.Namespace) -> list[Cell]:
     return found
 
 
-def prepare(arguments: argparse.Namespace, preset: Preset) -> Path:
-    """The folder of the data: what --data names, or garments drawn for the preset, once."""
+def prepare(arguments: argparse.Namespace, preset: Preset, out: Path) -> Path:
+    """The folder of the data: what --data names, or garments drawn for the preset, once.
+
+    Finds out whether results can be written first: better than after an hour.
+    """
+    work = out / "work"
+    write_text(work / ".writable", "")
+    root, drawn = _folder(arguments, preset), preset.drawn
     if arguments.data:
-        return arguments.data
-    drawn = preset.drawn
-    if drawn is None:
-        raise UserError(
-            f"preset {preset.name} wants real data: give --data DIR, a folder that holds "
-            "DeepFashion2's train/ and validation/"
-        )
-    root = Path("data") / drawn.name
+        return root
+    undrawn, began = not _drawn(preset), time.monotonic()
     write_garments(
         root,
         photos={"train": drawn.train_photos, "validation": drawn.validation_photos},
@@ -101,7 +102,25 @@ def prepare(arguments: argparse.Namespace, preset: Preset) -> Path:
         difficulty=drawn.difficulty,
         workers=arguments.workers,
     )
+    if undrawn:
+        job = Job("draw", None, drawn.name, _nothing)
+        store.note_cost(work, job, drawn.seed, Cost(time.monotonic() - began, math.nan))
     return root
+
+
+def _folder(arguments: argparse.Namespace, preset: Preset) -> Path:
+    if arguments.data:
+        return arguments.data
+    if preset.drawn is None:
+        raise UserError(
+            f"preset {preset.name} wants real data: give --data DIR, a folder that holds "
+            "DeepFashion2's train/ and validation/"
+        )
+    return Path("data") / preset.drawn.name
+
+
+def _nothing(workshop, report) -> None:
+    """What is left to do for a job that is done."""
 
 
 def execute(arguments: argparse.Namespace) -> None:
@@ -111,27 +130,21 @@ def execute(arguments: argparse.Namespace) -> None:
     preset = find_preset(arguments.preset)
     wanted = cells(arguments)
     out = arguments.out or Path("results") / preset.name
-    undrawn = not arguments.data and preset.drawn and not _drawn(preset)
-    if arguments.dry_run and undrawn:
+    if arguments.dry_run and not arguments.data and preset.drawn and not _drawn(preset):
         print(f"Would draw {preset.drawn.name}, then do all of {len(wanted)} cells.")
         return
     work = out / "work"
-    if not arguments.dry_run:
-        write_text(work / ".writable", "")  # better now than after an hour
-    began = time.monotonic()
-    data = prepare(arguments, preset)
-    if undrawn:
-        store.note_seconds(work, "draw", time.monotonic() - began)
+    data = _folder(arguments, preset) if arguments.dry_run else prepare(arguments, preset, out)
     if arguments.dry_run:
         preset = replace(preset, pack=False)
     workshop = Workshop(
-        preset, data, work, arguments.seed, _device(arguments.device), arguments.strict
+        preset, data, work, arguments.seed, device(arguments.device), arguments.strict
     )
     for split in (workshop.train, workshop.validation):
         _tell_skipped(split)
     for place in {cell.benchmark.name: cell.benchmark for cell in wanted}.values():
         workshop.check(place)
-    jobs = grid.plan(workshop, wanted)
+    jobs = [*grid.plan(workshop, wanted), *probes.plan(workshop, wanted)]
     if arguments.dry_run:
         print("\n".join(job.label for job in jobs) or "Nothing is missing.")
         return
@@ -141,10 +154,11 @@ def execute(arguments: argparse.Namespace) -> None:
             workshop,
             jobs,
             arguments.workers,
-            lambda job, seconds: store.note_seconds(work, job.label, seconds),
+            lambda job, cost: store.note_cost(work, job, arguments.seed, cost),
         )
     finally:
         store.gather(workshop, out)
+        probes.gather(workshop, store.seeds(work), out)
     notes = write_tables(out)
     print((out / "table2.md").read_text("utf-8"))
     print(f"Tables 2, 3 and 4 are in {out}.", *notes, sep="\n")
@@ -154,7 +168,8 @@ def _drawn(preset: Preset) -> bool:
     return (Path("data") / preset.drawn.name / "generator.json").exists()
 
 
-def _device(name: str) -> str:
+def device(name: str) -> str:
+    """The device that --device asks for."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
@@ -171,10 +186,10 @@ def _tell_skipped(garments) -> None:
     print(f"{garments.split}: skipped {len(garments.skipped)}:", *shown, *more, sep="\n  ")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0, or 2 after a user's mistake, or 130 when interrupted."""
+def command(execute: Callable[[], None]) -> int:
+    """Run a command; 0, or 2 after a user's mistake, or 130 when interrupted."""
     try:
-        execute(parser().parse_args(arguments))
+        execute()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -182,6 +197,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
     return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; see `command`."""
+    return command(lambda: execute(parser().parse_args(arguments)))
 
 
 if __name__ == "__main__":

@@ -1,22 +1,32 @@
-"""What a results directory holds: episodes.csv.gz and run.json, gathered from finished work."""
+"""What a results directory holds, gathered from finished work.
+
+episodes.csv.gz, curves.csv.gz (training losses), costs.csv (seconds, memory) and run.json.
+"""
 
 import gzip
 import importlib.metadata
 import json
 import os
 import platform
-from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import pandas as pd
+from safetensors import safe_open
+
+from benchmarks.grid import Cost, Job, chain
 from benchmarks.workshop import COLUMNS, Workshop
 from fewshot_landmarks import __version__
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
-from fewshot_landmarks.learner import REGISTRY, find_learner
-from fewshot_landmarks.protocol import BENCHMARKS, SHOTS
+from fewshot_landmarks.learner import REGISTRY, Learner, find_learner
+from fewshot_landmarks.protocol import BENCHMARKS, SHOTS, Benchmark
 
+CURVES = ("benchmark", "learner", "seed", "step", "loss")
+COSTS = ["stage", "benchmark", "name", "seed", "seconds", "peak_mib"]
+BINS = 60  # of a learning curve
 VERSIONED = ("torch", "torchvision", "learn2learn", "higher", "numpy", "pandas", "scipy")
 
 
@@ -27,36 +37,97 @@ def remember(work: Path, learners: list[str], seed: int) -> None:
     write_text(work / "learners.json", json.dumps(known, indent=1))
 
 
-def note_seconds(work: Path, label: str, seconds: float) -> None:
-    """Note how long a piece of work took."""
-    noted = _json(work / "seconds.json", {})
-    noted[label] = round(seconds, 2)
-    write_text(work / "seconds.json", json.dumps(noted, indent=1, sort_keys=True))
+def seeds(work: Path) -> list[int]:
+    """The training seeds that have been run here."""
+    return sorted({seed for _, seed in _json(work / "learners.json", [])})
+
+
+def note_cost(work: Path, job: Job, seed: int, cost: Cost) -> None:
+    """Note what a piece of work took."""
+    noted = _json(work / "costs.json", {})
+    place = job.benchmark.name if job.benchmark else ""
+    noted[f"{job.label} {seed}"] = {
+        "stage": job.stage,
+        "benchmark": place,
+        "name": job.name,
+        "seed": seed,
+        "seconds": round(cost.seconds, 2),
+        "peak_mib": round(cost.peak_mib, 1),
+    }
+    write_text(work / "costs.json", json.dumps(noted, indent=1, sort_keys=True))
 
 
 def gather(workshop: Workshop, out: Path) -> None:
-    """Write episodes.csv.gz and run.json from all finished work that is still valid.
+    """Write what a results directory holds, from all finished work that is still valid.
 
     Work whose code, settings or data have changed since has another name, and is not gathered.
     """
     known = _json(workshop.work / "learners.json", [])
-    lines = []
+    lines, curves, gathered = [], {}, set()
     for name, seed in known:
         try:
             learner = find_learner(name)
         except UserError:
             continue  # its module is gone; its records have no name any more
         seeded = replace(workshop, seed=seed)
-        for benchmark in BENCHMARKS.values():
-            for tested in benchmark.unseen:
-                for k in SHOTS:
-                    path = seeded.episodes_path(benchmark, learner, tested, k)
-                    if path.exists():
-                        lines += path.read_text("utf-8").splitlines()[1:]
-    text = "\n".join([",".join(COLUMNS), *sorted(lines)]) + "\n"
-    write_bytes(out / "episodes.csv.gz", gzip.compress(text.encode(), mtime=0))
-    seeds = sorted({seed for _, seed in known})
-    write_text(out / "run.json", json.dumps(_run(workshop, seeds), indent=1) + "\n")
+        for place in BENCHMARKS.values():
+            found = list(_records(seeded, place, learner))
+            lines += found
+            if found:
+                curves |= _curves(seeded, place, learner)
+                gathered.add(seed)
+    if len(lines) != len(set(lines)):
+        raise ValueError("the same episode was gathered twice")
+    _write_table(out / "episodes.csv.gz", COLUMNS, sorted(lines))
+    curve_lines = [line for name in sorted(curves) for line in curves[name]]
+    _write_table(out / "curves.csv.gz", CURVES, curve_lines)
+    write_text(out / "costs.csv", _costs(workshop.work))
+    write_text(out / "run.json", json.dumps(_run(workshop, sorted(gathered)), indent=1) + "\n")
+
+
+def _records(workshop: Workshop, place: Benchmark, learner: type[Learner]) -> Iterator[str]:
+    for tested in place.unseen:
+        for k in SHOTS:
+            path = workshop.episodes_path(place, learner, tested, k)
+            if path.exists():
+                yield from path.read_text("utf-8").splitlines()[1:]
+
+
+def _write_table(path: Path, columns: Sequence[str], lines: Sequence[str]) -> None:
+    text = "\n".join([",".join(columns), *lines]) + "\n"
+    write_bytes(path, gzip.compress(text.encode(), mtime=0))
+
+
+def _curves(workshop: Workshop, place: Benchmark, learner: type[Learner]) -> dict:
+    """The training losses behind a learner's records: lines of CSV by what was trained."""
+    kind = learner.base_kind
+    paths = {f"base {kind}": workshop.base_path(place, kind)}
+    paths |= {link.name: workshop.fit_path(place, link) for link in chain(learner)}
+    return {
+        (place.name, name, workshop.seed): [
+            f"{place.name},{name},{workshop.seed},{step},{loss:.4f}"
+            for step, loss in _binned(path)
+        ]
+        for name, path in paths.items()
+        if path.exists()
+    }
+
+
+def _binned(path: Path) -> Iterator[tuple[int, float]]:
+    """The last step and the mean loss of at most `BINS` stretches of a training."""
+    with safe_open(str(path), "pt") as file:
+        losses = json.loads((file.metadata() or {}).get("losses", "[]"))
+    edges = sorted({round(i * len(losses) / BINS) for i in range(BINS + 1)})
+    for first, last in zip(edges, edges[1:]):
+        yield last, sum(losses[first:last]) / (last - first)
+
+
+def _costs(work: Path) -> str:
+    """Seconds and peak memory by stage, benchmark, learner and training seed, as CSV."""
+    frame = pd.DataFrame(_json(work / "costs.json", {}).values(), columns=COSTS)
+    by = frame.groupby(COSTS[:4], as_index=False)
+    total = by.agg({"seconds": "sum", "peak_mib": "max"}).round(1)
+    return total.to_csv(index=False, lineterminator="\n")
 
 
 def _run(workshop: Workshop, seeds: list[int]) -> dict:
@@ -64,7 +135,7 @@ def _run(workshop: Workshop, seeds: list[int]) -> dict:
     drawn = _json(workshop.data / "generator.json", None)  # absent in real data
     return {
         "preset": preset.name,
-        "seed": seeds[0],
+        "seed": seeds[0] if seeds else workshop.seed,
         "seeds": seeds,
         "version": __version__,
         "data": {
@@ -86,23 +157,16 @@ def _run(workshop: Workshop, seeds: list[int]) -> dict:
         },
         "plan": {"episodes": preset.episodes, "queries": preset.queries, "shots": list(SHOTS)},
         "numbers": asdict(preset),
-        "settings": {name: asdict(preset.settings(find_learner(name))) for name in REGISTRY},
+        "settings": {
+            place: {name: asdict(preset.settings(find_learner(name), place)) for name in REGISTRY}
+            for place in BENCHMARKS
+        },
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in VERSIONED},
         },
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {workshop.device}",
-        "seconds": _seconds(workshop.work),
     }
-
-
-def _seconds(work: Path) -> dict[str, float]:
-    """Seconds of work by stage and learner, over all processes."""
-    total: Counter = Counter()
-    for label, seconds in _json(work / "seconds.json", {}).items():
-        stage, *rest = label.split()
-        total[" ".join([stage, *rest[1:2]])] += seconds
-    return {name: round(seconds, 1) for name, seconds in sorted(total.items())}
 
 
 def _json(path: Path, default):

@@ -6,6 +6,7 @@ there.
 
 import csv
 import io
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -95,7 +96,7 @@ class Workshop:
             work="fit",
             start=self._start_key(benchmark, learner),
             learner=learner.__qualname__,
-            settings=self._settings(learner),
+            settings=asdict(self.settings(benchmark, learner)),
             code=code(learner.__module__, DATA_CODE),
             seed=self.seed,
             **self.preset.decides("train_queries"),
@@ -106,8 +107,9 @@ class Workshop:
             return self.fit_key(benchmark, learner.starts_from)
         return self.base_key(benchmark, learner.base_kind)
 
-    def _settings(self, learner: type[Learner]) -> dict:
-        return asdict(self.preset.settings(learner))
+    def settings(self, benchmark: Benchmark, learner: type[Learner]) -> Learner.Settings:
+        """A learner's hyperparameters on a benchmark."""
+        return self.preset.settings(learner, benchmark.name)
 
     def episodes_key(
         self, benchmark: Benchmark, learner: type[Learner], tested: int, shots: int
@@ -116,7 +118,7 @@ class Workshop:
             work="episodes",
             fitted=self.fit_key(benchmark, learner),
             learner=learner.__qualname__,
-            settings=self._settings(learner),
+            settings=asdict(self.settings(benchmark, learner)),
             code=code(learner.__module__, "fewshot_landmarks.evaluation", DATA_CODE),
             data=self.validation.fingerprint,
             category=tested,
@@ -146,22 +148,24 @@ class Workshop:
         path = self.base_path(benchmark, kind)
         model = self._new_base(benchmark, kind)
         model.train()
+        training = self._training(benchmark, path, report)
         model.fit(
-            self._training(benchmark, path, report),
+            training,
             epochs=self.preset.base_epochs,
             batch=self.preset.base_batch,
             rate=self.preset.base_rate,
             optimiser=self.preset.base_optimiser,
         )
-        self._finish(path, model.state_dict())
+        self._finish(path, model.state_dict(), training)
 
     def fit(self, benchmark: Benchmark, learner: type[Learner], report: Report) -> None:
         """A learner's own stage of meta-training."""
         path = self.fit_path(benchmark, learner)
         model = self._start(benchmark, learner)
         model.train()
-        model.fit(self._training(benchmark, path, report))
-        self._finish(path, _own(model))
+        training = self._training(benchmark, path, report)
+        model.fit(training)
+        self._finish(path, _own(model), training)
 
     def evaluate(
         self,
@@ -232,7 +236,7 @@ class Workshop:
         base.load_state_dict(load_file(str(self.base_path(benchmark, learner.base_kind))))
         base.requires_grad_(False)
         torch.manual_seed(self.seed)
-        model = learner(base, self.preset.settings(learner)).to(self.device)
+        model = learner(base, self.settings(benchmark, learner)).to(self.device)
         if learner.starts_from:
             earlier = self.fitted(benchmark, learner.starts_from)
             _load_own(model, _own(earlier))
@@ -247,8 +251,8 @@ class Workshop:
             report=report,
         )
 
-    def _finish(self, path: Path, state: dict[str, torch.Tensor]) -> None:
-        save_tensors(path, state)
+    def _finish(self, path: Path, state: dict[str, torch.Tensor], training: Training) -> None:
+        save_tensors(path, state, losses=json.dumps([round(loss, 4) for loss in training.losses]))
         _unfinished(path).unlink(missing_ok=True)
 
 

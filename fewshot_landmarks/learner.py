@@ -3,7 +3,7 @@
 import copy
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +32,8 @@ class Learner(nn.Module):
     """The base model it starts from: "linear", or "cosine" (detectors by cosine similarity)."""
     starts_from: type["Learner"] | None = None
     """A learner whose fitted parameters it starts from; that learner is then fitted once."""
+    search_space: Mapping[str, tuple[float, float]] = {}
+    """What tuning may choose: least and greatest value of a setting, tried in equal ratios."""
 
     @dataclass(frozen=True)
     class Settings:

@@ -1,0 +1,143 @@
+"""Where the data stand: python -m benchmarks.adequacy --preset full
+
+The paper's situation is one in which fixed features carry over to new categories that resemble
+seen ones, fail on those that do not, and tuning on ten images has something to give. This measures
+it on the base model alone, before any learner is compared: a predictor that ignores the image,
+fixed features on seen and on unseen categories, and features tuned on the support set. Writes
+adequacy.csv.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks import grid, store
+from benchmarks.controls import CONTROLS
+from benchmarks.grid import Cell
+from benchmarks.presets import find_preset
+from benchmarks.run import command, device, prepare
+from benchmarks.statistics import mean_interval
+from benchmarks.workshop import Workshop
+from fewshot_landmarks.files import write_text
+from fewshot_landmarks.protocol import BENCHMARKS, SHOTS, Benchmark
+
+EPISODES = 30  # a category, the first of those that learners meet
+COLUMNS = ("measure", "benchmark", "categories", "shots", "value", "ci95", "episodes")
+LOWER = ("shorts", "trousers", "skirt")
+
+
+def seen_again(benchmark: Benchmark) -> Benchmark:
+    """The same training, tested on new photos of the seen categories."""
+    return Benchmark(f"{benchmark.name}s", "seen categories", benchmark.seen, benchmark.seen)
+
+
+def cells() -> list[Cell]:
+    """Every control on the unseen and on the seen categories of every benchmark."""
+    places = [*BENCHMARKS.values(), *map(seen_again, BENCHMARKS.values())]
+    return [
+        Cell(place, f"{control.__module__}:{control.__name__}", SHOTS)
+        for place in places
+        for control in CONTROLS
+    ]
+
+
+def measure(workshop: Workshop) -> pd.DataFrame:
+    """A row for each control, benchmark, group of categories and number of shots."""
+    rows = []
+    for place in BENCHMARKS.values():
+        for control in CONTROLS:
+            unseen = _records(workshop, place, control)
+            seen = _records(workshop, seen_again(place), control)
+            for group, frame in {"seen": seen, **_groups(unseen)}.items():
+                for shots in SHOTS:
+                    errors = frame[frame.shots == shots]["ne"].dropna()
+                    value, ci95 = mean_interval(errors)
+                    row = (control.name, place.name, group, shots)
+                    rows.append((*row, round(value, 4), round(ci95, 4), len(errors)))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _records(workshop: Workshop, place: Benchmark, control) -> pd.DataFrame:
+    paths = [
+        workshop.episodes_path(place, control, tested, shots)
+        for tested in place.unseen
+        for shots in SHOTS
+    ]
+    return pd.concat([pd.read_csv(path) for path in paths])
+
+
+def _groups(unseen: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Unseen categories together, and by the part of the body that they cover."""
+    dress = unseen.category.str.contains("dress")
+    lower = unseen.category.isin(LOWER)
+    groups = {
+        "unseen": unseen,
+        "unseen, upper body": unseen[~dress & ~lower],
+        "unseen, lower body": unseen[lower],
+        "unseen, dresses": unseen[dress],
+    }
+    return {name: frame for name, frame in groups.items() if len(frame)}
+
+
+def summary(frame: pd.DataFrame) -> str:
+    """The table at ten shots, and the ratios that the paper's situation stands on."""
+    ten = frame[frame.shots == SHOTS[-1]]
+    table = ten.pivot_table(index=["benchmark", "categories"], columns="measure", values="value")
+    mean = frame[frame.categories == "unseen"].groupby(["measure", "benchmark"])["value"].mean()
+    fixed, tuned = mean["fixed-features"], mean["tuned-features"]
+    return "\n".join(
+        [
+            f"Normalised error at {SHOTS[-1]} shots:",
+            table.to_string(),
+            f"Fixed features, B-2 over B-1, mean of shots: {fixed['B-2'] / fixed['B-1']:.2f}",
+            "Tuning changes the error on unseen categories by "
+            + ", ".join(f"{tuned[b] / fixed[b] - 1:+.1%} on {b}" for b in BENCHMARKS),
+        ]
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    made = argparse.ArgumentParser("python -m benchmarks.adequacy", description=__doc__)
+    made.add_argument("--preset", default="full", help="default: full")
+    made.add_argument("--data", type=Path, help="DeepFashion2; without it, garments are drawn")
+    made.add_argument("--out", type=Path, help="default: results/PRESET")
+    made.add_argument("--seed", type=int, default=0, help="of the base models (default: 0)")
+    made.add_argument("--workers", type=int, default=os.cpu_count(), help="default: all cores")
+    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    return made
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Do what the arguments ask for."""
+    preset = find_preset(arguments.preset)
+    out = arguments.out or Path("results") / preset.name
+    data = prepare(arguments, preset, out)
+    preset = replace(preset, episodes=min(EPISODES, preset.episodes))
+    workshop = Workshop(preset, data, out / "work", arguments.seed, device(arguments.device))
+    wanted = cells()
+    for cell in wanted:
+        workshop.check(cell.benchmark)
+    grid.run(
+        workshop,
+        grid.plan(workshop, wanted),
+        arguments.workers,
+        lambda job, cost: store.note_cost(workshop.work, job, arguments.seed, cost),
+    )
+    measured = measure(workshop)
+    write_text(out / "adequacy.csv", measured.to_csv(index=False, lineterminator="\n"))
+    print(summary(measured))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; see `benchmarks.run.command`."""
+    return command(lambda: execute(parser().parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

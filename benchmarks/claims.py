@@ -1,0 +1,789 @@
+"""The paper's claims, each with a verdict from stored per-episode errors: no training, no torch.
+
+    python -m benchmarks.claims --results results/full
+
+reads `episodes.csv.gz` and `run.json` there (and `similarities.csv`, if it is there) and writes
+claims.csv and claims.md beside them: a pure function of the files, so the same records give the
+same bytes.
+
+What a row says:
+- The two sides are compared on the same episodes: an episode's error is first averaged over its
+  learner's training seeds (and over the shots, for a mean), then the difference is the mean over
+  episodes of the first named minus the second, with 1.96 standard errors. An episode where either
+  side is NaN is dropped from the pair. Benchmarks test other categories, so what is said of one
+  benchmark against another is not paired: half-widths add as the root of their squares.
+- "Below" holds if the whole interval is below 0, doesn't if the whole of it is above 0, and is
+  undecided else. "No worse" holds if the whole interval is below `MARGIN`.
+- A claim against several others (the least of nine, the greatest of four) holds if it does against
+  every one, doesn't if it fails significantly against any; the row shows the strongest of them.
+  So choosing a rival by the errors at hand cannot make a claim hold.
+- A relative fall is that of the means, its interval a percentile bootstrap over episodes. It holds
+  if the interval is above 0 and reaches the paper's figure or more, and doesn't if the interval is
+  below 0. A fall that is surely there but surely less than the paper's is undecided: the paper
+  gives its figure without an interval.
+- A cell that lacks any episode, as a dash of the tables, is "not measured".
+No verdict is corrected for the number of claims.
+"""
+
+import argparse
+import csv
+import io
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata, spearmanr
+
+from benchmarks.rendering import MEAN
+from benchmarks.statistics import mean_interval
+from benchmarks.tables import (
+    ABLATIONS,
+    LEARNERS,
+    _episodes_needed,
+    _field,
+    _unseen,
+    read_episodes,
+    read_run,
+)
+from fewshot_landmarks.categories import category
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import write_text
+from fewshot_landmarks.protocol import (
+    BENCHMARKS,
+    SHOTS,
+    TABLE3_SHOTS,
+    TABLE4_BENCHMARK,
+    TABLE4_SHOTS,
+)
+
+HOLDS, FAILS, UNDECIDED, NOT_MEASURED = "holds", "doesn't", "undecided", "not measured"
+VERDICTS = (HOLDS, FAILS, UNDECIDED, NOT_MEASURED)
+MARGIN = 0.002  # of non-inferiority: how much more error is still "no worse"
+RANK_BAR = 0.8  # of Spearman's correlation with the paper's order
+RESAMPLES, BOOTSTRAP_SEED = 2000, 2021
+
+METACLOTH = "MetaCloth"
+RIVALS = tuple(learner for learner in LEARNERS if learner != METACLOTH)
+META_TRAINED = {"MAML": "FT", "PROTO-MA": "PROTO", "PAML": "MRN"}  # each beside its plain form
+FALLS = {"Base-FEN": 0.139, "Base-FEN_M": 0.177, "LD-Keep": 0.097, "LD-Keep_M": 0.218}
+HARDEST = {"B-2": ("WG", "WG-ATT", "MRN", "PROTO", "PROTO-MA", "PAML"), "B-3": ("FT", "MAML")}
+FIGURE5 = FIGURE6 = TABLE4_BENCHMARK
+TROUSERS = "trousers"
+SIMILARITIES = ("benchmark", "model", "seed", "category", "episode", "shots")  # one row each
+SIMILARITY_MODELS = (METACLOTH, "Base-FEN", "LD-Keep")
+COLUMNS = (
+    "group",
+    "claim",
+    "source",
+    "where",
+    "paper",
+    "ours",
+    "difference",
+    "ci95",
+    "episodes",
+    "verdict",
+)
+GROUPS = {
+    "first place": "MetaCloth against the other eight learners; the row shows the strongest. "
+    "By shots only where the paper's own table has MetaCloth least, ties included.",
+    "pairs": "Learners that train the initialisation on many tasks, against their plain forms.",
+    "weights": "Detectors generated from features. For a gap, above 0 is as claimed.",
+    "table 4": f"The ablation on {TABLE4_BENCHMARK}; a mean is over "
+    f"{TABLE4_SHOTS[0]} to {TABLE4_SHOTS[-1]} shots. A fall's difference is a fraction.",
+    "shots": "Each step from one number of shots to the next, more minus fewer; shown is the "
+    "weakest step.",
+    "hardest": "Not paired. Above 0 is as claimed; the row shows the hardest other benchmark.",
+    "figure 5": f"{TROUSERS.capitalize()} of {FIGURE5}, {TABLE3_SHOTS} shots, a row a group of "
+    "landmarks, numbered from 1; landmarks that mirror each other are averaged. The paper says "
+    "that 14 landmarks become 9; by the data set's definitions they become 8.",
+    "figure 6": "Cosine similarity of landmark features, before and after tuning (a) and between "
+    "different landmarks (b). The paper draws bars and gives no numbers.",
+    "order": "Spearman's correlation of nine learners' mean errors with the paper's, with a "
+    f"bootstrap interval. The bar is {RANK_BAR:g}.",
+}
+
+
+# --------------------------------------------------------------------------- comparisons
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over some episodes, with the half-width of its 95% interval."""
+
+    mean: float
+    ci95: float
+    episodes: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two means and the first minus the second; without episodes it was not measured."""
+
+    first: float
+    second: float
+    difference: float
+    ci95: float
+    episodes: int
+
+
+def paired(first: pd.Series, second: pd.Series) -> Comparison:
+    """The comparison of two learners' errors over the episodes that both have."""
+    both = pd.concat([first, second], axis=1, join="inner").to_numpy(dtype=np.float64)
+    both = both[~np.isnan(both).any(axis=1)]
+    if not len(both):
+        return Comparison(math.nan, math.nan, math.nan, math.nan, 0)
+    interval = mean_interval(both[:, 0] - both[:, 1])
+    return Comparison(*map(float, both.mean(axis=0)), *interval, len(both))
+
+
+def unpaired(first: Estimate, second: Estimate) -> Comparison:
+    """The comparison of two means over different episodes."""
+    measured = first.episodes and second.episodes
+    return Comparison(
+        first.mean,
+        second.mean,
+        first.mean - second.mean,
+        math.hypot(first.ci95, second.ci95),
+        first.episodes + second.episodes if measured else 0,
+    )
+
+
+def verdict(comparisons: Sequence[Comparison], margin: float = 0.0, greater: bool = False) -> str:
+    """Of "the first is below the second" in every comparison (`greater`: above it)."""
+    if not all(c.episodes for c in comparisons):
+        return NOT_MEASURED
+    sign = -1 if greater else 1
+    if all(sign * c.difference + c.ci95 < margin for c in comparisons):
+        return HOLDS
+    return FAILS if any(sign * c.difference - c.ci95 > 0 for c in comparisons) else UNDECIDED
+
+
+def bootstrap_means(errors: np.ndarray) -> np.ndarray:
+    """Means (resamples, columns) of episodes (rows) drawn again, jointly for all columns."""
+    n = len(errors)
+    random = np.random.Generator(np.random.PCG64(BOOTSTRAP_SEED))
+    times = random.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    return times @ errors / n
+
+
+def _percentiles(values: np.ndarray) -> tuple[float, float]:
+    return tuple(map(float, np.nanpercentile(values, (2.5, 97.5))))
+
+
+def rank_correlations(rows: np.ndarray, order: Sequence[float]) -> np.ndarray:
+    """Spearman's correlation of each row with `order`; NaN for a constant row."""
+    ranks = rankdata(np.round(rows, 12), axis=1)  # what ties must not part by rounding errors
+    ranks = ranks - ranks.mean(axis=1, keepdims=True)
+    wanted = rankdata(order) - (len(order) + 1) / 2
+    with np.errstate(invalid="ignore"):
+        return ranks @ wanted / np.sqrt((ranks**2).sum(axis=1) * (wanted**2).sum())
+
+
+# ------------------------------------------------------------------------------- records
+
+
+@dataclass(frozen=True)
+class Records:
+    """What the claims are judged by."""
+
+    episodes: pd.DataFrame
+    run: dict
+    similarities: pd.DataFrame | None
+    errors: Mapping[str, Mapping[str, pd.DataFrame]]  # of a benchmark, a learner: by shots
+    paper: Mapping[tuple[str, str, str], float]  # by benchmark, learner, shots or "mean"
+    ablation: Mapping[tuple[str, str, str], float]  # the same of Table 4
+
+    def error(self, benchmark: str, learner: str, shots: Sequence[int]) -> pd.Series:
+        """Each episode's mean over the shots: NaN where any of them is."""
+        return self.errors[benchmark][learner][list(shots)].mean(axis=1, skipna=False)
+
+    def paired(
+        self, benchmark: str, first: str, second: str, shots: Sequence[int] = SHOTS
+    ) -> Comparison:
+        return paired(self.error(benchmark, first, shots), self.error(benchmark, second, shots))
+
+    def unseen(self, benchmark: str) -> tuple[str, ...]:
+        rows = self.episodes[self.episodes["benchmark"] == benchmark]
+        return _unseen(self.run, benchmark, rows)
+
+
+def _records(episodes: pd.DataFrame, run: dict, similarities: pd.DataFrame | None) -> Records:
+    episodes = episodes[episodes["learner"].isin(LEARNERS + ABLATIONS)]
+    episodes = episodes.assign(ne=episodes["ne"].where(np.isfinite(episodes["ne"])))
+    cells = pd.MultiIndex.from_product([LEARNERS + ABLATIONS, SHOTS])
+    errors = {}
+    for benchmark in BENCHMARKS:
+        rows = episodes[episodes["benchmark"] == benchmark]
+        needed = _episodes_needed(run, rows) * len(_unseen(run, benchmark, rows))
+        seeds = rows.groupby("learner")["seed"].nunique()
+        found = averaged(rows, ["learner", "shots"], "ne", needed, seeds)
+        found = found.reindex(columns=cells)
+        errors[benchmark] = {learner: found[learner] for learner in LEARNERS + ABLATIONS}
+    return Records(episodes, run, similarities, errors, _paper(2), _paper(4))
+
+
+def averaged(
+    rows: pd.DataFrame, keys: Sequence[str], value: str, needed: int, seeds: pd.Series
+) -> pd.DataFrame:
+    """Each episode's value averaged over training seeds, a column for each value of the keys.
+
+    A column that lacks any of the `needed` episodes in any of its learner's seeds (`seeds` is
+    how many; the first key is the learner) is left out. NaN in one seed is NaN in the average.
+    """
+    grouped = rows.groupby([*keys, "category", "episode"])[value]
+    means = grouped.mean().where(grouped.count() == grouped.size())
+    columns = rows.groupby(list(keys)).size().to_frame("rows")
+    columns["episodes"] = means.groupby(level=list(keys)).size()
+    wanted = needed * columns.index.get_level_values(0).map(seeds)
+    whole = columns.index[(columns["episodes"] == needed) & (columns["rows"] == wanted)]
+    return means.unstack(list(keys)).reindex(columns=whole)
+
+
+def _paper(number: int) -> dict[tuple[str, str, str], float]:
+    path = Path(__file__).with_name("paper") / f"table{number}.csv"
+    rows = pd.read_csv(path, dtype={"shots": str})
+    learners = rows["learner" if number == 2 else "model"]
+    columns = zip(rows["benchmark"], learners, rows["shots"], rows["ne"], strict=True)
+    return {tuple(key): ne for *key, ne in columns}
+
+
+# -------------------------------------------------------------------------------- claims
+
+
+def claims(episodes: pd.DataFrame, run: dict, similarities: pd.DataFrame | None) -> pd.DataFrame:
+    """The claims with their verdicts, a row each; `attrs` say what made them."""
+    records = _records(episodes, run, similarities)
+    groups = (
+        _first_place,
+        _pairs,
+        _weights,
+        _table4,
+        _shots,
+        _hardest,
+        _figure5,
+        _figure6,
+        _order,
+    )
+    rows = [row for group in groups for row in group(records)]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame.attrs = {"made": _made(records), "failed": _failed(records.episodes)}
+    return frame
+
+
+def _row(group: str, claim: str, source: str, where: str, paper: str, **judged) -> dict:
+    """A row of the frame; without numbers where `judged` says that it was not measured."""
+    row = {"group": group, "claim": claim, "source": source, "where": where, "paper": paper}
+    if judged["verdict"] == NOT_MEASURED:
+        judged |= {"ours": "", "difference": math.nan, "ci95": math.nan, "episodes": 0}
+    return row | judged
+
+
+def _judged(
+    first: str, against: Mapping[str, Comparison], margin: float = 0.0, greater: bool = False
+) -> dict:
+    """The verdict on the first against each of the others, with the strongest one's numbers."""
+    sign = -1 if greater else 1
+    strongest = max(against, key=lambda name: sign * against[name].difference)
+    shown = against[strongest]
+    return {
+        "ours": f"{first} {number(shown.first)}, {strongest} {number(shown.second)}",
+        "difference": shown.difference,
+        "ci95": shown.ci95,
+        "episodes": shown.episodes,
+        "verdict": verdict(list(against.values()), margin, greater),
+    }
+
+
+def _first_place(records: Records) -> Iterator[dict]:
+    claim = "MetaCloth has the least error of the nine learners"
+    for shots in (SHOTS, *((shot,) for shot in SHOTS)):
+        for benchmark in BENCHMARKS:
+            paper = {name: records.paper[benchmark, name, _column(shots)] for name in LEARNERS}
+            if paper[METACLOTH] > min(paper.values()):
+                continue
+            rival = min(RIVALS, key=paper.get)
+            against = {name: records.paired(benchmark, METACLOTH, name, shots) for name in RIVALS}
+            yield _row(
+                "first place",
+                claim,
+                "Table 2, section 4.4.1",
+                _where(benchmark, shots),
+                _two(METACLOTH, paper[METACLOTH], rival, paper[rival]),
+                **_judged(METACLOTH, against),
+            )
+
+
+def _pairs(records: Records) -> Iterator[dict]:
+    for first, second in META_TRAINED.items():
+        for benchmark in BENCHMARKS:
+            claim = f"{first}'s error is below {second}'s"
+            yield _table2_row(records, "pairs", claim, benchmark, first, second)
+
+
+def _weights(records: Records) -> Iterator[dict]:
+    for benchmark in BENCHMARKS:
+        claim = "WG-ATT is no worse than WG"
+        yield _table2_row(records, "weights", claim, benchmark, "WG-ATT", "WG", MARGIN)
+    for second in ("WG", "WG-ATT"):
+        for benchmark in BENCHMARKS:
+            claim = f"{second} lags behind MetaCloth"
+            yield _table2_row(records, "weights", claim, benchmark, METACLOTH, second)
+    for learner in ("WG", "WG-ATT"):
+        gaps = {b: _gap(records, b, learner) for b in BENCHMARKS}
+        paper = {
+            b: records.paper[b, learner, MEAN] - records.paper[b, METACLOTH, MEAN]
+            for b in BENCHMARKS
+        }
+        claim = f"{learner} lags furthest behind MetaCloth on B-2"
+        yield _greatest("weights", claim, "Table 2, section 4.4.1", "B-2", gaps, paper)
+
+
+def _table2_row(
+    records: Records,
+    group: str,
+    claim: str,
+    benchmark: str,
+    first: str,
+    second: str,
+    margin: float = 0.0,
+) -> dict:
+    """The row of one learner below another by the mean over the shots."""
+    paper = (records.paper[benchmark, name, MEAN] for name in (first, second))
+    comparison = records.paired(benchmark, first, second)
+    return _row(
+        group,
+        claim,
+        "Table 2, section 4.4.1",
+        _where(benchmark, SHOTS),
+        _two(first, next(paper), second, next(paper)),
+        **_judged(first, {second: comparison}, margin),
+    )
+
+
+def _gap(records: Records, benchmark: str, learner: str) -> Estimate:
+    gap = records.paired(benchmark, learner, METACLOTH)
+    return Estimate(gap.difference, gap.ci95, gap.episodes)
+
+
+def _greatest(
+    group: str,
+    claim: str,
+    source: str,
+    benchmark: str,
+    ours: Mapping[str, Estimate],
+    paper: Mapping[str, float],
+) -> dict:
+    """The row of one benchmark's value above every other benchmark's."""
+    others = [name for name in BENCHMARKS if name != benchmark]
+    second = max(others, key=paper.get)
+    against = {name: unpaired(ours[benchmark], ours[name]) for name in others}
+    return _row(
+        group,
+        claim,
+        source,
+        _where(benchmark, SHOTS),
+        _two(benchmark, paper[benchmark], second, paper[second]),
+        **_judged(benchmark, against, greater=True),
+    )
+
+
+def _table4(records: Records) -> Iterator[dict]:
+    benchmark, source = TABLE4_BENCHMARK, "Table 4, section 4.5.2"
+    pairs = {
+        ("Base-FEN", "Base-FEN_M"): "tuning the detectors helps",
+        ("LD-Keep", "LD-Keep_M"): "tuning the detectors helps",
+        (METACLOTH, "Base-FEN"): "the meta-trained initialisation helps",
+        (METACLOTH, "LD-Keep"): "updated detectors help meta-training",
+    }
+    for (first, second), why in pairs.items():
+        for shots in (TABLE4_SHOTS, *((shot,) for shot in TABLE4_SHOTS)):
+            paper = (records.ablation[benchmark, name, _column(shots)] for name in (first, second))
+            comparison = records.paired(benchmark, first, second, shots)
+            yield _row(
+                "table 4",
+                f"{first}'s error is below {second}'s: {why}",
+                source,
+                _where(benchmark, shots),
+                _two(first, next(paper), second, next(paper)),
+                **_judged(first, {second: comparison}),
+            )
+    for model, fall in FALLS.items():
+        yield _row(
+            "table 4",
+            f"MetaCloth's error is less than {model}'s by {fall:.1%}",
+            "Table 4",
+            _where(benchmark, TABLE4_SHOTS),
+            f"{fall:.1%}",
+            **relative_fall(
+                records.error(benchmark, METACLOTH, TABLE4_SHOTS),
+                records.error(benchmark, model, TABLE4_SHOTS),
+                fall,
+            ),
+        )
+
+
+def relative_fall(first: pd.Series, second: pd.Series, claimed: float) -> dict:
+    """The fall of the first's mean from the second's, and the verdict on the claimed fall."""
+    both = pd.concat([first, second], axis=1, join="inner").dropna().to_numpy(dtype=np.float64)
+    if not len(both):
+        return {"verdict": NOT_MEASURED}
+    mine, other = both.mean(axis=0)
+    means = bootstrap_means(both)
+    low, high = _percentiles(1 - means[:, 0] / means[:, 1])
+    fall, half = float(1 - mine / other), (high - low) / 2
+    sure = HOLDS if low > 0 and high >= claimed else FAILS if high < 0 else UNDECIDED
+    return {
+        "ours": f"{fall:.1%} ± {100 * half:.1f}",
+        "difference": -fall,
+        "ci95": half if len(both) > 1 else math.nan,
+        "episodes": len(both),
+        "verdict": sure if len(both) > 1 else UNDECIDED,
+    }
+
+
+def _shots(records: Records) -> Iterator[dict]:
+    for learner in LEARNERS:
+        for benchmark in BENCHMARKS:
+            errors = records.errors[benchmark][learner]
+            steps = {
+                f"{fewer} to {more} shots": paired(errors[more], errors[fewer])
+                for fewer, more in pairwise(SHOTS)
+            }
+            row = _judged("", steps)
+            weakest = max(steps, key=lambda step: steps[step].difference)
+            paper = [records.paper[benchmark, learner, str(shot)] for shot in SHOTS]
+            level = [
+                f"{fewer} to {more}"
+                for (fewer, more), (a, b) in zip(pairwise(SHOTS), pairwise(paper), strict=True)
+                if b >= a
+            ]
+            row["ours"] = _ends(learner, errors[SHOTS[0]].mean(), errors[SHOTS[-1]].mean())
+            measured = row["verdict"] != NOT_MEASURED
+            yield _row(
+                "shots",
+                f"{learner}'s error falls with every step in shots",
+                "Table 2",
+                f"{benchmark}, {weakest if measured else f'{SHOTS[0]} to {SHOTS[-1]} shots'}",
+                _ends(learner, paper[0], paper[-1]) + "".join(f", level {step}" for step in level),
+                **row,
+            )
+
+
+def _ends(learner: str, fewest: float, most: float) -> str:
+    return f"{learner} {number(fewest)} at {SHOTS[0]} shot, {number(most)} at {SHOTS[-1]}"
+
+
+def _hardest(records: Records) -> Iterator[dict]:
+    for benchmark, learners in HARDEST.items():
+        for learner in learners:
+            ours = {}
+            for name in BENCHMARKS:
+                errors = records.error(name, learner, SHOTS).dropna()
+                ours[name] = Estimate(*mean_interval(errors), len(errors))
+            paper = {name: records.paper[name, learner, MEAN] for name in BENCHMARKS}
+            claim = f"{benchmark} is the hardest benchmark for {learner}"
+            source = "Table 2, section 4.4.2"
+            yield _greatest("hardest", claim, source, benchmark, ours, paper)
+
+
+def _figure5(records: Records) -> Iterator[dict]:
+    rows = records.episodes[records.episodes["benchmark"] == FIGURE5]
+    seeds = rows.groupby("learner")["seed"].nunique()
+    rows = rows[(rows["category"] == TROUSERS) & (rows["shots"] == TABLE3_SHOTS)]
+    needed = _episodes_needed(records.run, rows)
+    for group in category(TROUSERS).groups:
+        parts = rows.assign(part=[group_error(text, group) for text in rows["landmarks"]])
+        errors = averaged(parts, ["learner"], "part", needed, seeds).reindex(columns=LEARNERS)
+        against = {name: paired(errors[METACLOTH], errors[name]) for name in RIVALS}
+        names = " and ".join(str(i + 1) for i in group)
+        yield _row(
+            "figure 5",
+            f"MetaCloth has the least error of the nine learners on "
+            f"landmark{'s' * (len(group) > 1)} {names} of {TROUSERS}",
+            "Figure 5, section 4.4.3",
+            f"{FIGURE5}, {TROUSERS}, {TABLE3_SHOTS} shots",
+            "MetaCloth least",
+            **_judged(METACLOTH, against),
+        )
+
+
+def group_error(landmarks: str, group: Sequence[int]) -> float:
+    """The mean of a record's errors over a group of landmarks: those that were scored."""
+    errors = landmarks.split()
+    scored = [float(errors[i]) for i in group if i < len(errors)]
+    scored = [error for error in scored if not math.isnan(error)]
+    mean = sum(scored) / len(scored) if scored else math.nan
+    return mean if math.isfinite(mean) else math.nan
+
+
+def _figure6(records: Records) -> Iterator[dict]:
+    told = {
+        ("before_after", "Base-FEN"): "Tuning changes MetaCloth's features more than Base-FEN's",
+        ("between", "LD-Keep"): "Tuned, MetaCloth's landmarks are further apart than LD-Keep's",
+        ("between", "Base-FEN"): "Tuned, MetaCloth's landmarks are further apart than Base-FEN's",
+    }
+    rows = records.similarities
+    if rows is None:
+        rows = pd.DataFrame(columns=[*SIMILARITIES, "before_after", "between"])
+    rows = rows[
+        (rows["benchmark"] == FIGURE6)
+        & (rows["shots"] == TABLE3_SHOTS)
+        & rows["model"].isin(SIMILARITY_MODELS)
+    ]
+    seeds = rows.groupby("model")["seed"].nunique()
+    unseen = records.unseen(FIGURE6)
+    episodes = rows.groupby("category")["episode"].nunique().max()
+    places = {"": (rows, len(unseen) * episodes)} | {
+        f"{name}, ": (rows[rows["category"] == name], episodes) for name in unseen
+    }
+    for (column, other), claim in told.items():
+        for place, (part, needed) in places.items():
+            means = averaged(part, ["model"], column, needed, seeds)
+            means = means.reindex(columns=SIMILARITY_MODELS)
+            against = {other: paired(means[METACLOTH], means[other])}
+            yield _row(
+                "figure 6",
+                claim,
+                f"Figure 6 ({'a' if column == 'before_after' else 'b'}), section 4.5.2",
+                f"{FIGURE6}, {place}{TABLE3_SHOTS} shots",
+                f"MetaCloth below {other}",
+                **_judged(METACLOTH, against),
+            )
+
+
+def _order(records: Records) -> Iterator[dict]:
+    for benchmark in BENCHMARKS:
+        errors = pd.concat([records.error(benchmark, name, SHOTS) for name in LEARNERS], axis=1)
+        paper = [records.paper[benchmark, name, MEAN] for name in LEARNERS]
+        yield _row(
+            "order",
+            "The nine learners stand in the paper's order",
+            "Table 2",
+            _where(benchmark, SHOTS),
+            "1",
+            **order_agreement(errors.dropna().to_numpy(dtype=np.float64), paper),
+        )
+
+
+def order_agreement(errors: np.ndarray, paper: Sequence[float]) -> dict:
+    """Spearman's correlation of errors (episodes, learners) with the paper's, and the verdict."""
+    means = np.round(errors.mean(axis=0), 12) if len(errors) else np.zeros(len(paper))
+    if len(set(means)) == 1:
+        return {"verdict": NOT_MEASURED}
+    rho = round(float(spearmanr(means, paper).statistic), 9)
+    low, high = _percentiles(rank_correlations(bootstrap_means(errors), paper))
+    return {
+        "ours": f"{number(rho, 2)} ({number(low, 2)} to {number(high, 2)})",
+        "difference": rho,
+        "ci95": (high - low) / 2 if len(errors) > 1 else math.nan,
+        "episodes": len(errors),
+        "verdict": HOLDS if rho >= RANK_BAR else FAILS,
+    }
+
+
+# --------------------------------------------------------------------------------- texts
+
+
+def number(value: float, decimals: int = 3) -> str:
+    """A number as the paper's text has it, without a leading zero; a dash for NaN."""
+    if math.isnan(value):
+        return "—"
+    text = f"{round(value, decimals) + 0.0:.{decimals}f}"  # + 0.0: no minus before zero
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
+def _two(first: str, a: float, second: str, b: float) -> str:
+    return f"{first} {number(a)}, {second} {number(b)}"
+
+
+def _column(shots: Sequence[int]) -> str:
+    return MEAN if len(shots) > 1 else str(shots[0])
+
+
+def _where(benchmark: str, shots: Sequence[int]) -> str:
+    count = _column(shots)
+    return f"{benchmark}, {count if count == MEAN else f'{count} shot' + 's' * (count != '1')}"
+
+
+def _made(records: Records) -> str:
+    """What made the records, as the tables' captions say it."""
+    run = records.run
+    learners: dict[tuple[int, ...], list[str]] = {}
+    for learner in LEARNERS + ABLATIONS:
+        own = records.episodes.loc[records.episodes["learner"] == learner, "seed"]
+        if len(own):
+            learners.setdefault(tuple(sorted(map(int, own.unique()))), []).append(learner)
+    seeds = "; ".join(
+        " and ".join(map(str, seeds)) + (f" ({', '.join(names)})" if len(learners) > 1 else "")
+        for seeds, names in learners.items()
+    )
+    return (
+        f"Data: {_field(run, 'data', 'name', default='unknown')}, difficulty "
+        f"{_field(run, 'data', 'difficulty', default='unknown')}, fingerprint "
+        f"{str(_field(run, 'data', 'fingerprint', default='unknown'))[:12]}; preset "
+        f"{run['preset']}; {_field(run, 'plan', 'episodes', default='an unknown number of')} "
+        f"episodes a category; training seeds {seeds or 'none'}; version "
+        f"{_field(run, 'version', default='unknown')}."
+    )
+
+
+def _failed(episodes: pd.DataFrame) -> str:
+    """Which learners failed in some episodes; empty where none did."""
+    failed = episodes[(episodes["scored"] > 0) & episodes["ne"].isna()]
+    counts = failed.groupby(["benchmark", "learner"]).size()
+    if counts.empty:
+        return ""
+    listed = ", ".join(f"{name} on {benchmark} ({n})" for (benchmark, name), n in counts.items())
+    return (
+        "Dropped from the pairs, which flatters the learner: records without a finite error "
+        f"although there was something to score, of {listed}."
+    )
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """The frame with five decimals; empty where it has no number."""
+
+    def text(value: float) -> str:
+        return "" if math.isnan(value) else f"{round(value, 5) + 0.0:.5f}"
+
+    rows = frame.assign(difference=frame["difference"].map(text), ci95=frame["ci95"].map(text))
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(rows[list(COLUMNS)].itertuples(index=False))
+    return lines.getvalue()
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """The counts of verdicts, how they are made, and a table a group."""
+    parts = [
+        "# The paper's claims",
+        f"{len(frame)} claims: {_counts(frame)}.",
+        frame.attrs.get("made", ""),
+        frame.attrs.get("failed", ""),
+        "How verdicts are made: two learners are compared on the same episodes, each episode "
+        "averaged over its learner's training seeds. The difference is the first minus the "
+        "second, ± 1.96 standard errors over episodes. A claim that the first is below the second "
+        f"{HOLDS} if the whole interval is below 0 (no worse than the second: below "
+        f"{number(MARGIN)}), {FAILS} if the whole of it is above 0, and is {UNDECIDED} else; "
+        "against several others it must hold against each, and one that is surely better refutes "
+        "it. A relative fall must be surely above 0 and its interval reach the paper's figure. "
+        "Intervals are over episodes, not over trainings, and no verdict is corrected for the "
+        f"number of claims. {NOT_MEASURED.capitalize()}: missing, or not in full.",
+        _pipes(
+            ["group", *VERDICTS],
+            [
+                [group, *(str((rows["verdict"] == one).sum()) for one in VERDICTS)]
+                for group, rows in frame.groupby("group", sort=False)
+            ],
+        ),
+    ]
+    for group, rows in frame.groupby("group", sort=False):
+        sources = "; ".join(dict.fromkeys(rows["source"]))
+        text = _steps if group == "shots" else _table
+        parts += [f"## {group.capitalize()}", f"{GROUPS[group]} Source: {sources}.", text(rows)]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _counts(frame: pd.DataFrame) -> str:
+    texts = ("hold", "don't", "are undecided", "were not measured")
+    counts = [(frame["verdict"] == one).sum() for one in VERDICTS]
+    return ", ".join(f"{n} {text}" for n, text in zip(counts, texts, strict=True))
+
+
+def _table(rows: pd.DataFrame) -> str:
+    head = ["claim", "where", "paper", "ours", "difference", "episodes", "verdict"]
+    return _pipes(
+        head,
+        [
+            [r.claim, r.where, r.paper, r.ours or "—", _difference(r), str(r.episodes), r.verdict]
+            for r in rows.itertuples()
+        ],
+    )
+
+
+def _steps(rows: pd.DataFrame) -> str:
+    """A line a claim and a column a benchmark: the verdict and the weakest step."""
+    cells: dict[str, dict[str, str]] = {}
+    for row in rows.itertuples():
+        benchmark, _, step = row.where.partition(", ")
+        shown = "" if row.verdict == NOT_MEASURED else f", {step} {_difference(row)}"
+        cells.setdefault(row.claim, {})[benchmark] = row.verdict + shown
+    return _pipes(
+        ["claim", *BENCHMARKS],
+        [[claim, *(line[name] for name in BENCHMARKS)] for claim, line in cells.items()],
+    )
+
+
+def _difference(row) -> str:
+    if math.isnan(row.difference):
+        return "—"
+    text = number(row.difference)
+    return text if math.isnan(row.ci95) else f"{text} ± {number(row.ci95)}"
+
+
+def _pipes(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, padded so that it reads as plain text too."""
+    lines = [list(head), *map(list, lines)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(f"| {' | '.join(map(str.ljust, line, widths))} |" for line in lines)
+
+
+# --------------------------------------------------------------------------------- files
+
+RENDERERS: dict[str, Callable[[pd.DataFrame], str]] = {"csv": to_csv, "md": to_markdown}
+
+
+def read_similarities(directory: str | Path) -> pd.DataFrame | None:
+    """The similarities of landmark features in a results directory; None where there are none."""
+    path = Path(directory) / "similarities.csv"
+    if not path.is_file():
+        return None
+    try:
+        frame = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read, make it again: {why}") from error
+    if absent := [c for c in (*SIMILARITIES, "before_after", "between") if c not in frame]:
+        raise UserError(f"{path} lacks the columns {', '.join(absent)}")
+    if (twice := frame.duplicated(list(SIMILARITIES))).any():
+        row = ", ".join(map(str, frame.loc[twice, list(SIMILARITIES)].iloc[0]))
+        raise UserError(f"{path} has more than one row for {row}")
+    return frame
+
+
+def write_claims(directory: str | Path) -> pd.DataFrame:
+    """Writes claims.csv and claims.md into a results directory; returns the claims."""
+    frame = claims(read_episodes(directory), read_run(directory), read_similarities(directory))
+    texts = {ending: render(frame) for ending, render in RENDERERS.items()}
+    for ending, text in texts.items():
+        write_text(Path(directory) / f"claims.{ending}", text)
+    return frame
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes the claims and prints them; 2 for a mistake that a user can mend."""
+    parser = argparse.ArgumentParser(description="The paper's claims, judged by stored errors.")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--results", metavar="DIR", help="a results directory")
+    where.add_argument(
+        "--preset", metavar="NAME", default="full", help="for results/NAME (default: %(default)s)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        frame = write_claims(options.results or Path("results", options.preset))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(to_markdown(frame), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,270 @@
+"""What fitted models show beyond their errors, for the paper's figures 4 and 6.
+
+Measured once after training and stored, so that figures need neither models nor data.
+"""
+
+import csv
+import functools
+import io
+import itertools
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from benchmarks.fingerprints import code, key
+from benchmarks.grid import Cell, Job, chain, source
+from benchmarks.workshop import Report, Workshop
+from fewshot_landmarks.categories import category
+from fewshot_landmarks.draws import raw_stream
+from fewshot_landmarks.files import write_bytes, write_text
+from fewshot_landmarks.heatmaps import decode, labelmaps, landmark_features, spatial_softmax
+from fewshot_landmarks.learner import Learner, find_learner
+from fewshot_landmarks.metacloth import BaseFEN
+from fewshot_landmarks.protocol import BENCHMARKS, TABLE3_SHOTS, TABLE4_BENCHMARK, Benchmark
+from fewshot_landmarks.tasks import Samples, Task
+
+FIGURE4 = {  # a category the benchmarks in which it is unseen; the figure has MetaCloth, episode 0
+    "long sleeve top": ("B-1", "B-3"),  # the paper's "long sleeve shirt"
+    "trousers": ("B-1", "B-2"),  # the paper's "benchmark-5" is trained on upper-body clothes: B-2
+    "long sleeve dress": ("B-1", "B-2", "B-3", "B-4"),  # not in the paper: unseen in all four
+}
+FIGURE6 = ("LD-Keep", "Base-FEN", "MetaCloth")  # on B-2
+SIMILARITIES = (
+    "benchmark", "model", "seed", "category", "episode", "shots", "before_after", "between"
+)  # fmt: skip
+EPISODES = 20  # a category, in figure 6
+DATE = (1980, 1, 1, 0, 0, 0)  # of every file in an archive: its bytes say nothing of the day
+
+# ---------------------------------------------------------------------- figure 6
+
+
+def similarities(
+    workshop: Workshop,
+    benchmark: Benchmark,
+    learner_class: type[BaseFEN],
+    tested: int,
+    episodes: int = EPISODES,
+    shots: int = TABLE3_SHOTS,
+    report: Report = lambda share: None,
+) -> list[dict]:
+    """`tuning_similarities` of a learner of MetaCloth's family on a category, a row an episode."""
+    model = workshop.fitted(benchmark, learner_class)
+    tasks = workshop.episodes(tested)
+    rows, count = [], min(episodes, len(tasks))
+    for number in range(count):
+        measured = tuning_similarities(model, tasks[number].to(workshop.device), shots)
+        name = category(tested).name
+        where = (benchmark.name, learner_class.name, workshop.seed, name, number, shots)
+        rows.append(dict(zip(SIMILARITIES, (*where, *measured), strict=True)))
+        report((number + 1) / count)
+    return rows
+
+
+def tuning_similarities(model: BaseFEN, task: Task, shots: int) -> tuple[float, float]:
+    """How alike landmark features are after the extractor is tuned on the first `shots` garments.
+
+    A landmark feature is the extractor's vector in the cell of a landmark's true place, in a query
+    garment that labels it inside the crop. "Before" is the initialisation theta (the base model's
+    theta0 for Base-FEN), "after" is theta' of Algorithm 2, line 5. The paper defines its figure 6
+    no further, so here
+
+    - the first number is the cosine similarity of a landmark's features before and after, mean
+      over all labelled landmarks of all query garments;
+    - the second is the cosine similarity of two different landmarks' mean features after tuning
+      (mean over query garments), mean over all pairs of labelled landmarks.
+
+    NaN where queries label no landmark, or no two.
+    """
+    tuned = _tuned(model, task.support[:shots])
+    with torch.no_grad():
+        before, after = (_at_landmarks(extractor, task.query) for extractor in (model.fenet, tuned))
+        labelled = task.query.labelled
+        before_after = F.cosine_similarity(before, after, dim=-1)[labelled].mean()
+        weight = labelled.unsqueeze(-1).to(after.dtype)
+        means = ((after * weight).sum(0) / weight.sum(0).clamp(min=1))[labelled.any(0)]
+        each = F.normalize(means, dim=-1)
+        alike = each @ each.T
+        between = alike[~torch.eye(len(alike), dtype=torch.bool, device=alike.device)].mean()
+    return before_after.item(), between.item()
+
+
+def _tuned(model: BaseFEN, support: Samples) -> torch.nn.Module:
+    """Theta' of Algorithm 2, lines 2 to 5."""
+    with torch.no_grad():
+        cloth = model.base_features(support.images)
+        maps = labelmaps(support.landmarks, support.size, cloth.shape[-2:])
+        omega = model.ppnet(landmark_features(cloth, maps, support.labelled))
+    return model.tune(support, omega, second_order=False)
+
+
+def _at_landmarks(extractor: torch.nn.Module, samples: Samples) -> torch.Tensor:
+    """Feature vectors (B, N, C) in the cells of the true landmarks."""
+    features = extractor(samples.images)
+    maps = labelmaps(samples.landmarks, samples.size, features.shape[-2:])
+    return torch.einsum("bnhw,bchw->bnc", maps.to(features.dtype), features).double()
+
+
+def similarities_csv(rows: Sequence[dict]) -> str:
+    """Rows of `similarities` as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, SIMILARITIES, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        rounded = {name: f"{row[name]:.6f}" for name in ("before_after", "between")}
+        writer.writerow(row | rounded)
+    return text.getvalue()
+
+
+# ---------------------------------------------------------------------- figure 4
+
+
+def heatmaps(
+    workshop: Workshop,
+    benchmark: Benchmark,
+    learner_class: type[Learner],
+    tested: int,
+    episode: int = 0,
+    shots: int = TABLE3_SHOTS,
+) -> dict[str, np.ndarray]:
+    """`landmark_heatmaps` of a learner on an episode of a category."""
+    model = workshop.fitted(benchmark, learner_class)
+    task = workshop.episodes(tested)[episode].to(workshop.device)
+    torch.manual_seed(next(raw_stream(workshop.seed, episode, shots)) % 2**63)  # as when evaluated
+    return landmark_heatmaps(model, task, shots)
+
+
+def landmark_heatmaps(model: Learner, task: Task, shots: int) -> dict[str, np.ndarray]:
+    """One query garment and the heatmaps of a learner adapted to the first `shots` garments.
+
+    The garment is the first of those with the most labelled landmarks. Of S x S pixels, N
+    landmarks and h x w cells:
+
+    - image: (S, S, 3) uint8;
+    - landmarks: (N, 2) float32, true places in crop pixels;
+    - labelled: (N,) bool, labelled and inside the crop;
+    - learnable: (N,) bool, labelled in the support: others have heatmaps without a meaning;
+    - heatmaps: (N, h, w) float16, softmax over the cells;
+    - predicted: (N, 2) float32, decoded places in crop pixels.
+    """
+    chosen = int(task.query.labelled.sum(1).argmax())
+    garment = task.query[chosen : chosen + 1]
+    with torch.no_grad():
+        scores = model.adapt(task.support[:shots])(garment.images)
+        arrays = {
+            "image": (garment.images[0].movedim(0, -1) * 255).round().to(torch.uint8),
+            "landmarks": garment.landmarks[0].float(),
+            "labelled": garment.labelled[0],
+            "learnable": task.learnable(shots),
+            "heatmaps": spatial_softmax(scores)[0].half(),
+            "predicted": decode(scores, garment.size)[0].float(),
+        }
+    return {name: value.cpu().numpy() for name, value in arrays.items()}
+
+
+def heatmaps_npz(found: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
+    """Arrays of `heatmaps` by "benchmark/category" as an .npz, the same bytes each time.
+
+    Its keys are like "B-1/trousers/image".
+    """
+    return _npz(
+        {f"{place}/{name}": array for place, each in found.items() for name, array in each.items()}
+    )
+
+
+def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in sorted(arrays.items()):
+            file = io.BytesIO()
+            np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+            info = zipfile.ZipInfo(f"{name}.npy", DATE)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, file.getvalue())
+    return content.getvalue()
+
+
+# ---------------------------------------------------------------------- as work of the grid
+
+
+def plan(workshop: Workshop, cells: Iterable[Cell]) -> Iterator[Job]:
+    """The probes that are missing, of learners and benchmarks that are run anyway."""
+    for cell in cells:
+        learner, place = find_learner(cell.learner), cell.benchmark
+        for make, tested in _wanted(place, learner):
+            path = probe_path(workshop, place, learner, tested, make)
+            if TABLE3_SHOTS in cell.shots and not path.exists():
+                links = [workshop.fit_path(place, link) for link in chain(learner)]
+                needs = (workshop.base_path(place, learner.base_kind), *links)
+                do = functools.partial(make, place, source(learner), tested)
+                yield Job("probe", place, learner.name, do, tested, (path,), needs, 5.0)
+
+
+def probe_path(
+    workshop: Workshop, benchmark: Benchmark, learner: type[Learner], tested: int, make: Callable
+) -> Path:
+    """Where a probe's result is kept, named by what decides it."""
+    name = key(
+        work=make.__name__,
+        episodes=workshop.episodes_key(benchmark, learner, tested, TABLE3_SHOTS),
+        code=code("benchmarks.probes"),
+    )
+    return workshop.work / "probes" / f"{name}.{'csv' if make is make_similarities else 'npz'}"
+
+
+def make_similarities(
+    place: Benchmark, learner: str, tested: int, workshop: Workshop, report: Report
+) -> None:
+    """Store the similarities of a learner on a category."""
+    found = find_learner(learner)
+    path = probe_path(workshop, place, found, tested, make_similarities)
+    rows = similarities(workshop, place, found, tested, report=report)
+    write_text(path, similarities_csv(rows))
+
+
+def make_heatmaps(
+    place: Benchmark, learner: str, tested: int, workshop: Workshop, report: Report
+) -> None:
+    """Store the heatmaps of a learner on a category."""
+    found = find_learner(learner)
+    path = probe_path(workshop, place, found, tested, make_heatmaps)
+    name = f"{place.name}/{category(tested).name}"
+    write_bytes(path, heatmaps_npz({name: heatmaps(workshop, place, found, tested)}))
+
+
+def _wanted(place: Benchmark, learner: type[Learner]) -> Iterator[tuple[Callable, int]]:
+    """What is to be measured of a learner on a benchmark: how, and on which categories."""
+    if learner.name in FIGURE6 and place.name == TABLE4_BENCHMARK:
+        yield from ((make_similarities, tested) for tested in place.unseen)
+    if learner.name == "MetaCloth":
+        for name, places in FIGURE4.items():
+            if place.name in places:
+                yield make_heatmaps, category(name).id
+
+
+def gather(workshop: Workshop, seeds: Sequence[int], out: Path) -> None:
+    """Write similarities.csv and heatmaps.npz of a results directory, where there are any.
+
+    The heatmaps are of the first training seed that has them.
+    """
+    rows, maps = [], {}
+    for seed in seeds:
+        seeded = replace(workshop, seed=seed)
+        for place, learner in itertools.product(BENCHMARKS.values(), map(find_learner, FIGURE6)):
+            for make, tested in _wanted(place, learner):
+                path = probe_path(seeded, place, learner, tested, make)
+                if not path.exists():
+                    continue
+                if make is make_similarities:
+                    rows += path.read_text("utf-8").splitlines()[1:]
+                else:
+                    with np.load(path) as arrays:
+                        maps = {name: arrays[name] for name in arrays} | maps
+    if rows:
+        write_text(out / "similarities.csv", "\n".join([",".join(SIMILARITIES), *rows]) + "\n")
+    if maps:
+        write_bytes(out / "heatmaps.npz", _npz(maps))

@@ -1,0 +1,275 @@
+"""Choose hyperparameters: python -m benchmarks.tune --preset full
+
+Every learner gets the same number of trials on every benchmark, each over its own `search_space`,
+the first trial being its default. A trial trains on four of a benchmark's six seen categories and
+is scored on the other two (`Benchmark.rehearsal`): unseen categories play no part. Optuna proposes
+the trials. The choices go to benchmarks/tuned/, from where the presets take them; all trials go to
+trials.csv of the results. Killed at any moment and run again, it goes on where it was.
+"""
+
+import argparse
+import functools
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import optuna
+import pandas as pd
+
+from benchmarks import grid, store
+from benchmarks.fingerprints import key
+from benchmarks.grid import Job, chain, source
+from benchmarks.presets import TUNED, Preset, find_preset
+from benchmarks.run import command, device, prepare
+from benchmarks.workshop import Report, Workshop
+from fewshot_landmarks.draws import raw_stream
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import write_text
+from fewshot_landmarks.learner import ABLATIONS, LEARNERS, Learner, find_learner
+from fewshot_landmarks.protocol import BENCHMARKS, Benchmark, benchmark
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+FAILED = 1.0  # the score of a trial whose learner diverged: an error of a garment's size
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting of a learner's hyperparameters and what it scored."""
+
+    number: int
+    parameters: dict
+    score: float  # mean normalised error over the rehearsal's episodes and shots
+    seconds: float
+
+
+def study_path(workshop: Workshop, place: Benchmark, learner: type[Learner]) -> Path:
+    """Where the trials of a learner on a benchmark are kept, named by what decides them."""
+    first = _workshop(workshop, learner, {})
+    rehearsal, tuning = place.rehearsal, workshop.preset.tuning
+    name = key(
+        work="study",
+        trials=asdict(tuning),
+        space=learner.search_space,
+        first=[
+            first.episodes_key(rehearsal, learner, tested, shots)
+            for tested in rehearsal.unseen
+            for shots in tuning.shots
+        ],
+    )
+    return workshop.work / "studies" / f"{place.name}-{learner.name}-{name}.json"
+
+
+def study(place: Benchmark, learner_source: str, workshop: Workshop, report: Report) -> None:
+    """All trials of a learner on a benchmark, one after another."""
+    learner, wanted = find_learner(learner_source), workshop.preset.tuning.trials
+    path = study_path(workshop, place, learner)
+    unfinished = path.with_suffix(".unfinished")
+    done = _read(unfinished) if unfinished.exists() else []
+    while len(done) < wanted:
+        began = time.monotonic()
+        defaults = asdict(_workshop(workshop, learner, {}).settings(place.rehearsal, learner))
+        parameters = propose(learner, defaults, done, workshop.seed)
+        score = try_out(workshop, place.rehearsal, learner, parameters)
+        done.append(Trial(len(done), parameters, score, round(time.monotonic() - began, 2)))
+        write_text(unfinished, json.dumps([asdict(trial) for trial in done], indent=1))
+        report(len(done) / wanted)
+    write_text(path, json.dumps([asdict(trial) for trial in done], indent=1))
+    unfinished.unlink()
+
+
+def propose(
+    learner: type[Learner], defaults: dict, done: Sequence[Trial], seed: int
+) -> dict[str, float]:
+    """The next trial's parameters, a function of the earlier trials and the seed.
+
+    The first are the defaults; others by a Gaussian process over the logarithms of what was tried.
+    """
+    if not done or not learner.search_space:
+        return {}
+    space = {name: _distribution(*ends) for name, ends in learner.search_space.items()}
+    sampler = optuna.samplers.GPSampler(
+        seed=next(raw_stream(seed, len(done))) % 2**32, n_startup_trials=3
+    )
+    search = optuna.create_study(sampler=sampler)
+    for trial in done:
+        parameters = {name: {**defaults, **trial.parameters}[name] for name in space}
+        search.add_trial(
+            optuna.trial.create_trial(params=parameters, distributions=space, value=trial.score)
+        )
+    proposed = search.ask(space).params
+    return {name: _rounded(value) for name, value in proposed.items()}
+
+
+def _distribution(least: float, greatest: float):
+    whole = isinstance(least, int) and isinstance(greatest, int)
+    kind = optuna.distributions.IntDistribution if whole else optuna.distributions.FloatDistribution
+    return kind(least, greatest, log=True)
+
+
+def _rounded(value: float) -> float:
+    """Three digits: what is tried is what is written down."""
+    return value if isinstance(value, int) else float(f"{value:.3g}")
+
+
+def try_out(
+    workshop: Workshop, rehearsal: Benchmark, learner: type[Learner], parameters: dict
+) -> float:
+    """A trial: the mean error of a learner with these parameters on a rehearsal."""
+    tried = _workshop(workshop, learner, parameters)
+    for link in chain(learner):
+        if not tried.fit_path(rehearsal, link).exists():
+            tried.fit(rehearsal, link, lambda share: None)
+    errors: list[float] = []
+    for tested in rehearsal.unseen:
+        shots = workshop.preset.tuning.shots
+        tried.evaluate(rehearsal, learner, tested, shots, lambda share: None)
+        for k in shots:
+            path = tried.episodes_path(rehearsal, learner, tested, k)
+            errors += pd.read_csv(path)["ne"].tolist()
+    mean = sum(errors) / len(errors)
+    return round(min(mean, FAILED), 5) if math.isfinite(mean) else FAILED
+
+
+def _workshop(workshop: Workshop, learner: type[Learner], parameters: dict) -> Workshop:
+    """A workshop at the trials' scale: these parameters for a learner and what it starts from."""
+    preset, tuning = workshop.preset, workshop.preset.tuning
+    own = {link.name: _known(link, parameters) for link in (*chain(learner), learner)}
+    tried = replace(
+        workshop,
+        preset=replace(
+            preset,
+            episodes=tuning.episodes,
+            common={**preset.common, **tuning.common},
+            learners={
+                name: {**preset.learners.get(name, {}), **own.get(name, {})}
+                for name in {*preset.learners, *own}
+            },
+        ),
+    )
+    for split in ("train", "validation"):  # read once
+        if split in vars(workshop):
+            vars(tried)[split] = vars(workshop)[split]
+    return tried
+
+
+def _known(learner: type[Learner], parameters: dict) -> dict:
+    fields = learner.Settings.__dataclass_fields__
+    return {name: value for name, value in parameters.items() if name in fields}
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def plan(workshop: Workshop, places: Sequence[Benchmark], learners: Sequence[str]) -> Iterator[Job]:
+    """The studies that are missing, and the base models that they need."""
+    bases = set()
+    for place in places:
+        rehearsal = place.rehearsal
+        for name in learners:
+            learner = find_learner(name)
+            path = study_path(workshop, place, learner)
+            if path.exists():
+                continue
+            base = workshop.base_path(rehearsal, learner.base_kind)
+            if not base.exists() and base not in bases:
+                bases.add(base)
+                yield grid.base_job(workshop, rehearsal, learner.base_kind)
+            do = functools.partial(study, place, source(learner))
+            weight = 10.0 * workshop.preset.tuning.trials
+            yield Job("tune", place, learner.name, do, 0, (path,), (base,), weight)
+
+
+def gather(workshop: Workshop, out: Path, learners: Sequence[str] = LEARNERS) -> dict:
+    """Write trials.csv of all finished studies; the choices, by benchmark and learner."""
+    rows, chosen = [], {}
+    for place in BENCHMARKS.values():
+        for name in learners:
+            learner = find_learner(name)
+            path = study_path(workshop, place, learner)
+            if not path.exists():
+                continue
+            trials = _read(path)
+            best = min(trials, key=lambda trial: trial.score)
+            names = (learner.name, *(ABLATIONS if learner.name == "MetaCloth" else ()))
+            for same in names:  # the ablations differ from MetaCloth in what they leave out alone
+                chosen.setdefault(place.name, {})[same] = best.parameters
+            rows += [_row(place, learner, trial, trial is best) for trial in trials]
+    write_text(out / "trials.csv", pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+    return chosen
+
+
+def _row(place: Benchmark, learner: type[Learner], trial: Trial, chosen: bool) -> dict:
+    return {
+        "benchmark": place.name,
+        "learner": learner.name,
+        "trial": trial.number,
+        "chosen": chosen,
+        "score": trial.score,
+        "parameters": json.dumps(trial.parameters),
+        "seconds": trial.seconds,
+    }
+
+
+def _read(path: Path) -> list[Trial]:
+    return [Trial(**trial) for trial in json.loads(path.read_text("utf-8"))]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    made = argparse.ArgumentParser("python -m benchmarks.tune", description=__doc__)
+    made.add_argument("--preset", default="full", help="default: full")
+    made.add_argument("--benchmark", action="append", default=[], metavar="B", help="default: all")
+    made.add_argument(
+        "--learner", action="append", default=[], metavar="L", help="default: the nine"
+    )
+    made.add_argument("--data", type=Path, help="DeepFashion2; without it, garments are drawn")
+    made.add_argument("--out", type=Path, help="default: results/PRESET")
+    made.add_argument("--choices", type=Path, help="default: the file that the presets read")
+    made.add_argument("--seed", type=int, default=0, help="of training and search (default: 0)")
+    made.add_argument("--workers", type=int, default=os.cpu_count(), help="default: all cores")
+    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    return made
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Do what the arguments ask for."""
+    preset: Preset = find_preset(arguments.preset)
+    if preset.tuning is None:
+        raise UserError(f"preset {preset.name} has no budget of trials: give it `tuning`")
+    names = arguments.learner or list(LEARNERS)
+    if strange := [name for name in names if name in ABLATIONS]:
+        raise UserError(f"{strange[0]} takes MetaCloth's choices: tune MetaCloth")
+    for name in names:
+        find_learner(name)
+    places = [benchmark(name) for name in arguments.benchmark] or list(BENCHMARKS.values())
+    out = arguments.out or Path("results") / preset.name
+    data = prepare(arguments, preset, out)
+    workshop = Workshop(preset, data, out / "work", arguments.seed, device(arguments.device))
+    for place in places:
+        workshop.check(place.rehearsal)
+    jobs = list(plan(workshop, places, names))
+    grid.run(
+        workshop,
+        jobs,
+        arguments.workers,
+        lambda job, cost: store.note_cost(workshop.work, job, arguments.seed, cost),
+    )
+    chosen = gather(workshop, out, tuple(dict.fromkeys([*LEARNERS, *names])))
+    path = arguments.choices or TUNED / f"{preset.tuned}.json"
+    write_text(path, json.dumps(chosen, indent=1) + "\n")
+    print(pd.read_csv(out / "trials.csv").query("chosen").to_string(index=False))
+    print(f"The choices are in {path}, all trials in {out / 'trials.csv'}.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; see `benchmarks.run.command`."""
+    return command(lambda: execute(parser().parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

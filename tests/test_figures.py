@@ -1,0 +1,259 @@
+"""Figures from records: heights and lines by hand, what is left out, and the same bytes twice."""
+
+import gzip
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.container import BarContainer
+
+from benchmarks import figures, probes, store
+from benchmarks.statistics import mean_interval
+from fewshot_landmarks.categories import category
+from fewshot_landmarks.errors import UserError
+
+TROUSERS = category("trousers")
+RUN = {
+    "preset": "smoke",
+    "plan": {"episodes": 2, "shots": [1, 3, 5, 8, 10]},
+    "benchmarks": {"B-2": {"seen": ["vest"], "unseen": ["trousers"]}},
+}
+
+
+def records(errors, learners=("FT", "MetaCloth"), seeds=(0,), shots=(1, 3, 5, 8, 10)):
+    """Records of trousers in B-2, two episodes; `errors` of (learner, seed, episode, shots)."""
+    rows = []
+    for learner in learners:
+        for seed in seeds:
+            for episode in range(2):
+                for k in shots:
+                    each = np.broadcast_to(errors(learner, seed, episode, k), (14,))
+                    text = " ".join(f"{error:.5f}" for error in each)
+                    key = ("B-2", learner, seed, "trousers", episode, k)
+                    rows.append((*key, np.nanmean(each), 9, 0, text))
+    columns = ["benchmark", "learner", "seed", "category", "episode", "shots"]
+    return pd.DataFrame(rows, columns=[*columns, "ne", "scored", "left_out", "landmarks"])
+
+
+def similarity_rows():
+    return [
+        dict(zip(probes.SIMILARITIES, ("B-2", model, 0, name, episode, 8, first, second)))
+        for model, first in (("MetaCloth", 0.7), ("Base-FEN", 0.9))
+        for name in ("skirt", "shorts")
+        for episode, second in enumerate((0.2, 0.4))
+    ]
+
+
+def toy_maps(places=("B-1/trousers", "B-2/trousers", "B-3/vest dress")):
+    rng, maps = np.random.default_rng(0), {}
+    for place in places:
+        n = category(place.split("/")[1]).landmarks
+        maps[place] = {
+            "image": rng.integers(0, 255, (16, 16, 3), np.uint8),
+            "landmarks": rng.uniform(0, 16, (n, 2)).astype(np.float32),
+            "labelled": np.arange(n) > 1,
+            "learnable": np.arange(n) != 5,
+            "heatmaps": rng.random((n, 8, 8)).astype(np.float16),
+            "predicted": rng.uniform(0, 16, (n, 2)).astype(np.float32),
+        }
+    return maps
+
+
+def curve_lines():
+    lines = [
+        f"{benchmark},{name},{seed},{step},{loss + seed}"
+        for benchmark in ("B-1", "B-2")
+        for name in ("MetaCloth", "base linear")
+        for seed in (0, 1)
+        for step, loss in ((5, 4.0), (10, 2.0), (15, 3.0))
+    ]
+    return "\n".join([",".join(store.CURVES), *lines]) + "\n"
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A results directory with all that figures are drawn of."""
+    frame = records(lambda learner, seed, episode, k: 0.1 * (episode + 1) + 0.01 * len(learner))
+    (tmp_path / "episodes.csv.gz").write_bytes(gzip.compress(frame.to_csv(index=False).encode()))
+    (tmp_path / "run.json").write_text(json.dumps(RUN))
+    (tmp_path / "similarities.csv").write_text(probes.similarities_csv(similarity_rows()))
+    (tmp_path / "curves.csv.gz").write_bytes(gzip.compress(curve_lines().encode()))
+    (tmp_path / "heatmaps.npz").write_bytes(probes.heatmaps_npz(toy_maps()))
+    return tmp_path
+
+
+def bars(ax):
+    """By label: heights and half-widths of intervals."""
+    found = {}
+    for container in ax.containers:
+        if isinstance(container, BarContainer):
+            halves = [
+                np.ptp(segment[:, 1]) / 2 if len(segment) else math.nan
+                for segment in container.errorbar.lines[2][0].get_segments()
+            ]
+            found[container.get_label()] = [bar.get_height() for bar in container], halves
+    return found
+
+
+def test_mirror_images_are_merged_by_hand():
+    each = np.arange(14) / 100
+    each[[4, 8]] = math.nan  # one of a pair, and one that has no partner
+    rows = records(lambda learner, seed, *_: each + 0.2 * seed, seeds=(0, 1), shots=(8,))
+    errors = figures.group_errors(rows, TROUSERS)
+    assert errors.shape == (4, 8)
+    by_hand = [0.01, 0.01, 0.08, 0.12, 0.08, 0.08, 0.08, math.nan]
+    for _, found in errors.iterrows():
+        np.testing.assert_allclose(found, np.array(by_hand) + 0.1)
+
+
+def test_figure_5_has_the_means_of_episodes():
+    rows = records(lambda learner, seed, episode, k: 0.1 * (episode + 1) * len(learner) * k)
+    ax = figures.figure5(rows).axes[0]
+    found = bars(ax)
+    assert list(found) == ["FT", "MetaCloth"]
+    for learner, (heights, halves) in found.items():
+        mean, half = mean_interval([0.8 * len(learner), 1.6 * len(learner)])
+        np.testing.assert_allclose(heights, [mean] * 8)
+        np.testing.assert_allclose(halves, [half] * 8)
+    labels = [label.get_text() for label in ax.get_xticklabels()]
+    assert labels[:3] == ["1 & 3", "2", "4 & 14"] and len(labels) == 8
+
+
+def test_seeds_are_averaged_before_the_interval():
+    rows = records(lambda learner, seed, *_: 0.1 + 0.2 * seed, seeds=(0, 1), shots=(8,))
+    heights, halves = bars(figures.figure5(rows).axes[0])["FT"]
+    np.testing.assert_allclose(heights, 0.2)
+    np.testing.assert_allclose(halves, 0, atol=1e-12)
+
+
+def test_a_learner_that_failed_has_no_bars():
+    rows = records(lambda *_: 1.0, shots=(8,))
+    rows.loc[0, ["ne", "landmarks"]] = math.nan, "nan " * 14  # scored, but without an answer
+    found = bars(figures.figure5(rows).axes[0])
+    assert list(found) == ["FT (failed)", "MetaCloth"]
+    assert np.isnan(found["FT (failed)"][0]).all() and found["MetaCloth"][0] == [1] * 8
+
+
+def test_figure_6_has_the_means_of_episodes():
+    left, right = figures.figure6(pd.DataFrame(similarity_rows())).axes
+    mean, half = mean_interval([0.2, 0.4])
+    assert list(bars(left)) == ["Base-FEN", "MetaCloth"]
+    np.testing.assert_allclose(bars(left)["Base-FEN"][0], [0.9, 0.9])
+    np.testing.assert_allclose(bars(left)["MetaCloth"][0], [0.7, 0.7])
+    np.testing.assert_allclose(bars(right)["MetaCloth"][0], [mean, mean])
+    np.testing.assert_allclose(bars(right)["MetaCloth"][1], [half, half])
+    assert [label.get_text() for label in right.get_xticklabels()] == ["shorts", "skirt"]
+    assert "starts at 0.65" in left.get_ylabel() and left.get_ylim()[0] == pytest.approx(0.65)
+    assert right.get_ylabel() == "similarity" and right.get_ylim()[0] == 0
+
+
+def test_figure_of_shots_has_our_numbers_and_the_papers():
+    rows = records(lambda learner, seed, episode, k: 0.1 * (episode + 1) / k)
+    figure = figures.figure_shots(rows, RUN)
+    ours, theirs = figure.axes[1], figure.axes[5]
+    lines = {container.get_label(): container for container in ours.containers}
+    assert list(lines) == ["FT", "MetaCloth"]
+    found = lines["MetaCloth"].lines[0].get_ydata()
+    np.testing.assert_allclose(found, [0.15 / k for k in (1, 3, 5, 8, 10)])
+    paper = {container.get_label(): container for container in theirs.containers}
+    assert len(paper) == 9
+    np.testing.assert_allclose(
+        paper["MetaCloth"].lines[0].get_ydata(), [0.145, 0.121, 0.096, 0.080, 0.077]
+    )
+    assert paper["FT"].lines[0].get_color() == lines["FT"].lines[0].get_color()
+    assert not figure.axes[0].containers  # nothing of B-1 was measured
+
+
+def test_curves_average_seeds_and_are_smoothed(results):
+    figure = figures.figure_curves(figures.read_curves(results))
+    assert [ax.get_title() for ax in figure.axes] == ["base model, linear", "MetaCloth"]
+    raw, smooth, *_ = figure.axes[1].lines
+    np.testing.assert_allclose(raw.get_ydata(), [4.5, 2.5, 3.5])
+    np.testing.assert_allclose(smooth.get_ydata(), [3.5, 3.5, 3.5])  # all three, of five at most
+    assert smooth.get_label() == "B-1" and len(figure.axes[1].lines) == 4
+
+
+def test_figure_4_shows_each_benchmark_and_says_what_was_seen(results):
+    figure = figures.figure4(figures.read_heatmaps(results))
+    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+    assert titles == ["trousers", "B-1", "B-2", "vest dress", "B-3"]
+    texts = [text.get_text() for ax in figure.axes for text in ax.texts]
+    assert texts == [
+        "seen in\nB-3's training",
+        "B-1:\nnot measured",
+        "B-2:\nnot measured",
+    ]
+    heat = next(ax for ax in figure.axes if ax.get_title() == "B-1").images[1].get_array()
+    arrays = figures.read_heatmaps(results)["B-1/trousers"]
+    shown = [i for i in range(14) if i > 1 and i != 5]
+    maps = arrays["heatmaps"][shown].astype(float)
+    by_hand = np.max([one / one.max() for one in maps], axis=0)
+    np.testing.assert_allclose(heat, by_hand)
+
+
+def test_figures_have_the_same_bytes_twice(results):
+    assert figures.write_figures(results) == []
+    written = {path.name: path.read_bytes() for path in results.glob("figure*")}
+    assert set(written) == {f"{name}.{end}" for name in figures.FIGURES for end in ("png", "pdf")}
+    assert all(written[f"{name}.pdf"].startswith(b"%PDF") for name in figures.FIGURES)
+    code = "import sys; from benchmarks.figures import main; code = main(sys.argv[1:]); "
+    code += "assert 'torch' not in sys.modules and 'matplotlib.pyplot' not in sys.modules; "
+    command = [sys.executable, "-c", code + "sys.exit(code)", "--results", str(results)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert {path.name: path.read_bytes() for path in results.glob("figure*")} == written
+
+
+def test_what_is_missing_is_told(results, capsys):
+    for name in ("heatmaps.npz", "similarities.csv", "episodes.csv.gz"):
+        (results / name).unlink()
+    assert figures.main(["--results", str(results)]) == 0
+    first, *notes = capsys.readouterr().out.strip().splitlines()
+    names = ("figure4", "figure5", "figure6", "figure_shots")
+    assert [note.split()[0] for note in notes] == list(names)
+    command = f"python -m benchmarks.run --all --preset smoke --out {results} makes it"
+    assert notes[0] == f"figure4 is left out, no heatmaps.npz in {results}: {command}"
+    assert {path.stem for path in results.glob("figure*")} == {"figure_curves"}
+
+
+def test_nothing_to_draw_is_told(results):
+    frame = records(lambda *_: 0.1, shots=(1,))
+    (results / "episodes.csv.gz").write_bytes(gzip.compress(frame.to_csv(index=False).encode()))
+    (results / "heatmaps.npz").unlink()
+    (_, note) = figures.write_figures(results)
+    assert note.startswith("figure5 is left out, no episodes of trousers on B-2, 8 shots: ")
+    with pytest.raises(UserError, match="no similarities on B-2"):
+        figures.figure6(pd.DataFrame(similarity_rows()).assign(benchmark="B-1"))
+
+
+@pytest.mark.parametrize(
+    "name, content, told",
+    [
+        ("heatmaps.npz", b"PK\x03\x04", "cannot be read"),
+        ("heatmaps.npz", b"", "cannot be read"),
+        ("curves.csv.gz", b"no gzip", "cannot be read"),
+        ("curves.csv.gz", gzip.compress(b"benchmark,learner\n"), "lacks the columns seed"),
+        ("similarities.csv", b"benchmark,seed\nB-2,one\n", "cannot be read"),
+    ],
+    ids=["cut", "empty", "no gzip", "columns", "letters"],
+)
+def test_a_broken_file_is_one_line(tmp_path, name, content, told, capsys):
+    (tmp_path / name).write_bytes(content)
+    assert figures.main(["--results", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert name in line and told in line
+
+
+def test_no_results_directory_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert figures.main([]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "no results directory results/full" in line
+
+
+def test_columns_are_those_that_are_written():
+    assert set(figures.SIMILARITIES) == set(probes.SIMILARITIES)
+    assert tuple(figures.CURVES) == store.CURVES

@@ -1,0 +1,287 @@
+"""The report: numbers of a small store by hand, what is absent, and a page that stands alone."""
+
+import base64
+import json
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from benchmarks.report import (
+    CAPTIONS,
+    FILES,
+    few_photos,
+    learner_costs,
+    main,
+    per_episode,
+    report,
+    seed_errors,
+    spread,
+    work,
+    write_report,
+)
+from benchmarks.tables import read_episodes, read_run, table2
+from fewshot_landmarks.errors import UserError
+
+HOSTILE = "<b>"
+SHOTS = (1, 3, 5, 8, 10)
+BASE = {"FT": 0.3, "PROTO": 0.2, "MetaCloth": 0.1, HOSTILE: 0.4}
+UNSEEN = {"B-1": "trousers", "B-2": "skirt", "B-3": "sling dress", "B-4": "vest"}
+SHIFT = {0: 0.01, 1: 0.03}  # of MetaCloth's second seed, by episode
+RUN = {
+    "preset": "smoke",
+    "seed": 0,
+    "version": "1.2",
+    "data": {"name": "garments", "difficulty": "plain", "fingerprint": "0123456789abcdef"},
+    "benchmarks": {name: {"seen": ["sling"], "unseen": [u]} for name, u in UNSEEN.items()},
+    "plan": {"episodes": 2, "shots": list(SHOTS), "queries": 24},
+    "numbers": {"network": "small", "network_options": {"channels": 7}, "size": 32},
+    "settings": {"FT": {"rate": 0.25, "keep": True}, "PROTO": {"scale": 2}},
+    "seconds": {"draw": 3600.0, "evaluate FT": 4.0, "fit PROTO": 9.0},
+}
+PIXEL = base64.b64decode(  # a PNG of one pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
+)
+OPTIONAL = {
+    "claims.csv": [
+        ("pairs", "PROTO < FT & more", "B-1", "", "0.2", "-0.1", "0.004", 2, "holds"),
+        ("pairs", "WG < FT", "B-1", "0.1234", "", "", "", 0, "not measured"),
+        *[("order", f"claim {i}", "B-2", "0.8", "0.1", "0.2", "", 2, "doesn't") for i in range(13)],
+    ],
+    "trials.csv": [
+        ("B-1", "FT", 0, False, 0.3, json.dumps({"rate": 0.1}), 5.0),
+        ("B-1", "FT", 1, True, 0.25, json.dumps({"rate": 0.025}), 6.0),
+        ("B-1", HOSTILE, 0, True, 1.0, "{}", 6.0),
+    ],
+    "costs.csv": [
+        ("draw", "", "", "", 10.0, 100.0),
+        ("base", "B-1", "cosine", 0, 20.0, 200.0),
+        ("fit", "B-1", "FT", 0, 30.0, 300.0),
+        ("evaluate", "B-1", "FT", 0, 2.0, 400.0),
+        ("evaluate", "B-2", "FT", 0, 3.0, 350.0),
+        ("evaluate", "B-1r", "FT", 0, 99.0, 350.0),  # has no records
+    ],
+    "adequacy.csv": [("ignores the image", "B-1", "unseen", 5, 0.4321, 0.0123, 2)],
+}
+
+
+def error(learner, seed, episode, shots):
+    return BASE[learner] + 0.01 * episode - 0.001 * shots + seed * SHIFT[episode]
+
+
+def make_store(directory, optional=()):
+    keys = [
+        (benchmark, learner, seed, category, episode, shots)
+        for benchmark, category in UNSEEN.items()
+        for learner in BASE
+        for seed in ((0, 1) if learner == "MetaCloth" else (0,))
+        for episode in (0, 1)
+        for shots in SHOTS
+    ]
+    rows = [(*key, error(key[1], key[2], *key[4:]), 48, 0, "0.1") for key in keys]
+    names = "benchmark learner seed category episode shots ne scored left_out landmarks".split()
+    directory.mkdir(exist_ok=True)
+    pd.DataFrame(rows, columns=names).to_csv(directory / "episodes.csv.gz", index=False)
+    (directory / "run.json").write_text(json.dumps(RUN), "utf-8")
+    for name in optional:
+        frame = pd.DataFrame(OPTIONAL[name], columns=FILES[name].split())
+        frame.to_csv(directory / name, index=False)
+    return directory
+
+
+@pytest.fixture
+def bare(tmp_path):
+    return make_store(tmp_path / "bare")
+
+
+@pytest.fixture
+def whole(tmp_path):
+    directory = make_store(tmp_path / "whole", OPTIONAL)
+    for name in CAPTIONS:
+        (directory / name).write_bytes(PIXEL)
+    return directory
+
+
+class Page(HTMLParser):
+    """What a page's tags hold: addresses, ids, texts of table cells; and that its tags close."""
+
+    VOID = {"meta", "img", "br", "link", "hr"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.stack, self.addresses, self.ids, self.tags = [], [], [], set()
+        self.rows, self.cell = [], None
+        self.feed(text)
+        self.close()
+        assert not self.stack
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.tags.add(tag)
+        self.addresses += [found[name] for name in ("src", "href") if name in found]
+        self.ids += [found["id"]] if "id" in found else []
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.cell = ""
+        if tag not in self.VOID:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+        if tag in ("td", "th"):
+            self.rows[-1].append(" ".join(self.cell.split()))
+            self.cell = None
+
+    def handle_data(self, data):
+        if self.cell is not None:
+            self.cell += data
+
+    def starting(self, head):
+        return [row for row in self.rows if row and row[0] == head]
+
+
+# ---------------------------------------------------------------------------- the page
+
+
+def test_the_page_parses_and_loads_nothing(whole):
+    text = report(whole)
+    page = Page(text)
+    assert text.count("data:image/png;base64,") == len(CAPTIONS)
+    assert all(address.startswith(("#", "data:image/png;")) for address in page.addresses)
+    assert not page.tags & {"script", "link", "iframe", "object"}
+    assert "@import" not in text and "url(" not in text
+    anchors = [address[1:] for address in page.addresses if address.startswith("#")]
+    assert set(anchors) <= set(page.ids) and len(page.ids) == len(set(page.ids))
+
+
+def test_the_same_files_give_the_same_bytes_anywhere(whole, tmp_path):
+    first = write_report(whole).read_bytes()
+    again = whole.rename(tmp_path / "elsewhere")
+    assert write_report(again).read_bytes() == first
+    assert str(tmp_path).encode() not in first
+
+
+def test_each_learners_mean_stands_beside_the_papers(whole):
+    page = Page(report(whole))
+    table = table2(read_episodes(whole), read_run(whole))
+    for learner in BASE:
+        row = page.starting(learner)[0]  # "The answer in short" comes first
+        for text, block in zip(row[1:], table.blocks, strict=True):
+            ours, ci95, *paper = [float(word) for word in text.split() if word[0].isdigit()]
+            mean = block.rows[learner][-1]
+            assert (ours, ci95) == pytest.approx((mean.ne, mean.ci95), abs=6e-4)
+            theirs = [block.paper[learner][-1].ne] if learner in block.paper else []
+            assert paper == pytest.approx(theirs, abs=6e-4)
+    measured = sum(0.01 * e - 0.001 * k for e in (0, 1) for k in SHOTS) / 10 + BASE["FT"]
+    assert page.starting("FT")[0][1].startswith(f"{measured:.3f}")
+
+
+def test_a_hostile_name_is_escaped(whole):
+    text = report(whole)
+    assert HOSTILE not in text and "&lt;b&gt;" in text
+    assert Page(text).starting(HOSTILE)
+
+
+def test_optional_files_are_shown(whole):
+    page = Page(report(whole))
+    (claim,) = page.starting("PROTO < FT & more")
+    assert claim[1:] == ["✓ holds", "B-1", "—", "0.200", "−0.100 ± 0.004", "2"]
+    (unmeasured,) = page.starting("WG < FT")
+    assert unmeasured[3:6] == ["0.123", "—", "—"]
+    assert [row[1:] for row in page.starting("all")][0] == ["1", "13", "1", "15"]
+    assert ["FT, B-1", "2", "0.300", "0.250", "−0.050", "rate = 0.025"] in page.rows
+    assert ["ignores the image", "B-1", "unseen", "5", "0.432 ± 0.012", "2"] in page.rows
+    assert ["rate", "0.25", ""] in page.rows and ["keep", "yes", ""] in page.rows
+
+
+def test_absent_files_are_named_with_their_command(bare):
+    text = report(bare)
+    Page(text)
+    for name in (*FILES, *CAPTIONS):
+        assert name in text
+    for module in ("claims", "figures"):
+        assert f"python -m benchmarks.{module} --results DIR" in text
+    assert "python -m benchmarks.tune --preset smoke --out DIR" in text
+    assert "1.0 hours" in text  # from run.json
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_each_optional_file_may_come_alone(tmp_path, name):
+    Page(report(make_store(tmp_path / "one", [name])))
+
+
+def test_one_seed_says_so(bare):
+    episodes = read_episodes(bare)
+    assert spread(episodes[episodes["seed"] == 0]) is None
+
+
+# --------------------------------------------------------------------------- arithmetic
+
+
+def test_seeds_are_compared_episode_by_episode(bare):
+    found = spread(read_episodes(bare))
+    assert found["pairs"] == 4 and found["parted"] == 4 and found["gap"] == "0.0200"
+    # Shifts of 0.01 and 0.03: mean 0.02, standard error 0.01, times 1.96.
+    first = 0.1 + 0.005 - 0.0054
+    name, seed0, seed1, less, mean, episodes = found["sheet"].rows[0]
+    assert (name, episodes, less) == ("MetaCloth, B-1", "2", "+0.020 ± 0.020 *")
+    assert (float(seed0), float(seed1)) == pytest.approx((first, first + 0.02), abs=6e-4)
+    # Averaged over seeds the two episodes differ by 0.01 + 0.01: half-width 1.96 * 0.01.
+    assert mean == f"{first + 0.01:.3f} ± 0.020"
+
+
+def test_a_seed_in_part_or_diverged_is_left_out(bare):
+    episodes = read_episodes(bare)
+    own = episodes[(episodes["learner"] == "MetaCloth") & (episodes["benchmark"] == "B-2")]
+    assert list(seed_errors(own)) == [0, 1]
+    assert list(seed_errors(own[:-1])) == [0]
+    diverged = own.assign(ne=own["ne"].where(own.index != own.index[-1]))
+    assert list(seed_errors(diverged)) == [0]
+    nothing = (diverged["episode"] == 1) & (diverged["shots"] == 10)
+    unscored = diverged.assign(scored=diverged["scored"].where(~nothing, 0))
+    unscored["ne"] = unscored["ne"].where(~nothing)
+    assert seed_errors(unscored).shape == (1, 2)
+
+
+def test_five_photos_best_first_and_who_ties(bare):
+    episodes, run = read_episodes(bare), read_run(bare)
+
+    def ties(episodes):
+        rows = few_photos(table2(episodes, run), episodes, work(None, run)).rows
+        assert [row[0] for row in rows] == ["MetaCloth", "PROTO", "FT", HOSTILE]
+        return [sum("≈" in text for text in row[2:6]) for row in rows]
+
+    assert ties(episodes) == [4, 0, 0, 0]
+    half = episodes["learner"].eq("PROTO") & episodes["episode"].eq(1)
+    near = episodes.assign(ne=episodes["ne"].where(~half, 0.08))  # worse once, better once
+    assert ties(near) == [4, 4, 0, 0]
+
+
+def test_costs_count_only_work_that_has_records(whole, bare):
+    episodes = read_episodes(whole)
+    costs = work(pd.read_csv(whole / "costs.csv", dtype=str, keep_default_na=False), {})
+    assert per_episode(costs, episodes) == pytest.approx({"FT": 1000 * 5 / 20})
+    (row,) = learner_costs(costs, episodes).rows
+    assert row == ("FT", "30", "104", "250.0", "400")
+    assert per_episode(work(None, RUN), episodes) == pytest.approx({"FT": 1000 * 4 / 40})
+
+
+# -------------------------------------------------------------------------- the command
+
+
+def test_the_command_writes_the_page(bare, capsys):
+    assert main(["--results", str(bare)]) == 0
+    assert capsys.readouterr().out.strip() == str(bare / "report.html")
+    assert (bare / "report.html").is_file()
+
+
+def test_a_missing_folder_is_one_line_and_exit_2(tmp_path, capsys):
+    assert main(["--results", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_file_without_its_columns_is_a_users_error(bare):
+    (bare / "claims.csv").write_text("group,claim\na,b\n", "utf-8")
+    with pytest.raises(UserError, match="lacks the columns where"):
+        report(bare)

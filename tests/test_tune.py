@@ -1,0 +1,146 @@
+"""Choosing hyperparameters: what is tried, on which categories, and that it resumes."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from benchmarks import tune
+from benchmarks.presets import SMOKE, Preset, find_preset
+from benchmarks.tune import Trial, gather, main, propose, study, study_path
+from benchmarks.workshop import Workshop
+from fewshot_landmarks.learner import ABLATIONS, LEARNERS, find_learner
+from fewshot_landmarks.protocol import BENCHMARKS, benchmark
+
+FT, METACLOTH = find_learner("FT"), find_learner("MetaCloth")
+
+
+@pytest.mark.parametrize("place", BENCHMARKS.values(), ids=str)
+def test_a_rehearsal_knows_seen_categories_only(place):
+    rehearsal = place.rehearsal
+    assert sorted(rehearsal.seen + rehearsal.unseen) == list(place.seen)
+    assert len(rehearsal.unseen) == 2 and not set(rehearsal.seen) & set(rehearsal.unseen)
+    assert benchmark(rehearsal.name) == rehearsal
+
+
+def test_every_learner_says_what_may_be_tuned():
+    for name in LEARNERS:
+        learner = find_learner(name)
+        defaults = learner.Settings()
+        for setting, (least, greatest) in learner.search_space.items():
+            assert least <= getattr(defaults, setting) or setting == "tuning_steps"
+            assert 0 < least < greatest
+        assert 1 <= len(learner.search_space) <= 3
+
+
+def trials(*scores):
+    found = []
+    for number, score in enumerate(scores):
+        parameters = propose(FT, DEFAULTS, found, seed=0)
+        found.append(Trial(number, parameters, score, 1.0))
+    return found
+
+
+DEFAULTS = {"inner_rate": 0.03, "detector_rate": 1.0, "tuning_steps": 8}
+
+
+def test_proposals_begin_with_the_default_and_stay_in_the_space():
+    found = trials(0.3, 0.2, 0.25, 0.22, 0.21, 0.2)
+    assert found[0].parameters == {}
+    for trial in found[1:]:
+        assert set(trial.parameters) == set(FT.search_space)
+        for name, (least, greatest) in FT.search_space.items():
+            assert least <= trial.parameters[name] <= greatest
+        assert isinstance(trial.parameters["tuning_steps"], int)
+        assert json.loads(json.dumps(trial.parameters)) == trial.parameters
+    assert found == trials(0.3, 0.2, 0.25, 0.22, 0.21, 0.2)  # the same each time
+
+
+def test_proposals_follow_the_scores():
+    """After the random start, the best of two regions draws the search."""
+    low = [
+        Trial(0, {}, 0.5, 1.0),
+        *(
+            Trial(n, {"outer_rate": rate}, score, 1.0)
+            for n, (rate, score) in enumerate([(1e-4, 0.5), (1e-3, 0.1), (9e-4, 0.11)], 1)
+        ),
+    ]
+    proto = find_learner("PROTO")
+    proposed = propose(proto, {"outer_rate": 2e-4}, low, seed=0)["outer_rate"]
+    assert proposed > 3e-4
+
+
+@pytest.fixture(scope="module")
+def workshop(smoke_folder):
+    data = smoke_folder / "data" / SMOKE.drawn.name
+    return Workshop(SMOKE, data, smoke_folder / "tuned" / "work")
+
+
+def test_a_study_that_was_killed_ends_as_an_unbroken_one(workshop):
+    place = benchmark("B-1")
+    workshop.train_base(place.rehearsal, "linear", quiet)
+    path = study_path(workshop, place, FT)
+    study(place, "FT", workshop, quiet)
+    whole = untimed(path)
+    assert len(whole) == SMOKE.tuning.trials
+    path.with_suffix(".unfinished").write_text(json.dumps(json.loads(path.read_text())[:2]))
+    path.unlink()
+    study(place, "FT", workshop, quiet)
+    assert untimed(path) == whole
+    assert not path.with_suffix(".unfinished").exists()
+    assert study_path(workshop, place, METACLOTH) != path
+
+    chosen = gather(workshop, workshop.work.parent)
+    table = pd.read_csv(workshop.work.parent / "trials.csv")
+    assert list(table.score) == [trial["score"] for trial in whole]
+    best = min(whole, key=lambda trial: trial["score"])
+    assert chosen == {"B-1": {"FT": best["parameters"]}}
+    assert table[table.chosen].trial.tolist() == [best["number"]]
+
+
+def test_a_trial_trains_what_a_learner_starts_from_with_the_same_parameters(workshop):
+    tried = tune._workshop(workshop, METACLOTH, {"inner_rate": 0.07, "head_rate": 0.01})
+    place = benchmark("B-2").rehearsal
+    for name in ("MetaCloth", "Base-FEN"):
+        settings = tried.settings(place, find_learner(name))
+        assert (settings.inner_rate, settings.head_rate) == (0.07, 0.01)
+    assert tried.settings(place, FT).inner_rate == workshop.settings(place, FT).inner_rate
+    assert tried.tasks(place).categories == place.seen
+
+
+def test_choices_reach_the_settings(monkeypatch):
+    chosen = {"B-1": {"FT": {"inner_rate": 0.123}}}
+    monkeypatch.setattr("benchmarks.presets._tuned", lambda name: chosen)
+    assert SMOKE.settings(FT, "B-1").inner_rate == 0.123
+    assert SMOKE.settings(FT, "B-2").inner_rate == FT.Settings().inner_rate
+    assert SMOKE.settings(FT, "B-1r").inner_rate == FT.Settings().inner_rate  # no head start
+
+
+def test_committed_choices_are_of_the_search_spaces():
+    preset: Preset = find_preset("full")
+    for place in BENCHMARKS:
+        of_metacloth = preset.chosen("MetaCloth", place)
+        assert all(preset.chosen(name, place) == of_metacloth for name in ABLATIONS)
+        for name in LEARNERS:
+            space = find_learner(name).search_space
+            for setting, value in preset.chosen(name, place).items():
+                least, greatest = space[setting]
+                assert least <= value <= greatest
+
+
+def test_mistakes_are_one_line(capsys):
+    assert main(["--preset", "mini"]) == 2
+    assert main(["--learner", "LD-Keep"]) == 2
+    assert main(["--learner", "SVM"]) == 2
+    assert main(["--benchmark", "B-9"]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 4
+    assert "no budget" in lines[0] and "MetaCloth" in lines[1] and "B-1" in lines[3]
+
+
+def untimed(path):
+    return [{**trial, "seconds": 0} for trial in json.loads(path.read_text())]
+
+
+def quiet(share):
+    pass
