@@ -28,8 +28,8 @@ class MAML(Learner):
 
     name = "MAML"
     search_space = {
-        "inner_rate": (0.003, 0.3),
-        "detector_rate": (0.1, 30.0),
+        "inner_rate": (0.01, 0.1),
+        "detector_rate": (0.3, 10.0),
         "head_rate": (3e-4, 3e-2),
     }
 

@@ -27,8 +27,8 @@ class PAML(MAML):
 
     name = "PAML"
     search_space = {
-        "inner_rate": (0.003, 0.3),
-        "detector_rate": (0.1, 30.0),
+        "inner_rate": (0.01, 0.1),
+        "detector_rate": (0.3, 10.0),
         "distance_weight": (1e-3, 1.0),
     }
 

@@ -33,8 +33,8 @@ class PROTOMA(Learner):
 
     name = "PROTO-MA"
     search_space = {
-        "inner_rate": (0.003, 0.3),
-        "detector_rate": (0.1, 30.0),
+        "inner_rate": (0.01, 0.1),
+        "detector_rate": (0.3, 10.0),
         "start_length": (0.2, 5.0),
     }
 

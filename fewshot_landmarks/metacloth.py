@@ -8,12 +8,13 @@ a few samples"): Algorithms 1 to 3 of section 3, and the ablations of section 4.
 
 Differs from the paper in: what the presets scale down (the network, the number of tasks, the
 inner steps and rates). What the paper leaves open (the outer optimiser, the shots of a training
-task, how predicted heatmaps weigh features, FENet's output norm) is in docs/decisions.md.
+task, FENet's output norm) is in docs/decisions.md.
 """
 
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from fewshot_landmarks.heatmaps import (
@@ -21,7 +22,6 @@ from fewshot_landmarks.heatmaps import (
     labelmaps,
     landmark_features,
     query_loss,
-    spatial_softmax,
     support_loss,
 )
 from fewshot_landmarks.inner_loop import inner_loop
@@ -94,10 +94,14 @@ class BaseFEN(Learner):
     def labelmaps_in_training(self, task: Task, cloth: torch.Tensor) -> torch.Tensor:
         """L^point (K, N, h, w) of a seen task's support, whose base features are `cloth`.
 
-        In training it is what the base model predicts, not the ground truth (section 3.4.1).
+        In training it is what the base model predicts, not the ground truth (section 3.4.1); a
+        labelmap is a one-hot mask (section 3.3.1), so a predicted one is at the heatmap's peak.
         """
         if self.settings.predicted_labelmaps:
-            return spatial_softmax(self.base.heatmaps(cloth, task.category)).detach()
+            heatmaps = self.base.heatmaps(cloth, task.category)
+            peaks = heatmaps.flatten(2).argmax(-1)
+            cells = heatmaps[0, 0].numel()
+            return F.one_hot(peaks, cells).to(cloth.dtype).view_as(heatmaps)
         return labelmaps(task.support.landmarks, task.support.size, cloth.shape[-2:])
 
 
@@ -106,7 +110,7 @@ class MetaCloth(BaseFEN):
 
     name = "MetaCloth"
     starts_from = BaseFEN  # Algorithm 1's inputs phi and theta0
-    search_space = {"inner_rate": (0.003, 0.3), "head_rate": (3e-4, 3e-2)}
+    search_space = {"inner_rate": (0.01, 0.1), "head_rate": (3e-4, 3e-2)}
     update_detectors_in_training = True  # Algorithm 1 lines 7 to 9; False uses omega
 
     def fit(self, training: Training) -> None:

@@ -75,5 +75,5 @@ def test_adequacy_measures_every_control(in_smoke_folder, capsys):
     assert set(frame.benchmark) == set(BENCHMARKS)
     assert frame.value.between(0, 2).all()
     whole = frame[frame.categories == "unseen"]
-    assert (whole.episodes == 14).all() and len(whole) == 3 * 4 * 5
+    assert (whole.episodes == 14).all() and len(whole) == 4 * (5 + 5 + 1)
     assert "B-2 over B-1" in capsys.readouterr().out
