@@ -23,8 +23,8 @@ class FT(Learner):
 
     name = "FT"
     search_space = {
-        "inner_rate": (0.003, 0.3),
-        "detector_rate": (0.1, 30.0),
+        "inner_rate": (0.01, 0.1),
+        "detector_rate": (0.3, 10.0),
         "tuning_steps": (2, 8),
     }
 

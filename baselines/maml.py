@@ -30,12 +30,12 @@ class MAML(Learner):
     search_space = {
         "inner_rate": (0.01, 0.1),
         "detector_rate": (0.3, 10.0),
-        "head_rate": (3e-4, 3e-2),
+        "outer_rate": (1e-4, 1e-3),
     }
 
     def __init__(self, base, settings):
         super().__init__(base, settings)
-        start = torch.zeros(MAX_LANDMARKS, base.channels)  # as FT: training can only improve on it
+        start = torch.zeros(MAX_LANDMARKS, base.channels)  # where FT's start too
         self.model = LandmarkModel(self.new_fenet(), start)
 
     def fit(self, training: Training) -> None:

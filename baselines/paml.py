@@ -29,7 +29,7 @@ class PAML(MAML):
     search_space = {
         "inner_rate": (0.01, 0.1),
         "detector_rate": (0.3, 10.0),
-        "distance_weight": (1e-3, 1.0),
+        "outer_rate": (1e-4, 1e-3),
     }
 
     @dataclass(frozen=True)

@@ -7,7 +7,8 @@ learning", NeurIPS 2017; section 4.3.5).
 The feature extractor is meta-trained on tasks; the nearest cell is the landmark. No adaptation at
 test.
 
-Differs from the paper in: nothing known.
+Differs from the paper in: features of C channels are equally long (networks.ChannelNorm), so a
+squared distance is 2 C (1 - cosine), without a temperature of its own.
 """
 
 import torch
@@ -22,7 +23,7 @@ class PROTO(Learner):
     """The nearest cell to a landmark's prototype, in a meta-trained feature space."""
 
     name = "PROTO"
-    search_space = {"outer_rate": (3e-5, 3e-3)}
+    search_space = {"outer_rate": (1e-4, 1e-3)}
 
     def __init__(self, base, settings):
         super().__init__(base, settings)

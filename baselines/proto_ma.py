@@ -34,8 +34,8 @@ class PROTOMA(Learner):
     name = "PROTO-MA"
     search_space = {
         "inner_rate": (0.01, 0.1),
-        "detector_rate": (0.3, 10.0),
-        "start_length": (0.2, 5.0),
+        "start_length": (0.2, 2.0),
+        "outer_rate": (1e-4, 1e-3),
     }
 
     @dataclass(frozen=True)

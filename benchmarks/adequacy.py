@@ -2,7 +2,7 @@
 
 The paper's situation is one in which fixed features carry over to new categories that resemble
 seen ones, fail on those that do not, and tuning on ten images has something to give. This measures
-it on the base model alone, before any learner is compared: a predictor that ignores the image,
+it on the base model alone, not on who wins: a predictor that ignores the image,
 fixed features on seen and on unseen categories, and features tuned on the support set. Writes
 adequacy.csv.
 """

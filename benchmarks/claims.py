@@ -44,11 +44,11 @@ from benchmarks.statistics import mean_interval
 from benchmarks.tables import (
     ABLATIONS,
     LEARNERS,
-    _episodes_needed,
-    _field,
-    _unseen,
+    episodes_needed,
     read_episodes,
     read_run,
+    run_field,
+    unseen_categories,
 )
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
@@ -209,7 +209,7 @@ class Records:
 
     def unseen(self, benchmark: str) -> tuple[str, ...]:
         rows = self.episodes[self.episodes["benchmark"] == benchmark]
-        return _unseen(self.run, benchmark, rows)
+        return unseen_categories(self.run, benchmark, rows)
 
 
 def _records(episodes: pd.DataFrame, run: dict, similarities: pd.DataFrame | None) -> Records:
@@ -219,7 +219,7 @@ def _records(episodes: pd.DataFrame, run: dict, similarities: pd.DataFrame | Non
     errors = {}
     for benchmark in BENCHMARKS:
         rows = episodes[episodes["benchmark"] == benchmark]
-        needed = _episodes_needed(run, rows) * len(_unseen(run, benchmark, rows))
+        needed = episodes_needed(run, rows) * len(unseen_categories(run, benchmark, rows))
         seeds = rows.groupby("learner")["seed"].nunique()
         found = averaged(rows, ["learner", "shots"], "ne", needed, seeds)
         found = found.reindex(columns=cells)
@@ -495,7 +495,7 @@ def _figure5(records: Records) -> Iterator[dict]:
     rows = records.episodes[records.episodes["benchmark"] == FIGURE5]
     seeds = rows.groupby("learner")["seed"].nunique()
     rows = rows[(rows["category"] == TROUSERS) & (rows["shots"] == TABLE3_SHOTS)]
-    needed = _episodes_needed(records.run, rows)
+    needed = episodes_needed(records.run, rows)
     for group in category(TROUSERS).groups:
         parts = rows.assign(part=[group_error(text, group) for text in rows["landmarks"]])
         errors = averaged(parts, ["learner"], "part", needed, seeds).reindex(columns=LEARNERS)
@@ -623,12 +623,12 @@ def _made(records: Records) -> str:
         for seeds, names in learners.items()
     )
     return (
-        f"Data: {_field(run, 'data', 'name', default='unknown')}, difficulty "
-        f"{_field(run, 'data', 'difficulty', default='unknown')}, fingerprint "
-        f"{str(_field(run, 'data', 'fingerprint', default='unknown'))[:12]}; preset "
-        f"{run['preset']}; {_field(run, 'plan', 'episodes', default='an unknown number of')} "
+        f"Data: {run_field(run, 'data', 'name', default='unknown')}, difficulty "
+        f"{run_field(run, 'data', 'difficulty', default='unknown')}, fingerprint "
+        f"{str(run_field(run, 'data', 'fingerprint', default='unknown'))[:12]}; preset "
+        f"{run['preset']}; {run_field(run, 'plan', 'episodes', default='an unknown number of')} "
         f"episodes a category; training seeds {seeds or 'none'}; version "
-        f"{_field(run, 'version', default='unknown')}."
+        f"{run_field(run, 'version', default='unknown')}."
     )
 
 

@@ -134,12 +134,12 @@ FULL = Preset(
     train_queries=12,
     pack=True,
     common={
-        "tasks": 300,
+        "tasks": 220,
         "inner_steps": 3,
         "tuning_steps": 8,
-        "ppnet_tasks": 2000,
-        "generator_tasks": 2000,
-        "regression_tasks": 2000,
+        "ppnet_tasks": 1000,
+        "generator_tasks": 1000,
+        "regression_tasks": 1000,
     },
     tuned="small",
     tuning=Tuning(
@@ -147,7 +147,7 @@ FULL = Preset(
         episodes=10,
         shots=(1, 5, 10),
         common={
-            "tasks": 60,
+            "tasks": 80,
             "ppnet_tasks": 300,
             "generator_tasks": 300,
             "regression_tasks": 300,

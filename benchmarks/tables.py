@@ -110,7 +110,7 @@ def _existing(directory: str | Path, name: str) -> Path:
     return path
 
 
-def _field(run: dict, *path: str, default=None):
+def run_field(run: dict, *path: str, default=None):
     """A nested field of the run, or the default where any part of the path is absent."""
     for key in path:
         run = run.get(key) if isinstance(run, dict) else None
@@ -157,8 +157,8 @@ def _table(
     blocks = []
     for benchmark in benchmarks:
         here = rows[rows["benchmark"] == benchmark]
-        categories = _unseen(run, benchmark, here)
-        episodes_needed = _episodes_needed(run, here)
+        categories = unseen_categories(run, benchmark, here)
+        needed_each = episodes_needed(run, here)
         columns = (
             {name: ((name,), TABLE3_SHOTS) for name in categories}
             if number == 3
@@ -167,8 +167,8 @@ def _table(
         measured = {}
         for learner in learners:
             own = here[here["learner"] == learner]
-            seeds = _seeds(own) or _seeds(here)[:1] or [_field(run, "seed", default=0)]
-            needed = {(seed, name): episodes_needed for seed in seeds for name in categories}
+            seeds = _seeds(own) or _seeds(here)[:1] or [run_field(run, "seed", default=0)]
+            needed = {(seed, name): needed_each for seed in seeds for name in categories}
             measured[learner] = _cells(run, own, needed, columns, number != 3)
         names = tuple(columns) if number == 3 else (*columns, MEAN)
         blocks.append(Block(benchmark, names, measured, _paper(number, benchmark, names)))
@@ -176,17 +176,17 @@ def _table(
     return Table(number, caption, _differs(run), tuple(blocks))
 
 
-def _unseen(run: dict, benchmark: str, rows: pd.DataFrame) -> tuple[str, ...]:
+def unseen_categories(run: dict, benchmark: str, rows: pd.DataFrame) -> tuple[str, ...]:
     """The categories that a benchmark tests: the run's, else the protocol's, and others found."""
     planned = [category(number).name for number in BENCHMARKS[benchmark].unseen]
-    planned = _field(run, "benchmarks", benchmark, "unseen", default=planned)
+    planned = run_field(run, "benchmarks", benchmark, "unseen", default=planned)
     return tuple(dict.fromkeys([*planned, *sorted(rows["category"].unique())]))
 
 
-def _episodes_needed(run: dict, rows: pd.DataFrame) -> int:
+def episodes_needed(run: dict, rows: pd.DataFrame) -> int:
     """How many episodes a learner must have of each category, seed and number of shots."""
     found = rows.groupby(["learner", "seed", "category", "shots"]).size().max()
-    return _field(run, "plan", "episodes", default=found)
+    return run_field(run, "plan", "episodes", default=found)
 
 
 def _seeds(rows: pd.DataFrame) -> list[int]:
@@ -205,7 +205,7 @@ def _cells(
     for column, (categories, shots) in columns.items():
         part = rows[rows["category"].isin(categories) & (rows["shots"] == shots)]
         errors[column] = part.groupby(["category", "episode"])["ne"].mean()
-        if part.empty and shots not in _field(run, "plan", "shots", default=SHOTS):
+        if part.empty and shots not in run_field(run, "plan", "shots", default=SHOTS):
             cells.append(Cell(note="not in the run's plan"))
         else:
             whole = {key: n for key, n in needed.items() if key[1] in categories}
@@ -256,24 +256,24 @@ def _caption(number: int, rows: pd.DataFrame, run: dict, blocks: Iterable[Block]
     counts = {c.episodes for b in blocks for cells in b.rows.values() for c in cells if c.episodes}
     episodes = " to ".join(map(str, sorted({min(counts), max(counts)}))) if counts else "no"
     seeds = ", ".join(map(str, sorted(rows["seed"].unique()))) or "none"
-    fingerprint = str(_field(run, "data", "fingerprint", default="unknown"))[:12]
-    draw = _field(run, "benchmarks", "B-4", "seen")
+    fingerprint = str(run_field(run, "data", "fingerprint", default="unknown"))[:12]
+    draw = run_field(run, "benchmarks", "B-4", "seen")
     sentences = [
         f"{TITLES[number]}: normalised error (NE), lower is better, the best of a column in bold",
         f"± is the 95% interval over episodes (1.96 standard errors), {episodes} episodes a value",
         f"B-4's draw of seen categories: {', '.join(draw)}" if draw and number == 2 else "",
-        f"Data: {_field(run, 'data', 'name', default='unknown')}, difficulty "
-        f"{_field(run, 'data', 'difficulty', default='unknown')}, fingerprint {fingerprint}; "
+        f"Data: {run_field(run, 'data', 'name', default='unknown')}, difficulty "
+        f"{run_field(run, 'data', 'difficulty', default='unknown')}, fingerprint {fingerprint}; "
         f"preset {run['preset']}; training seeds {seeds}; "
-        f"version {_field(run, 'version', default='unknown')}",
+        f"version {run_field(run, 'version', default='unknown')}",
         "A dash: not measured, or not in full",
     ]
     return ". ".join(filter(None, sentences)) + "."
 
 
 def _differs(run: dict) -> str:
-    data = _field(run, "data", "name", default="unknown")
-    episodes = _field(run, "plan", "episodes", default="an unknown number of")
+    data = run_field(run, "data", "name", default="unknown")
+    episodes = run_field(run, "plan", "episodes", default="an unknown number of")
     clauses = [
         f"the data are {data}, not the photographs of DeepFashion2" * (data != "DeepFashion2"),
         f"the network and its training are those of preset {run['preset']}, smaller than the "
@@ -325,7 +325,7 @@ def _command(directory: str | Path, run: dict, benchmark: str, learner: str, see
     preset = str(run["preset"])
     words = ["--preset", preset, "--benchmark", benchmark, "--learner", learner]
     words += ["--seed", str(seed)] * (seed != 0)
-    words += ["--data", "DIR"] * (_field(run, "data", "name") == "DeepFashion2")
+    words += ["--data", "DIR"] * (run_field(run, "data", "name") == "DeepFashion2")
     usual = Path(directory).resolve() == Path("results", preset).resolve()
     words += ["--out", str(directory)] * (not usual)
     return shlex.join(["python", "-m", "benchmarks.run", *words])

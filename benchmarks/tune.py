@@ -53,7 +53,7 @@ def study_path(workshop: Workshop, place: Benchmark, learner: type[Learner]) -> 
     rehearsal, tuning = place.rehearsal, workshop.preset.tuning
     name = key(
         work="study",
-        trials=asdict(tuning),
+        trials=tuning.trials,
         space=learner.search_space,
         first=[
             first.episodes_key(rehearsal, learner, tested, shots)

@@ -110,7 +110,11 @@ class MetaCloth(BaseFEN):
 
     name = "MetaCloth"
     starts_from = BaseFEN  # Algorithm 1's inputs phi and theta0
-    search_space = {"inner_rate": (0.01, 0.1), "head_rate": (3e-4, 3e-2)}
+    search_space = {
+        "inner_rate": (0.01, 0.1),
+        "head_rate": (1e-3, 1e-2),
+        "outer_rate": (1e-4, 1e-3),
+    }
     update_detectors_in_training = True  # Algorithm 1 lines 7 to 9; False uses omega
 
     def fit(self, training: Training) -> None:

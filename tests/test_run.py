@@ -48,7 +48,16 @@ def test_an_unbroken_run_fills_its_cells(unbroken):
     table3 = pd.read_csv(unbroken / "table3.csv")
     assert len(table3) == 2 * 7
     made = json.loads((unbroken / "run.json").read_text())
-    assert made["preset"] == "smoke" and made["seconds"]["fit MetaCloth"] > 0
+    assert made["preset"] == "smoke"
+    assert made["settings"]["B-2"]["MetaCloth"]["inner_steps"] == SMOKE.common["inner_steps"]
+    costs = pd.read_csv(unbroken / "costs.csv").set_index(["stage", "name"])
+    assert costs.loc[("fit", "MetaCloth"), "seconds"].item() > 0
+    assert 100 < costs.loc[("evaluate", "MetaCloth"), "peak_mib"].item() < 20_000
+    curves = pd.read_csv(unbroken / "curves.csv.gz")
+    steps = curves.groupby("learner")["step"].max()
+    assert steps["MetaCloth"] == SMOKE.common["tasks"]
+    assert steps["Base-FEN"] == SMOKE.common["ppnet_tasks"]
+    assert set(steps.index) == {"base linear", "Base-FEN", "MetaCloth", "MRN"}
     records = pd.read_csv(unbroken / "episodes.csv.gz")
     assert len(records) == 2 * 7 * SMOKE.episodes * 5
     counts = records.landmarks.str.split().str.len()
@@ -66,7 +75,10 @@ def test_killed_runs_end_in_the_same_bytes(smoke_folder, unbroken):
         process.send_signal(signal.SIGKILL)
         process.wait()
     run(smoke_folder, *SOME, "--out", str(out), "--workers", "2")
-    for name in ("table2.csv", "table3.csv", "table4.csv", "episodes.csv.gz", "table2.tex"):
+    for name in (
+        "table2.csv", "table3.csv", "table4.csv", "table2.tex",
+        "episodes.csv.gz", "curves.csv.gz", "similarities.csv", "heatmaps.npz",
+    ):  # fmt: skip
         assert (out / name).read_bytes() == (unbroken / name).read_bytes(), name
 
 
