@@ -561,25 +561,29 @@ def test_numbers_have_no_leading_zero(value, text):
     assert module.number(value) == text
 
 
-# --------------------------------------------------------------------- the committed run
+# -------------------------------------------------------------------- the committed runs
+
+COMMITTED = sorted(path.parent for path in (ROOT / "results").glob("*/claims.csv"))
 
 
-@pytest.fixture(scope="module")
-def full(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("full")
+@pytest.fixture(scope="module", params=COMMITTED, ids=lambda path: path.name)
+def committed(request, tmp_path_factory):
+    """A committed run, and a copy of its records."""
+    copy = tmp_path_factory.mktemp(request.param.name)
     for name in ("episodes.csv.gz", "run.json", "similarities.csv"):
-        shutil.copy(ROOT / "results" / "full" / name, directory)
-    return directory
+        shutil.copy(request.param / name, copy)
+    return request.param, copy
 
 
-def test_the_committed_claims_are_those_of_the_committed_records(full):
-    write_claims(full)
+def test_committed_claims_are_those_of_the_committed_records(committed):
+    original, copy = committed
+    write_claims(copy)
     for name in ("claims.csv", "claims.md"):
-        committed = ROOT / "results" / "full" / name
-        assert (full / name).read_bytes() == committed.read_bytes()
+        assert (copy / name).read_bytes() == (original / name).read_bytes()
 
 
-def test_the_committed_run_agrees_with_its_tables(full):
+def test_claims_agree_with_the_tables(committed):
+    _, full = committed
     frame = write_claims(full)
     episodes, run = read_episodes(full), read_run(full)
     blocks = {block.benchmark: block for block in table2(episodes, run).blocks}
@@ -599,7 +603,8 @@ def test_the_committed_run_agrees_with_its_tables(full):
     assert not (frame["verdict"] == NOT_MEASURED).any()
 
 
-def test_the_markdown_is_printed_without_torch(full):
+def test_the_markdown_is_printed_without_torch(committed):
+    _, full = committed
     code = (
         "import sys; from benchmarks.claims import main; "
         f"assert main(['--results', {str(full)!r}]) == 0; assert 'torch' not in sys.modules"
@@ -607,7 +612,7 @@ def test_the_markdown_is_printed_without_torch(full):
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert done.stdout == (mini / "claims.md").read_text("utf-8")
-    written = pd.read_csv(io.StringIO((mini / "claims.csv").read_text("utf-8")))
+    assert done.stdout == (full / "claims.md").read_text("utf-8")
+    written = pd.read_csv(io.StringIO((full / "claims.csv").read_text("utf-8")))
     assert set(written["group"]) == set(module.GROUPS)
     assert all(f"## {group.capitalize()}" in done.stdout for group in module.GROUPS)
