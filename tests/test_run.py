@@ -181,7 +181,8 @@ def test_code_counts_without_comments_and_docstrings(tmp_path, monkeypatch):
 def test_presets_know_their_learners():
     for preset in PRESETS.values():
         for name in registry.REGISTRY:
-            preset.settings(registry.find_learner(name))
+            for place in BENCHMARKS:
+                preset.settings(registry.find_learner(name), place)
     known = {
         f for n in registry.REGISTRY for f in registry.find_learner(n).Settings.__dataclass_fields__
     }
