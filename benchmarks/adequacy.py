@@ -8,7 +8,6 @@ adequacy.csv.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,11 +15,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks import grid, store
+from benchmarks import grid
 from benchmarks.controls import CONTROLS, TunedFeatures
 from benchmarks.grid import Cell
 from benchmarks.presets import find_preset
-from benchmarks.run import command, device, prepare
+from benchmarks.run import add_work_options, command, device, prepare, work_off
 from benchmarks.statistics import mean_interval
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.files import write_text
@@ -113,11 +112,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     made = argparse.ArgumentParser("python -m benchmarks.adequacy", description=__doc__)
     made.add_argument("--preset", default="full", help="default: full")
-    made.add_argument("--data", type=Path, help="DeepFashion2; without it, garments are drawn")
-    made.add_argument("--out", type=Path, help="default: results/PRESET")
-    made.add_argument("--seed", type=int, default=0, help="of the base models (default: 0)")
-    made.add_argument("--workers", type=int, default=os.cpu_count(), help="default: all cores")
-    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    add_work_options(made, seed_of="the base models")
     return made
 
 
@@ -131,12 +126,7 @@ def execute(arguments: argparse.Namespace) -> None:
     wanted = cells()
     for cell in wanted:
         workshop.check(cell.benchmark)
-    grid.run(
-        workshop,
-        grid.plan(workshop, wanted),
-        arguments.workers,
-        lambda job, cost: store.note_cost(workshop.work, job, arguments.seed, cost),
-    )
+    work_off(workshop, grid.plan(workshop, wanted), arguments.workers)
     measured = measure(workshop)
     write_text(out / "adequacy.csv", measured.to_csv(index=False, lineterminator="\n"))
     print(summary(measured))

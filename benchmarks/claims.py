@@ -25,7 +25,6 @@ What a row says:
 No verdict is corrected for the number of claims.
 """
 
-import argparse
 import csv
 import io
 import math
@@ -47,6 +46,7 @@ from benchmarks.tables import (
     episodes_needed,
     read_episodes,
     read_run,
+    results_command,
     run_field,
     unseen_categories,
 )
@@ -767,22 +767,13 @@ def write_claims(directory: str | Path) -> pd.DataFrame:
     return frame
 
 
+def _show(directory: Path) -> None:
+    print(to_markdown(write_claims(directory)), end="")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the claims and prints them; 2 for a mistake that a user can mend."""
-    parser = argparse.ArgumentParser(description="The paper's claims, judged by stored errors.")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--results", metavar="DIR", help="a results directory")
-    where.add_argument(
-        "--preset", metavar="NAME", default="full", help="for results/NAME (default: %(default)s)"
-    )
-    options = parser.parse_args(arguments)
-    try:
-        frame = write_claims(options.results or Path("results", options.preset))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(to_markdown(frame), end="")
-    return 0
+    return results_command(_show, "The paper's claims, judged by stored errors.", "full", arguments)
 
 
 if __name__ == "__main__":

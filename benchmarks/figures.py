@@ -14,9 +14,7 @@ Every interval is 1.96 standard errors over episodes, as in the tables: an episo
 averaged over the training seeds. A figure whose file is not there is left out, and a line says so.
 """
 
-import argparse
 import io
-import shlex
 import sys
 import zipfile
 import zlib
@@ -33,7 +31,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmarks.statistics import mean_interval
-from benchmarks.tables import ABLATIONS, LEARNERS, read_episodes, read_run, table2
+from benchmarks.tables import (
+    ABLATIONS,
+    LEARNERS,
+    read_episodes,
+    read_run,
+    results_command,
+    run_command,
+    table2,
+)
 from fewshot_landmarks.categories import CATEGORIES, Category, category
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes
@@ -536,29 +542,17 @@ def _command(directory: Path) -> str:
         run = read_run(directory)
     except UserError:
         run = {"preset": "PRESET"}
-    words = ["python", "-m", "benchmarks.run", "--all", "--preset", str(run["preset"])]
-    words += ["--data", "DIR"] * (run.get("data", {}).get("name") == "DeepFashion2")
-    usual = directory.resolve() == Path("results", str(run["preset"])).resolve()
-    return shlex.join([*words, *(["--out", str(directory)] * (not usual))])
+    return run_command(directory, run, ["--all", "--preset", str(run["preset"])])
+
+
+def _draw(directory: Path) -> None:
+    notes = write_figures(directory)
+    print(f"The figures are in {directory}.", *notes, sep="\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draws the figures and says what is missing; 2 for a mistake that a user can mend."""
-    parser = argparse.ArgumentParser(description="Figures from what a benchmark run stored.")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--results", metavar="DIR", help="a results directory")
-    where.add_argument(
-        "--preset", metavar="NAME", default="full", help="for results/NAME (default: %(default)s)"
-    )
-    options = parser.parse_args(arguments)
-    directory = Path(options.results or Path("results", options.preset))
-    try:
-        notes = write_figures(directory)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(f"The figures are in {directory}.", *notes, sep="\n")
-    return 0
+    return results_command(_draw, "Figures from what a benchmark run stored.", "full", arguments)
 
 
 if __name__ == "__main__":

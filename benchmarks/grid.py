@@ -37,8 +37,8 @@ class Cell:
 class Job:
     """A piece of work for one process."""
 
-    stage: str  # "draw", "base", "fit", "evaluate", "probe" or "tune"
-    benchmark: Benchmark | None
+    stage: str  # "base", "fit", "tune", "evaluate" or "probe"
+    benchmark: Benchmark
     name: str  # the learner's name, or the kind of base model
     do: Callable[[Workshop, Report], None]  # picklable
     tested: int = 0  # category of "evaluate" and "probe"
@@ -49,8 +49,7 @@ class Job:
     @property
     def label(self) -> str:
         tested = f" {category(self.tested).name}" if self.tested else ""
-        place = f" {self.benchmark.name}" if self.benchmark else ""
-        return f"{self.stage}{place} {self.name}{tested}"
+        return f"{self.stage} {self.benchmark.name} {self.name}{tested}"
 
 
 @dataclass(frozen=True)

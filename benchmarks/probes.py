@@ -20,7 +20,6 @@ from benchmarks.fingerprints import code, key
 from benchmarks.grid import Cell, Job, chain, source
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.categories import category
-from fewshot_landmarks.draws import raw_stream
 from fewshot_landmarks.files import write_bytes, write_text
 from fewshot_landmarks.heatmaps import decode, labelmaps, landmark_features, spatial_softmax
 from fewshot_landmarks.learner import Learner, find_learner
@@ -134,7 +133,7 @@ def heatmaps(
     """`landmark_heatmaps` of a learner on an episode of a category."""
     model = workshop.fitted(benchmark, learner_class)
     task = workshop.episodes(tested)[episode].to(workshop.device)
-    torch.manual_seed(next(raw_stream(workshop.seed, episode, shots)) % 2**63)  # as when evaluated
+    workshop.seed_episode(episode, shots)
     return landmark_heatmaps(model, task, shots)
 
 

@@ -8,7 +8,6 @@ give the same bytes. What is absent is named, with the command that makes it. `r
 is the page; here is what it shows.
 """
 
-import argparse
 import base64
 import json
 import math
@@ -30,6 +29,7 @@ from benchmarks.tables import (
     LEARNERS,
     read_episodes,
     read_run,
+    results_command,
     table2,
     table3,
     table4,
@@ -664,19 +664,12 @@ def write_report(directory: str | Path) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the page and prints where it is; 2 for a mistake that a user can mend."""
-    parser = argparse.ArgumentParser(description="One HTML page of a results directory.")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--results", metavar="DIR", help="a results directory")
-    where.add_argument(
-        "--preset", metavar="NAME", default="full", help="for results/NAME (default: %(default)s)"
+    return results_command(
+        lambda directory: print(write_report(directory)),
+        "One HTML page of a results directory.",
+        "full",
+        arguments,
     )
-    options = parser.parse_args(arguments)
-    try:
-        print(write_report(options.results or Path("results", options.preset)))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
 
 
 if __name__ == "__main__":

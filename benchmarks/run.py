@@ -51,14 +51,31 @@ def parser() -> argparse.ArgumentParser:
         "--shots", type=int, action="append", default=[], metavar="K", help="may be repeated"
     )
     made.add_argument("--preset", default="mini", help=f"{', '.join(PRESETS)} (default: mini)")
-    made.add_argument("--data", type=Path, help="DeepFashion2; without it, garments are drawn")
-    made.add_argument("--out", type=Path, help="default: results/PRESET")
-    made.add_argument("--seed", type=int, default=0, help="of training (default: 0)")
-    made.add_argument("--workers", type=int, default=os.cpu_count(), help="default: all cores")
-    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    add_work_options(made, seed_of="training")
     made.add_argument("--strict", action="store_true", help="stop at the first bad garment")
     made.add_argument("--dry-run", action="store_true", help="say what is missing, do nothing")
     return made
+
+
+def add_work_options(made: argparse.ArgumentParser, seed_of: str) -> None:
+    """What every command that does work asks for."""
+    made.add_argument("--data", type=Path, help="DeepFashion2; without it, garments are drawn")
+    made.add_argument("--out", type=Path, help="default: results/PRESET")
+    made.add_argument("--seed", type=int, default=0, help=f"of {seed_of} (default: 0)")
+    made.add_argument("--workers", type=int, default=os.cpu_count(), help="default: all cores")
+    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+
+
+def work_off(workshop: Workshop, jobs: Sequence[Job], workers: int) -> None:
+    """Do jobs in processes, and note what each cost."""
+    grid.run(
+        workshop,
+        jobs,
+        workers,
+        lambda job, cost: store.note_cost(
+            workshop.work, job.stage, job.benchmark.name, job.name, job.label, workshop.seed, cost
+        ),
+    )
 
 
 def cells(arguments: argparse.Namespace) -> list[Cell]:
@@ -103,8 +120,8 @@ def prepare(arguments: argparse.Namespace, preset: Preset, out: Path) -> Path:
         workers=arguments.workers,
     )
     if undrawn:
-        job = Job("draw", None, drawn.name, _nothing)
-        store.note_cost(work, job, drawn.seed, Cost(time.monotonic() - began, math.nan))
+        cost = Cost(time.monotonic() - began, math.nan)
+        store.note_cost(work, "draw", "", drawn.name, f"draw {drawn.name}", drawn.seed, cost)
     return root
 
 
@@ -117,10 +134,6 @@ def _folder(arguments: argparse.Namespace, preset: Preset) -> Path:
             "DeepFashion2's train/ and validation/"
         )
     return Path("data") / preset.drawn.name
-
-
-def _nothing(workshop, report) -> None:
-    """What is left to do for a job that is done."""
 
 
 def execute(arguments: argparse.Namespace) -> None:
@@ -150,12 +163,7 @@ def execute(arguments: argparse.Namespace) -> None:
         return
     store.remember(work, [cell.learner for cell in wanted], arguments.seed)
     try:
-        grid.run(
-            workshop,
-            jobs,
-            arguments.workers,
-            lambda job, cost: store.note_cost(work, job, arguments.seed, cost),
-        )
+        work_off(workshop, jobs, arguments.workers)
     finally:
         store.gather(workshop, out)
         probes.gather(workshop, store.seeds(work), out)

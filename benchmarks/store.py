@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 from safetensors import safe_open
 
-from benchmarks.grid import Cost, Job, chain
+from benchmarks.grid import Cost, chain
 from benchmarks.workshop import COLUMNS, Workshop
 from fewshot_landmarks import __version__
 from fewshot_landmarks.categories import category
@@ -42,14 +42,15 @@ def seeds(work: Path) -> list[int]:
     return sorted({seed for _, seed in _json(work / "learners.json", [])})
 
 
-def note_cost(work: Path, job: Job, seed: int, cost: Cost) -> None:
+def note_cost(
+    work: Path, stage: str, benchmark: str, name: str, label: str, seed: int, cost: Cost
+) -> None:
     """Note what a piece of work took."""
     noted = _json(work / "costs.json", {})
-    place = job.benchmark.name if job.benchmark else ""
-    noted[f"{job.label} {seed}"] = {
-        "stage": job.stage,
-        "benchmark": place,
-        "name": job.name,
+    noted[f"{label} {seed}"] = {
+        "stage": stage,
+        "benchmark": benchmark,
+        "name": name,
         "seed": seed,
         "seconds": round(cost.seconds, 2),
         "peak_mib": round(cost.peak_mib, 1),

@@ -23,7 +23,7 @@ import json
 import shlex
 import sys
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -322,34 +322,53 @@ def _command(directory: str | Path, run: dict, benchmark: str, learner: str, see
     # What no record holds stands in capitals: where a user's learner and photographs are.
     named = learner in LEARNERS + ABLATIONS or ":" in learner
     learner = learner if named else f"MODULE:{learner}"
-    preset = str(run["preset"])
-    words = ["--preset", preset, "--benchmark", benchmark, "--learner", learner]
-    words += ["--seed", str(seed)] * (seed != 0)
+    words = ["--preset", str(run["preset"]), "--benchmark", benchmark, "--learner", learner]
+    return run_command(directory, run, [*words, *["--seed", str(seed)] * (seed != 0)])
+
+
+def run_command(directory: str | Path, run: dict, words: Sequence[str]) -> str:
+    """The benchmark's command with these arguments, and those that the run and its place need."""
+    words = list(words)
     words += ["--data", "DIR"] * (run_field(run, "data", "name") == "DeepFashion2")
-    usual = Path(directory).resolve() == Path("results", preset).resolve()
+    usual = Path(directory).resolve() == Path("results", str(run["preset"])).resolve()
     words += ["--out", str(directory)] * (not usual)
     return shlex.join(["python", "-m", "benchmarks.run", *words])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Renders the tables, prints Table 2 and the notes; 2 for a mistake that a user can mend."""
-    parser = argparse.ArgumentParser(description="Tables 2 to 4 from stored per-episode errors.")
+def results_command(
+    act: Callable[[Path], None],
+    description: str,
+    preset: str,
+    arguments: Sequence[str] | None,
+) -> int:
+    """A command on the results directory that its arguments name; 2 for a user's mistake."""
+    parser = argparse.ArgumentParser(description=description)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--results", metavar="DIR", help="a results directory")
     where.add_argument(
-        "--preset", metavar="NAME", default="mini", help="for results/NAME (default: %(default)s)"
+        "--preset", metavar="NAME", default=preset, help="for results/NAME (default: %(default)s)"
     )
     options = parser.parse_args(arguments)
-    directory = Path(options.results or Path("results", options.preset))
     try:
-        tables, run = _tables(directory)
-        paths = _write(directory, tables)
+        act(Path(options.results or Path("results", options.preset)))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    return 0
+
+
+def _show(directory: Path) -> None:
+    tables, run = _tables(directory)
+    paths = _write(directory, tables)
     print(to_markdown(tables[0], paper=False))
     print(*paths, *_notes(directory, tables, run), sep="\n")
-    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Renders the tables, prints Table 2 and the notes; 2 for a mistake that a user can mend."""
+    return results_command(
+        _show, "Tables 2 to 4 from stored per-episode errors.", "mini", arguments
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import argparse
 import functools
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -21,11 +20,11 @@ from pathlib import Path
 import optuna
 import pandas as pd
 
-from benchmarks import grid, store
+from benchmarks import grid
 from benchmarks.fingerprints import key
 from benchmarks.grid import Job, chain, source
 from benchmarks.presets import TUNED, Preset, find_preset
-from benchmarks.run import command, device, prepare
+from benchmarks.run import add_work_options, command, device, prepare, work_off
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.draws import raw_stream
 from fewshot_landmarks.errors import UserError
@@ -227,12 +226,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--learner", action="append", default=[], metavar="L", help="default: the nine"
     )
-    made.add_argument("--data", type=Path, help="DeepFashion2; without it, garments are drawn")
-    made.add_argument("--out", type=Path, help="default: results/PRESET")
     made.add_argument("--choices", type=Path, help="default: the file that the presets read")
-    made.add_argument("--seed", type=int, default=0, help="of training and search (default: 0)")
-    made.add_argument("--workers", type=int, default=os.cpu_count(), help="default: all cores")
-    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    add_work_options(made, seed_of="training and search")
     return made
 
 
@@ -253,12 +248,7 @@ def execute(arguments: argparse.Namespace) -> None:
     for place in places:
         workshop.check(place.rehearsal)
     jobs = list(plan(workshop, places, names))
-    grid.run(
-        workshop,
-        jobs,
-        arguments.workers,
-        lambda job, cost: store.note_cost(workshop.work, job, arguments.seed, cost),
-    )
+    work_off(workshop, jobs, arguments.workers)
     chosen = gather(workshop, out, tuple(dict.fromkeys([*LEARNERS, *names])))
     path = arguments.choices or TUNED / f"{preset.tuned}.json"
     write_text(path, json.dumps(chosen, indent=1) + "\n")

@@ -183,12 +183,16 @@ class Workshop:
             task = episodes[number].to(self.device)
             for k in shots:
                 where = (benchmark.name, learner.name, self.seed, category(tested).name, number, k)
-                torch.manual_seed(next(raw_stream(self.seed, number, k)) % 2**63)
+                self.seed_episode(number, k)
                 errors = evaluate_episode(model, task, k)
                 records[k].append({**dict(zip(RECORD, where)), **_row(errors)})
             report((number + 1) / len(episodes))
         for k, rows in records.items():
             write_text(self.episodes_path(benchmark, learner, tested, k), _csv(rows))
+
+    def seed_episode(self, number: int, shots: int) -> None:
+        """Seed whatever a learner draws while it adapts to an episode."""
+        torch.manual_seed(next(raw_stream(self.seed, number, shots)) % 2**63)
 
     def fitted(self, benchmark: Benchmark, learner: type[Learner]) -> Learner:
         """A learner with its fitted parameters, ready to adapt."""
