@@ -48,7 +48,7 @@ class PAML(MAML):
             ([self.model.omega], settings.head_rate),
             (self.regression, settings.head_rate),
         )
-        for task in training.tasks(*rates, count=settings.tasks):
+        for task in training.tasks(*rates, count=settings.tasks, decay=settings.outer_falls):
             training.step(self.meta_loss(task))
 
     def meta_loss(self, task: Task) -> torch.Tensor:

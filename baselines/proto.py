@@ -30,8 +30,9 @@ class PROTO(Learner):
         self.fenet = self.new_fenet()
 
     def fit(self, training: Training) -> None:
-        rate = (self.fenet, self.settings.outer_rate)
-        for task in training.tasks(rate, count=self.settings.tasks):
+        settings = self.settings
+        rate = (self.fenet, settings.outer_rate)
+        for task in training.tasks(rate, count=settings.tasks, decay=settings.outer_falls):
             training.step(self.meta_loss(task))
 
     def meta_loss(self, task: Task) -> torch.Tensor:

@@ -51,7 +51,7 @@ class PROTOMA(Learner):
     def fit(self, training: Training) -> None:
         settings = self.settings
         rates = (self.fenet, settings.outer_rate), ([self.scale], settings.head_rate)
-        for task in training.tasks(*rates, count=settings.tasks):
+        for task in training.tasks(*rates, count=settings.tasks, decay=settings.outer_falls):
             training.step(self.meta_loss(task))
 
     def meta_loss(self, task: Task) -> torch.Tensor:

@@ -115,7 +115,7 @@ MINI = Preset(
     queries=24,
     train_queries=12,
     pack=True,
-    common={"tasks": 75, "inner_steps": 3, "tuning_steps": 8},
+    common={"tasks": 75, "outer_falls": (0.7,), "inner_steps": 3, "tuning_steps": 8},
     tuned="small",
 )
 
@@ -134,7 +134,8 @@ FULL = Preset(
     train_queries=12,
     pack=True,
     common={
-        "tasks": 220,
+        "tasks": 700,
+        "outer_falls": (0.7,),
         "inner_steps": 3,
         "tuning_steps": 8,
         "ppnet_tasks": 1000,
@@ -143,11 +144,11 @@ FULL = Preset(
     },
     tuned="small",
     tuning=Tuning(
-        trials=6,
+        trials=5,
         episodes=10,
         shots=(1, 5, 10),
         common={
-            "tasks": 80,
+            "tasks": 120,
             "ppnet_tasks": 300,
             "generator_tasks": 300,
             "regression_tasks": 300,

@@ -41,6 +41,7 @@ class Learner(nn.Module):
 
         tasks: int = 200  # tasks of meta-training
         outer_rate: float = 2e-4  # beta2: Adam's rate for the feature extractor (section 4.2)
+        outer_falls: tuple[float, ...] = ()  # shares of the tasks after which beta2 falls by 10
         head_rate: float = (
             2e-3  # Adam's rate for what stands on features (PPNet's gamma, Algorithm 3)
         )

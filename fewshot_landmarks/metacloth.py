@@ -120,8 +120,10 @@ class MetaCloth(BaseFEN):
     def fit(self, training: Training) -> None:
         """Algorithm 1."""
         self.ppnet.requires_grad_(False)
-        rate = (self.fenet, self.settings.outer_rate)  # line 1: theta starts at theta0
-        for task in training.tasks(rate, count=self.settings.tasks):  # line 2
+        settings = self.settings
+        rate = (self.fenet, settings.outer_rate)  # line 1: theta starts at theta0
+        tasks = training.tasks(rate, count=settings.tasks, decay=settings.outer_falls)
+        for task in tasks:  # line 2
             training.step(self.meta_loss(task))  # line 10
 
     def meta_loss(self, task: Task) -> torch.Tensor:

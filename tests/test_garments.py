@@ -12,9 +12,18 @@ import pytest
 from fewshot_landmarks.categories import CATEGORIES, category
 from fewshot_landmarks.data.garments import scene, writer
 from fewshot_landmarks.data.garments.__main__ import main
-from fewshot_landmarks.data.garments.figure import Figure
+from fewshot_landmarks.data.garments.cloth import Painter
+from fewshot_landmarks.data.garments.figure import (
+    HIP,
+    SIDES,
+    Body,
+    Figure,
+    Pose,
+    random_body,
+    random_pose,
+)
 from fewshot_landmarks.data.garments.lowers import build_lower
-from fewshot_landmarks.data.garments.styles import random_lower, random_upper
+from fewshot_landmarks.data.garments.styles import LowerStyle, random_lower, random_upper
 from fewshot_landmarks.data.garments.uppers import build_upper
 from fewshot_landmarks.data.garments.writer import lead_categories, write_garments
 from fewshot_landmarks.errors import UserError
@@ -340,3 +349,41 @@ def test_command(tmp_path, capsys):
     assert cv2.imread(str(tmp_path / "s.png")).shape == (520, 260, 3)
     assert main(["--root", str(tmp_path), "--difficulty", "odd"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def seated(side: int) -> Figure:
+    """Somebody whose thighs lie level, to one side of the picture, and whose shins hang down."""
+    level = np.radians(80)
+    return Figure(Body(), Pose(legs=tuple((s * side * level, 0.0) for s in SIDES)))
+
+
+def test_clothes_follow_the_legs():
+    skirt = LowerStyle(length=5.0)
+    for side in SIDES:
+        waist, hem = build_lower(9, skirt, seated(side)).landmarks[[1, 5]]
+        assert side * (hem - waist)[0] > 1.0 > abs(build_lower(9, skirt, Figure()).landmarks[5, 0])
+    trousers = random_lower(8, np.random.default_rng(0))
+    standing, sitting = (build_lower(8, trousers, f).landmarks for f in (Figure(), seated(1)))
+    assert np.ptp(sitting[:, 1]) < np.ptp(standing[:, 1]) - 1.0
+    assert np.ptp(sitting[:, 0]) > np.ptp(standing[:, 0]) + 1.0
+
+
+def test_the_body_has_no_tear_at_the_hips():
+    for number in range(40):
+        rng = np.random.default_rng(number)
+        figure = Figure(random_body(rng), random_pose(rng))
+        x = np.linspace(-0.7, 0.7, 5)
+        above, below = (figure.torso(np.column_stack([x, x * 0 + HIP + d])) for d in (0, 1e-6))
+        assert np.abs(above - below).max() < 1e-4
+
+
+def test_perspective_keeps_lines_straight_and_makes_smaller_what_is_far():
+    picture, units = np.zeros((80, 60, 3), np.uint8), np.array([[-2, -3], [0, 0], [2, 3]], float)
+    matrix, offset = 10 * np.eye(2), np.array([30.0, 40.0])
+    flat, down = (Painter(picture, matrix, offset, None, pitch).pixels for pitch in (0.0, 0.4))
+    assert np.allclose(flat(units), units * 10 + offset)
+    first, middle, last = down(units)
+    assert np.allclose(middle, [30, 40])
+    (a, b), (c, d) = middle - first, last - middle
+    assert abs(a * d - b * c) < 1e-9
+    assert np.hypot(*(middle - first)) > np.hypot(*(last - middle)) > 0

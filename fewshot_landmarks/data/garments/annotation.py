@@ -13,6 +13,7 @@ from fewshot_landmarks.data.garments.outfit import Outfit
 
 _DISC = 2  # radius in final pixels within which a visible landmark's part must show
 _SHARE = 0.1  # of that disc; a sharp corner of a garment covers more
+_LOOSE = 0.07  # of a garment's longer side: how far its box stands off at the most
 _SMALLEST = 8  # pixels: what shows less of itself is not annotated
 
 
@@ -117,6 +118,7 @@ def _extent(garment, painter: Painter, size, rng) -> list[int] | None:
     low, high = np.clip(points.min(0), 0, limit), np.clip(points.max(0), 0, limit)
     if (high - low).min() < _SMALLEST:
         return None
-    low = np.clip(np.floor(low) - rng.integers(0, 7, 2), 0, limit)
-    high = np.clip(np.ceil(high) + rng.integers(0, 7, 2), 0, limit)
+    loose = 1 + _LOOSE * (high - low).max()
+    low = np.clip(np.floor(low - loose * rng.random(2)), 0, limit)
+    high = np.clip(np.ceil(high + loose * rng.random(2)), 0, limit)
     return [int(v) for v in (*low, *high)]

@@ -211,19 +211,25 @@ class Painter:
     """Lays parts over a picture and remembers which part is on top of each pixel.
 
     `image` (h, w, 3) is painted in place; `ids` (h, w) holds the number of the topmost part, 0
-    for the background. `matrix` (2, 2) and `offset` (2,) map units to pixels.
+    for the background. `matrix` (2, 2) and `offset` (2,) map units to pixels; then perspective
+    makes what is low in the picture smaller by `pitch` (larger, if negative): the camera looks
+    down, as in a selfie, or up.
     """
 
-    def __init__(self, image: np.ndarray, matrix: np.ndarray, offset: np.ndarray, rng):
+    def __init__(self, image, matrix: np.ndarray, offset: np.ndarray, rng, pitch: float = 0.0):
         self.image, self.rng = image, rng
         self.ids = np.zeros(image.shape[:2], np.uint8)
-        self.matrix, self.offset = matrix, offset
+        self.matrix, self.offset, self.pitch = matrix, offset, pitch
         self._inverse = np.linalg.inv(matrix)
         self.unit = float(np.sqrt(abs(np.linalg.det(matrix))))
 
     def pixels(self, points) -> np.ndarray:
         """Points in units (n, 2) as points in pixels of the painted picture."""
-        return np.asarray(points) @ self.matrix.T + self.offset
+        flat = np.asarray(points) @ self.matrix.T + self.offset
+        height, width = self.ids.shape
+        centre = np.array([width, height]) / 2
+        low = np.clip((flat[:, 1:] - centre[1]) / height, -1, 1)
+        return centre + (flat - centre) / (1 + self.pitch * low)
 
     def paint(self, part: Part, fabric: Fabric, number: int) -> None:
         """Lay `part` on top and mark its pixels with `number` (1 to 255)."""

@@ -41,6 +41,7 @@ class Pose:
     hip_tilt: float = 0.0
     arms: tuple = ((0.2, 0.15), (0.2, 0.15))  # (upper arm, forearm) left and right
     legs: tuple = ((0.06, 0.04), (0.06, 0.04))  # (thigh, shin) left and right
+    leg_lengths: tuple = ((1.0, 1.0), (1.0, 1.0))  # seen of them: less where they point at us
     hidden_hands: tuple = (False, False)  # in a pocket or behind the back
 
 
@@ -55,22 +56,21 @@ class Figure:
 
     def __post_init__(self):
         arms, legs = {}, {}
-        knees, ankles = [], []
         for side in SIDES:
             k = (side + 1) // 2
             root = self._upper([[side * (self.body.shoulder - 0.14), 0.22]])[0]
             arms[side] = self._limb(root, self.pose.arms[k], (_UPPER_ARM, _FOREARM), side)
             hip = self._upper([[side * self.body.hip * 0.47, HIP + 0.2]])[0]
-            legs[side] = self._limb(hip, self.pose.legs[k], (_THIGH, _SHIN), side)
-            knees.append(legs[side].joints[1, 0])
-            ankles.append(legs[side].joints[2, 0])
+            lengths = np.array([_THIGH, _SHIN]) * self.pose.leg_lengths[k]
+            legs[side] = self._limb(hip, self.pose.legs[k], lengths, side)
         object.__setattr__(self, "arms", arms)
         object.__setattr__(self, "legs", legs)
-        hips = self._spine(np.array([HIP]))[0]
-        middle = [hips, np.mean(knees), np.mean(ankles)]
-        reach = [0.0, abs(knees[1] - knees[0]) / 2 + 0.3, abs(ankles[1] - ankles[0]) / 2 + 0.2]
-        object.__setattr__(self, "_middle", middle)
-        object.__setattr__(self, "_reach", reach)
+        _, knees, ankles = np.stack([legs[side].joints for side in SIDES], axis=1)
+        middle = [self._upper([[0.0, HIP]])[0], knees.mean(0), ankles.mean(0)]
+        object.__setattr__(self, "_between", Limb(middle, RIGHT))
+        across = self._between.normals([self._between.bend, 1.0])
+        apart = np.abs(((knees[1] - knees[0]) @ across[0], (ankles[1] - ankles[0]) @ across[1]))
+        object.__setattr__(self, "_reach", [0.0, apart[0] / 2 + 0.3, apart[1] / 2 + 0.2])
 
     def torso(self, points, front: float = 1.0) -> np.ndarray:
         """Template points (n, 2) carried along with the body.
@@ -82,10 +82,23 @@ class Figure:
         posed = self._upper(points, front)
         below = points[:, 1] > HIP
         if below.any():
-            y = points[below, 1]
-            shift = np.interp(y, [HIP, KNEE, ANKLE], self._middle) - self._spine(y)
-            posed[below, 0] += shift
+            posed[below] = self._lower(points[below], front)
         return posed
+
+    def _lower(self, points: np.ndarray, front: float) -> np.ndarray:
+        """Template points below the hips carried along the line between the legs.
+
+        What is beside the line stays beside it, so that a skirt follows the thighs of somebody
+        who sits; just below the hips it still lies as the hips do.
+        """
+        y = points[:, 1]
+        line = self._between
+        t = np.interp(y, [HIP, KNEE, ANKLE], [0.0, line.bend, 1.0])
+        turned = self._turned(points, front)
+        follow = np.clip((y - HIP) / 0.9, 0, 1)[:, None]
+        level = np.column_stack([np.ones(len(y)), np.full(len(y), self.pose.hip_tilt)])
+        across = (1 - follow) * level + follow * line.normals(t)
+        return line.at(t) + turned[:, None] * across
 
     def reach(self, y) -> np.ndarray:
         """Half the width that a skirt needs at template heights `y` to cover both legs."""
@@ -100,14 +113,18 @@ class Figure:
         points = np.asarray(points, float)
         x, y = points[:, 0], points[:, 1]
         pose = self.pose
-        squeeze = np.sqrt(np.cos(pose.yaw) ** 2 + 0.3 * np.sin(pose.yaw) ** 2)
-        bulge = np.clip(1 - (x / 0.9) ** 2, 0, 1)
-        turned = squeeze * x - front * 0.34 * np.sin(pose.yaw) * bulge
-        tilt = np.interp(y, [0, HIP, KNEE], [pose.shoulder_tilt, pose.hip_tilt, 0])
+        tilt = np.interp(y, [0, HIP], [pose.shoulder_tilt, pose.hip_tilt])
         posed = np.empty(points.shape)
-        posed[:, 0] = turned + self._spine(y)
+        posed[:, 0] = self._turned(points, front) + self._spine(y)
         posed[:, 1] = y + x * tilt
         return posed
+
+    def _turned(self, points: np.ndarray, front: float) -> np.ndarray:
+        """How far to the side template points lie after the turn about the vertical, (n,)."""
+        x, yaw = points[:, 0], self.pose.yaw
+        squeeze = np.sqrt(np.cos(yaw) ** 2 + 0.3 * np.sin(yaw) ** 2)
+        bulge = np.clip(1 - (x / 0.9) ** 2, 0, 1)
+        return squeeze * x - front * 0.34 * np.sin(yaw) * bulge
 
     def _spine(self, y) -> np.ndarray:
         pose = self.pose
@@ -147,11 +164,50 @@ _ARMS = {  # mode: (share, upper arm low and high, forearm low and high), degree
 }
 
 
+# A leg: thigh and shin in degrees outwards, lowest and highest, and how much of them is seen.
+_STRAIGHT = ((-2, 8), (-5, 8), (1.0, 1.0), (1.0, 1.0))
+_APART = ((9, 26), (6, 24), (1.0, 1.0), (1.0, 1.0))
+_INWARDS = ((-13, -4), (-12, -2), (1.0, 1.0), (1.0, 1.0))
+_OUT = ((10, 30), (-8, 24), (0.9, 1.0), (1.0, 1.0))
+_BEHIND = ((-6, 8), (-8, 10), (0.8, 1.0), (0.45, 0.85))
+_RAISED = ((8, 55), (-20, 10), (0.5, 0.95), (0.9, 1.0))
+_SEATED = ((8, 34), (-14, 10), (0.3, 0.65), (0.9, 1.0))
+_SIDEWAYS = ((50, 84), (-14, 18), (0.75, 1.0), (0.9, 1.0))
+_LEGS = {  # mode: (share, one leg, the other)
+    "stand": (36, _STRAIGHT, _STRAIGHT),
+    "wide": (13, _APART, _APART),
+    "crossed": (8, _INWARDS, _INWARDS),
+    "one leg out": (14, _STRAIGHT, _OUT),
+    "walk": (11, _STRAIGHT, _BEHIND),
+    "foot up": (4, _STRAIGHT, _RAISED),
+    "sit": (6, _SEATED, _SEATED),
+    "sit sideways": (8, _SIDEWAYS, _SIDEWAYS),
+}
+
+
+def random_legs(rng: np.random.Generator) -> tuple[tuple, tuple]:
+    """How somebody stands, walks or sits: angles and seen lengths of thighs and shins."""
+    names = list(_LEGS)
+    shares = np.array([_LEGS[name][0] for name in names], float)
+    mode = names[rng.choice(len(names), p=shares / shares.sum())]
+    angles, seen = [], []
+    for thigh, shin, thigh_seen, shin_seen in _LEGS[mode][1:]:
+        angles.append([np.radians(rng.uniform(*thigh)), np.radians(rng.uniform(*shin))])
+        seen.append((rng.uniform(*thigh_seen), rng.uniform(*shin_seen)))
+    if mode == "sit sideways":  # both legs to the right, side by side
+        near = [-angle + rng.normal(0, 0.08) for angle in angles[1]]
+        angles[0], seen[0] = near, seen[1]
+    if rng.random() < 0.5:
+        angles, seen = angles[::-1], seen[::-1]
+    return tuple(map(tuple, angles)), tuple(seen)
+
+
 def random_pose(rng: np.random.Generator) -> Pose:
     """A standing, leaning, turning or walking person's pose."""
     yaw = 0.0
     if rng.random() < 0.45:
-        yaw = rng.choice([-1, 1]) * rng.uniform(0.1, 0.9)
+        most = rng.choice([0.8, 1.3], p=[0.8, 0.2])  # of the turned, some to a side view
+        yaw = rng.choice([-1, 1]) * rng.uniform(most - 0.7, most)
     names = list(_ARMS)
     shares = np.array([_ARMS[name][0] for name in names], float)
     arms, hidden = [], []
@@ -160,19 +216,16 @@ def random_pose(rng: np.random.Generator) -> Pose:
         _, upper, fore = _ARMS[mode]
         arms.append((np.radians(rng.uniform(*upper)), np.radians(rng.uniform(*fore))))
         hidden.append(mode in ("pocket", "behind"))
-    spread = rng.choice([0.05, 0.11, 0.2], p=[0.35, 0.4, 0.25])
-    legs = []
-    for _ in SIDES:
-        thigh = rng.normal(spread, 0.05)
-        legs.append((thigh, thigh * rng.uniform(0, 1) + rng.normal(-0.02, 0.06)))
+    legs, seen = random_legs(rng)
     return Pose(
         yaw=yaw,
-        lean=rng.normal(0, 0.06),
+        lean=rng.normal(0, rng.choice([0.06, 0.2], p=[0.75, 0.25])),
         hip_shift=rng.normal(0, 0.07),
         shoulder_tilt=rng.normal(0, 0.06),
         hip_tilt=rng.normal(0, 0.05),
         arms=tuple(arms),
-        legs=tuple(legs),
+        legs=legs,
+        leg_lengths=seen,
         hidden_hands=tuple(hidden),
     )
 
@@ -184,7 +237,8 @@ def flat_pose(rng: np.random.Generator) -> Pose:
     for _ in SIDES:
         upper = opening + rng.normal(0, 0.06)
         arms.append((upper, upper + rng.normal(-0.05, 0.15)))
-    legs = tuple((0.07 + rng.normal(0, 0.03), 0.07 + rng.normal(0, 0.03)) for _ in SIDES)
+    apart = rng.uniform(0.0, 0.22)
+    legs = tuple((apart + rng.normal(0, 0.03), apart + rng.normal(0, 0.04)) for _ in SIDES)
     return Pose(
         lean=rng.normal(0, 0.015), hip_shift=rng.normal(0, 0.02), arms=tuple(arms), legs=legs
     )

@@ -117,6 +117,10 @@ class Limb:
         """Points of the centre line at fractions `t` of the limb's length, (n, 2)."""
         return self._lookup(t)[:, :2]
 
+    def normals(self, t) -> np.ndarray:
+        """Unit vectors across the limb, away from the body, at fractions `t`, (n, 2)."""
+        return self._lookup(t)[:, 2:]
+
     def edges(self, t, width) -> tuple[np.ndarray, np.ndarray]:
         """The outer and inner edge, each (n, 2), at fractions `t` and half widths `width`."""
         found = self._lookup(t)

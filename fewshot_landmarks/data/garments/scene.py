@@ -75,7 +75,8 @@ def _attempt(lead: int, rng, difficulty: Difficulty, pair_id: int) -> Photo:
     ground = 1.0 if flat else feet / OVERSAMPLING / height
     behind = backdrop(width, height, rng, even, flat, ground)
     canvas = cv2.resize(behind, (width * OVERSAMPLING, height * OVERSAMPLING))
-    painter = Painter(canvas, matrix, offset, rng)
+    pitch = float(np.clip(rng.normal(0, 0.2), -0.45, 0.45))
+    painter = Painter(canvas, matrix, offset, rng, pitch)
     layers = _flat_layers(outfit, rng) if flat else _worn_layers(outfit, figure, rng)
     if difficulty.things and not flat:
         layers += [(part, fabric, None) for part, fabric in people.things(figure, rng)]
@@ -97,7 +98,7 @@ def _frame(outfit: Outfit, rng, cut: float, flat: bool):
     lead = outfit.garments[outfit.lead]
     long, short = rng.integers(200, 261), rng.integers(150, 201)
     size = np.array([short, long] if rng.random() < 0.88 else [long, short])
-    roll = rng.normal(0, 0.12 if flat else 0.035)
+    roll = rng.normal(0, 0.3 if flat else rng.choice([0.035, 0.15], p=[0.7, 0.3]))
     c, s = np.cos(roll), np.sin(roll)
     turn = np.array([[c, -s], [s, c]])
     everything = np.vstack(lead.polygons()) @ turn.T
