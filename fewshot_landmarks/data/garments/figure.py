@@ -66,7 +66,7 @@ class Figure:
         object.__setattr__(self, "arms", arms)
         object.__setattr__(self, "legs", legs)
         _, knees, ankles = np.stack([legs[side].joints for side in SIDES], axis=1)
-        middle = [self._upper([[0.0, HIP]])[0], knees.mean(0), ankles.mean(0)]
+        middle = [[self._spine(HIP), HIP], knees.mean(0), ankles.mean(0)]
         object.__setattr__(self, "_between", Limb(middle, RIGHT))
         across = self._between.normals([self._between.bend, 1.0])
         apart = np.abs(((knees[1] - knees[0]) @ across[0], (ankles[1] - ankles[0]) @ across[1]))
@@ -111,13 +111,10 @@ class Figure:
 
     def _upper(self, points, front: float = 1.0) -> np.ndarray:
         points = np.asarray(points, float)
-        x, y = points[:, 0], points[:, 1]
-        pose = self.pose
+        y, pose = points[:, 1], self.pose
         tilt = np.interp(y, [0, HIP], [pose.shoulder_tilt, pose.hip_tilt])
-        posed = np.empty(points.shape)
-        posed[:, 0] = self._turned(points, front) + self._spine(y)
-        posed[:, 1] = y + x * tilt
-        return posed
+        turned = self._turned(points, front)
+        return np.column_stack([turned + self._spine(y), y + turned * tilt])
 
     def _turned(self, points: np.ndarray, front: float) -> np.ndarray:
         """How far to the side template points lie after the turn about the vertical, (n,)."""
