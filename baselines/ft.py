@@ -25,7 +25,7 @@ class FT(Learner):
     search_space = {
         "inner_rate": (0.01, 0.1),
         "detector_rate": (0.3, 10.0),
-        "tuning_steps": (2, 8),
+        "tuning_steps": (3, 8),
     }
 
     @dataclass(frozen=True)

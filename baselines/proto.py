@@ -2,17 +2,22 @@
 learning", NeurIPS 2017; section 4.3.5).
 
     p_n = mean over support of landmark n's feature
-    logits = -||F(x) - p_n||^2
+    logits = -s ||F(x) - p_n||^2
 
 The feature extractor is meta-trained on tasks; the nearest cell is the landmark. No adaptation at
 test.
 
-Differs from the paper in: features of C channels are equally long (networks.ChannelNorm), so a
-squared distance is 2 C (1 - cosine), without a temperature of its own.
+Differs from the paper in: the distance has a learnt scale s. Snell's features find theirs by being
+longer or shorter; ours are equally long for every learner (networks.ChannelNorm), so that a squared
+distance is 2 C (1 - cosine).
 """
 
-import torch
+import math
 
+import torch
+from torch import nn
+
+from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.heatmaps import detect, labelmaps, landmark_features, query_loss
 from fewshot_landmarks.learner import Detector, Learner
 from fewshot_landmarks.tasks import Samples, Task
@@ -28,22 +33,37 @@ class PROTO(Learner):
     def __init__(self, base, settings):
         super().__init__(base, settings)
         self.fenet = self.new_fenet()
+        self.log_scale = distance_scale(base)
+
+    @property
+    def scale(self) -> torch.Tensor:
+        """s."""
+        return self.log_scale.exp()
 
     def fit(self, training: Training) -> None:
         settings = self.settings
-        rate = (self.fenet, settings.outer_rate)
-        for task in training.tasks(rate, count=settings.tasks, decay=settings.outer_falls):
+        rates = (self.fenet, settings.outer_rate), ([self.log_scale], settings.head_rate)
+        for task in training.tasks(*rates, count=settings.tasks, decay=settings.outer_falls):
             training.step(self.meta_loss(task))
 
     def meta_loss(self, task: Task) -> torch.Tensor:
         """The query loss of distances to the support's prototypes."""
         points = prototypes(self.fenet(task.support.images), task.support)
-        return query_loss(nearness(self.fenet(task.query.images), points), task)
+        return query_loss(self.scale * nearness(self.fenet(task.query.images), points), task)
 
     def adapt(self, support: Samples) -> Detector:
         fenet = self.frozen(self.fenet)
         points = prototypes(fenet(support.images), support)
         return lambda images: nearness(fenet(images), points)
+
+
+def distance_scale(base: BaseModel, length: float = 1.0) -> nn.Parameter:
+    """log s, started where the detectors 2 s p are `length` times as long as the base model's.
+
+    Positive, and steps of it are in equal ratios.
+    """
+    wanted = length * base.omega.detach().norm(dim=1).mean()
+    return nn.Parameter((wanted / (2 * math.sqrt(base.channels))).log())
 
 
 def prototypes(features: torch.Tensor, support: Samples) -> torch.Tensor:

@@ -17,9 +17,8 @@ grow with omega, overshoot); detectors adapt at a rate of their own (one rate at
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
-from baselines.proto import prototypes
+from baselines.proto import distance_scale, prototypes
 from fewshot_landmarks.heatmaps import query_loss, support_loss
 from fewshot_landmarks.inner_loop import inner_loop
 from fewshot_landmarks.learner import Detector, Learner
@@ -45,12 +44,16 @@ class PROTOMA(Learner):
     def __init__(self, base, settings):
         super().__init__(base, settings)
         self.fenet = self.new_fenet()
-        length = settings.start_length * base.omega.detach().norm(dim=1).mean()
-        self.scale = nn.Parameter(length / (2 * base.channels**0.5))  # s
+        self.log_scale = distance_scale(base, settings.start_length)
+
+    @property
+    def scale(self) -> torch.Tensor:
+        """s."""
+        return self.log_scale.exp()
 
     def fit(self, training: Training) -> None:
         settings = self.settings
-        rates = (self.fenet, settings.outer_rate), ([self.scale], settings.head_rate)
+        rates = (self.fenet, settings.outer_rate), ([self.log_scale], settings.head_rate)
         for task in training.tasks(*rates, count=settings.tasks, decay=settings.outer_falls):
             training.step(self.meta_loss(task))
 

@@ -48,7 +48,7 @@ def cells() -> list[Cell]:
 
 def _shots(control) -> tuple[int, ...]:
     """Tuning is measured where it has the most to learn from."""
-    return (MOST,) if control is TunedFeatures else SHOTS
+    return (MOST,) if issubclass(control, TunedFeatures) else SHOTS
 
 
 def measure(workshop: Workshop) -> pd.DataFrame:
@@ -95,15 +95,22 @@ def summary(frame: pd.DataFrame) -> str:
     table = ten.pivot_table(index=["benchmark", "categories"], columns="measure", values="value")
     unseen = frame[frame.categories == "unseen"]
     mean = unseen.groupby(["measure", "benchmark"])["value"].mean()["fixed-features"]
-    gain = table.xs("unseen", level="categories")
-    gain = gain["tuned-features"] / gain["fixed-features"] - 1
+    unseen = table.xs("unseen", level="categories")
+    gains = {
+        control.name: unseen[control.name] / unseen["fixed-features"] - 1
+        for control in CONTROLS
+        if issubclass(control, TunedFeatures)
+    }
     return "\n".join(
         [
             f"Normalised error at {MOST} shots:",
             table.to_string(),
             f"Fixed features, B-2 over B-1, mean of shots: {mean['B-2'] / mean['B-1']:.2f}",
-            f"Tuning on {MOST} garments changes the error on unseen categories by "
-            + ", ".join(f"{change:+.1%} on {place}" for place, change in gain.items()),
+            *(
+                f"{name}: tuning on {MOST} garments changes the error on unseen categories by "
+                + ", ".join(f"{change:+.1%} on {place}" for place, change in gain.items())
+                for name, gain in gains.items()
+            ),
         ]
     )
 

@@ -43,6 +43,7 @@ class TunedFeatures(Learner):
     """
 
     name = "tuned-features"
+    share = 1.0  # of the setting `inner_rate`
 
     def __init__(self, base, settings):
         super().__init__(base, settings)
@@ -55,7 +56,7 @@ class TunedFeatures(Learner):
             self.fenet,
             lambda fenet: support_loss(detect(fenet(support.images), omega), support),
             steps=self.settings.inner_steps,
-            rates=self.settings.inner_rate,
+            rates=self.share * self.settings.inner_rate,
             second_order=False,
         )
         with torch.no_grad():
@@ -63,4 +64,11 @@ class TunedFeatures(Learner):
         return lambda images: nearness(tuned(images), points)
 
 
-CONTROLS = (Position, FixedFeatures, TunedFeatures)
+class GentlyTunedFeatures(TunedFeatures):
+    """`TunedFeatures` at a tenth of the rate: where the whole of it does harm, this may not."""
+
+    name = "gently-tuned"
+    share = 0.1
+
+
+CONTROLS = (Position, FixedFeatures, TunedFeatures, GentlyTunedFeatures)

@@ -91,7 +91,7 @@ SMOKE = Preset(
     common={
         "tasks": 4,
         "inner_steps": 2,
-        "tuning_steps": 2,
+        "tuning_steps": 3,
         "ppnet_tasks": 8,
         "generator_tasks": 8,
         "regression_tasks": 8,
@@ -134,7 +134,7 @@ FULL = Preset(
     train_queries=12,
     pack=True,
     common={
-        "tasks": 700,
+        "tasks": 600,
         "outer_falls": (0.7,),
         "inner_steps": 3,
         "tuning_steps": 8,

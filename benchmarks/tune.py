@@ -26,7 +26,6 @@ from benchmarks.grid import Job, chain, source
 from benchmarks.presets import TUNED, Preset, find_preset
 from benchmarks.run import add_work_options, command, device, prepare, work_off
 from benchmarks.workshop import Report, Workshop
-from fewshot_landmarks.draws import raw_stream
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, Learner, find_learner
@@ -72,7 +71,7 @@ def study(place: Benchmark, learner_source: str, workshop: Workshop, report: Rep
     while len(done) < wanted:
         began = time.monotonic()
         defaults = asdict(_workshop(workshop, learner, {}).settings(place.rehearsal, learner))
-        parameters = propose(learner, defaults, done, workshop.seed)
+        parameters = propose(learner, defaults, done, (workshop.seed, place.name, learner.name))
         score = try_out(workshop, place.rehearsal, learner, parameters)
         done.append(Trial(len(done), parameters, score, round(time.monotonic() - began, 2)))
         write_text(unfinished, json.dumps([asdict(trial) for trial in done], indent=1))
@@ -82,9 +81,9 @@ def study(place: Benchmark, learner_source: str, workshop: Workshop, report: Rep
 
 
 def propose(
-    learner: type[Learner], defaults: dict, done: Sequence[Trial], seed: int
+    learner: type[Learner], defaults: dict, done: Sequence[Trial], seed: object
 ) -> dict[str, float]:
-    """The next trial's parameters, a function of the earlier trials and the seed.
+    """The next trial's parameters, a function of the earlier trials and the seed (plain data).
 
     The first are the defaults; others by a Gaussian process over the logarithms of what was tried.
     """
@@ -92,7 +91,7 @@ def propose(
         return {}
     space = {name: _distribution(*ends) for name, ends in learner.search_space.items()}
     sampler = optuna.samplers.GPSampler(
-        seed=next(raw_stream(seed, len(done))) % 2**32, n_startup_trials=3
+        seed=int(key(seed=seed, trial=len(done)), 16) % 2**32, n_startup_trials=3
     )
     search = optuna.create_study(sampler=sampler)
     for trial in done:
@@ -184,7 +183,7 @@ def plan(workshop: Workshop, places: Sequence[Benchmark], learners: Sequence[str
 
 
 def gather(workshop: Workshop, out: Path, learners: Sequence[str] = LEARNERS) -> dict:
-    """Write trials.csv of all finished studies; the choices, by benchmark and learner."""
+    """Write trials.csv of all finished studies; their choices, by benchmark and learner."""
     rows, chosen = [], {}
     for place in BENCHMARKS.values():
         for name in learners:
@@ -200,6 +199,23 @@ def gather(workshop: Workshop, out: Path, learners: Sequence[str] = LEARNERS) ->
             rows += [_row(place, learner, trial, trial is best) for trial in trials]
     write_text(out / "trials.csv", pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
     return chosen
+
+
+def keep(path: Path, chosen: dict) -> list[str]:
+    """Write choices over those that a file holds already; which of the file's stay as they were."""
+    before = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    merged = {
+        place: {**before.get(place, {}), **chosen.get(place, {})}
+        for place in BENCHMARKS
+        if place in before or place in chosen
+    }
+    write_text(path, json.dumps(merged, indent=1) + "\n")
+    return [
+        f"{name} on {place}"
+        for place, names in merged.items()
+        for name in names
+        if name not in chosen.get(place, {})
+    ]
 
 
 def _row(place: Benchmark, learner: type[Learner], trial: Trial, chosen: bool) -> dict:
@@ -251,8 +267,10 @@ def execute(arguments: argparse.Namespace) -> None:
     work_off(workshop, jobs, arguments.workers)
     chosen = gather(workshop, out, tuple(dict.fromkeys([*LEARNERS, *names])))
     path = arguments.choices or TUNED / f"{preset.tuned}.json"
-    write_text(path, json.dumps(chosen, indent=1) + "\n")
+    kept = keep(path, chosen)
     print(pd.read_csv(out / "trials.csv").query("chosen").to_string(index=False))
+    if kept:
+        print(f"Not searched anew, kept as they were: {', '.join(kept)}.")
     print(f"The choices are in {path}, all trials in {out / 'trials.csv'}.")
 
 

@@ -71,9 +71,10 @@ def test_seen_categories_are_tested_with_the_same_training():
 def test_adequacy_measures_every_control(in_smoke_folder, capsys):
     assert main(["--preset", "smoke", "--workers", "2"]) == 0
     frame = pd.read_csv("results/smoke/adequacy.csv")
-    assert set(frame.measure) == {"position", "fixed-features", "tuned-features"}
+    names = {"position", "fixed-features", "tuned-features", "gently-tuned"}
+    assert set(frame.measure) == names
     assert set(frame.benchmark) == set(BENCHMARKS)
     assert frame.value.between(0, 2).all()
     whole = frame[frame.categories == "unseen"]
-    assert (whole.episodes == 14).all() and len(whole) == 4 * (5 + 5 + 1)
+    assert (whole.episodes == 14).all() and len(whole) == 4 * (5 + 5 + 1 + 1)
     assert "B-2 over B-1" in capsys.readouterr().out

@@ -73,8 +73,8 @@ def test_fitting_moves_what_the_learner_learns(name):
         "MAML": {"model"},
         "WG": {"phi_avg", "scale"},
         "WG-ATT": {"phi_avg", "scale", "phi_att", "queries", "keys", "sharpness"},
-        "PROTO": {"fenet"},
-        "PROTO-MA": {"fenet", "scale"},
+        "PROTO": {"fenet", "log_scale"},
+        "PROTO-MA": {"fenet", "log_scale"},
         "MRN": {"regression"},
         "PAML": {"model", "regression"},
         "MetaCloth": {"fenet"},  # phi is Base-FEN's

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import tune
 from benchmarks.presets import SMOKE, Preset, find_preset
-from benchmarks.tune import Trial, gather, main, propose, study, study_path
+from benchmarks.tune import Trial, gather, keep, main, propose, study, study_path
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, find_learner
 from fewshot_landmarks.protocol import BENCHMARKS, benchmark
@@ -114,6 +114,15 @@ def test_choices_reach_the_settings(monkeypatch):
     assert SMOKE.settings(FT, "B-1").inner_rate == 0.123
     assert SMOKE.settings(FT, "B-2").inner_rate == FT.Settings().inner_rate
     assert SMOKE.settings(FT, "B-1r").inner_rate == FT.Settings().inner_rate  # no head start
+
+
+def test_choices_that_were_not_searched_anew_are_kept(tmp_path):
+    path = tmp_path / "small.json"
+    first = {"B-1": {"FT": {"inner_rate": 0.1}, "WG": {}}, "B-2": {"WG": {"head_rate": 1.0}}}
+    assert keep(path, first) == []
+    assert keep(path, {"B-1": {"FT": {"inner_rate": 0.2}}}) == ["WG on B-1", "WG on B-2"]
+    first["B-1"]["FT"] = {"inner_rate": 0.2}
+    assert json.loads(path.read_text()) == first
 
 
 def test_committed_choices_are_of_the_search_spaces():
