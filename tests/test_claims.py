@@ -1,4 +1,4 @@
-"""Claims from records whose verdict is known by construction, and from the committed mini run."""
+"""Claims from records whose verdict is known by construction, and from the committed run."""
 
 import io
 import itertools

@@ -154,6 +154,21 @@ def test_proto_is_the_nearest_cell():
     torch.testing.assert_close(nearness(features, points), -distance, rtol=1e-4, atol=1e-5)
 
 
+def test_protos_loss_is_of_scaled_distances():
+    """Cross-entropy of -s ||F - p||^2, written out; s is learnt, and starts as PROTO-MA's."""
+    model, task = build("PROTO"), toy_task(9, shots=2, hidden=0.0)
+    assert torch.equal(model.scale, build("PROTO-MA").scale)
+    points = prototypes(model.fenet(task.support.images), task.support)
+    features = model.fenet(task.query.images)
+    distance = (features.unsqueeze(1) - points[:, :, None, None]).square().sum(2)
+    maps = labelmaps(task.query.landmarks, task.query.size, features.shape[-2:]).flatten(2)
+    by_hand = -((-model.scale * distance).flatten(2).log_softmax(-1) * maps).sum(-1)
+    expected = by_hand[task.query.labelled].mean()
+    torch.testing.assert_close(model.meta_loss(task), expected, rtol=1e-4, atol=1e-5)
+    model.meta_loss(task).backward()
+    assert model.log_scale.grad.abs() > 0
+
+
 def test_proto_ma_starts_as_proto():
     task = toy_task(4, shots=2)
     proto, proto_ma = build("PROTO"), build("PROTO-MA", inner_steps=0)
