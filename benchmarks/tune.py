@@ -47,7 +47,7 @@ class Trial:
 
 def study_path(workshop: Workshop, place: Benchmark, learner: type[Learner]) -> Path:
     """Where the trials of a learner on a benchmark are kept, named by what decides them."""
-    first = _workshop(workshop, learner, {})
+    first = trial_workshop(workshop, learner, {})
     rehearsal, tuning = place.rehearsal, workshop.preset.tuning
     name = key(
         work="study",
@@ -70,7 +70,7 @@ def study(place: Benchmark, learner_source: str, workshop: Workshop, report: Rep
     done = _read(unfinished) if unfinished.exists() else []
     while len(done) < wanted:
         began = time.monotonic()
-        defaults = asdict(_workshop(workshop, learner, {}).settings(place.rehearsal, learner))
+        defaults = asdict(trial_workshop(workshop, learner, {}).settings(place.rehearsal, learner))
         parameters = propose(learner, defaults, done, (workshop.seed, place.name, learner.name))
         score = try_out(workshop, place.rehearsal, learner, parameters)
         done.append(Trial(len(done), parameters, score, round(time.monotonic() - began, 2)))
@@ -118,7 +118,7 @@ def try_out(
     workshop: Workshop, rehearsal: Benchmark, learner: type[Learner], parameters: dict
 ) -> float:
     """A trial: the mean error of a learner with these parameters on a rehearsal."""
-    tried = _workshop(workshop, learner, parameters)
+    tried = trial_workshop(workshop, learner, parameters)
     for link in chain(learner):
         if not tried.fit_path(rehearsal, link).exists():
             tried.fit(rehearsal, link, lambda share: None)
@@ -133,7 +133,7 @@ def try_out(
     return round(min(mean, FAILED), 5) if math.isfinite(mean) else FAILED
 
 
-def _workshop(workshop: Workshop, learner: type[Learner], parameters: dict) -> Workshop:
+def trial_workshop(workshop: Workshop, learner: type[Learner], parameters: dict) -> Workshop:
     """A workshop at the trials' scale: these parameters for a learner and what it starts from."""
     preset, tuning = workshop.preset, workshop.preset.tuning
     own = {link.name: _known(link, parameters) for link in (*chain(learner), learner)}

@@ -99,7 +99,7 @@ def test_a_study_that_was_killed_ends_as_an_unbroken_one(workshop):
 
 
 def test_a_trial_trains_what_a_learner_starts_from_with_the_same_parameters(workshop):
-    tried = tune._workshop(workshop, METACLOTH, {"inner_rate": 0.07, "head_rate": 0.01})
+    tried = tune.trial_workshop(workshop, METACLOTH, {"inner_rate": 0.07, "head_rate": 0.01})
     place = benchmark("B-2").rehearsal
     for name in ("MetaCloth", "Base-FEN"):
         settings = tried.settings(place, find_learner(name))

@@ -1,0 +1,127 @@
+"""Would more training help? python -m benchmarks.horizon --preset full
+
+The error of meta-trained learners against the number of their training tasks, on rehearsals: on
+seen categories alone, with the hyperparameters that tuning chose, otherwise as a trial of tuning.
+Every point is a training of its own, since the outer rate falls at its end. Writes horizon.csv.
+Killed at any moment and run again, it goes on where it was.
+"""
+
+import argparse
+import functools
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks import grid
+from benchmarks.fingerprints import key
+from benchmarks.grid import Job, source
+from benchmarks.presets import find_preset
+from benchmarks.run import add_work_options, command, device, prepare, work_off
+from benchmarks.tune import trial_workshop, try_out
+from benchmarks.workshop import Report, Workshop
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import write_text
+from fewshot_landmarks.learner import Learner, find_learner
+from fewshot_landmarks.protocol import BENCHMARKS, Benchmark, benchmark
+
+TASKS = (75, 150, 300, 600)
+LEARNERS = ("PROTO", "MAML", "PROTO-MA", "PAML", "MetaCloth")
+COLUMNS = ("benchmark", "learner", "tasks", "error")
+
+
+def point_path(workshop: Workshop, place: Benchmark, learner: type[Learner], tasks: int) -> Path:
+    """Where the error after so many tasks is kept, named by what decides it."""
+    tried = trial_workshop(workshop, learner, parameters(workshop, place, learner, tasks))
+    rehearsal, shots = place.rehearsal, workshop.preset.tuning.shots
+    name = key(
+        work="horizon",
+        episodes=[
+            tried.episodes_key(rehearsal, learner, tested, k)
+            for tested in rehearsal.unseen
+            for k in shots
+        ],
+    )
+    return workshop.work / "horizon" / f"{place.name}-{learner.name}-{tasks}-{name}.json"
+
+
+def parameters(workshop: Workshop, place: Benchmark, learner: type[Learner], tasks: int) -> dict:
+    """What tuning chose, and so many tasks."""
+    return {**workshop.preset.chosen(learner.name, place.name), "tasks": tasks}
+
+
+def measure(
+    place: Benchmark, learner_source: str, tasks: int, workshop: Workshop, report: Report
+) -> None:
+    """Train for so many tasks and store the error on the rehearsal."""
+    learner = find_learner(learner_source)
+    chosen = parameters(workshop, place, learner, tasks)
+    error = try_out(workshop, place.rehearsal, learner, chosen)
+    write_text(point_path(workshop, place, learner, tasks), json.dumps(error))
+
+
+def plan(workshop: Workshop, points: Sequence[tuple]) -> Iterator[Job]:
+    """The points that are missing, and the base models that they need."""
+    bases = set()
+    for place, learner, tasks in points:
+        path = point_path(workshop, place, learner, tasks)
+        if path.exists():
+            continue
+        base = workshop.base_path(place.rehearsal, learner.base_kind)
+        if not base.exists() and base not in bases:
+            bases.add(base)
+            yield grid.base_job(workshop, place.rehearsal, learner.base_kind)
+        do = functools.partial(measure, place, source(learner), tasks)
+        name = f"{learner.name} {tasks} tasks"
+        yield Job("tune", place, name, do, 0, (path,), (base,), 0.2 * tasks)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    made = argparse.ArgumentParser("python -m benchmarks.horizon", description=__doc__)
+    made.add_argument("--preset", default="full", help="default: full")
+    made.add_argument("--benchmark", action="append", default=[], metavar="B", help="default: all")
+    made.add_argument(
+        "--learner", action="append", default=[], metavar="L", help=f"default: {LEARNERS}"
+    )
+    made.add_argument("--tasks", action="append", type=int, default=[], help=f"default: {TASKS}")
+    add_work_options(made, seed_of="training")
+    return made
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Do what the arguments ask for."""
+    preset = find_preset(arguments.preset)
+    if preset.tuning is None:
+        raise UserError(f"preset {preset.name} has no trials to measure as: give it `tuning`")
+    if strange := [tasks for tasks in arguments.tasks if tasks < 1]:
+        raise UserError(f"--tasks {strange[0]}: at least 1")
+    points = [
+        (place, find_learner(name), tasks)
+        for place in [benchmark(b) for b in arguments.benchmark] or BENCHMARKS.values()
+        for name in arguments.learner or LEARNERS
+        for tasks in arguments.tasks or TASKS
+    ]
+    out = arguments.out or Path("results") / preset.name
+    data = prepare(arguments, preset, out)
+    workshop = Workshop(preset, data, out / "work", arguments.seed, device(arguments.device))
+    work_off(workshop, list(plan(workshop, points)), arguments.workers)
+    rows = [
+        (place.name, learner.name, tasks, json.loads(path.read_text("utf-8")))
+        for place, learner, tasks in points
+        for path in (point_path(workshop, place, learner, tasks),)
+    ]
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    write_text(out / "horizon.csv", frame.to_csv(index=False, lineterminator="\n"))
+    print(frame.pivot(index=["benchmark", "learner"], columns="tasks", values="error").to_string())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; see `benchmarks.run.command`."""
+    return command(lambda: execute(parser().parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
