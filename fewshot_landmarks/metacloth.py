@@ -11,6 +11,7 @@ inner steps and rates). What the paper leaves open (the outer optimiser, the sho
 task, FENet's output norm) is in docs/decisions.md.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -26,9 +27,31 @@ from fewshot_landmarks.heatmaps import (
 )
 from fewshot_landmarks.inner_loop import inner_loop
 from fewshot_landmarks.learner import Detector, Learner
-from fewshot_landmarks.networks import PPNet
 from fewshot_landmarks.tasks import Samples, Task
 from fewshot_landmarks.training import Training
+
+
+class PPNet(nn.Module):
+    """The parameter prediction network phi (section 3.4.3): F^point (N, C) to omega (N, C).
+
+    Two fully connected layers that start as a multiple of the identity: a landmark's first detector
+    is its feature, a prototype, as long as the base model's detectors are. So that tasks teach what
+    makes a detector better than a prototype, not, from six categories, what a prototype is.
+    """
+
+    def __init__(self, channels: int, scale: float):
+        super().__init__()
+        first, last = nn.Linear(channels, 2 * channels), nn.Linear(2 * channels, channels)
+        both_signs = torch.cat([torch.eye(channels), -torch.eye(channels)])  # x = relu(x)-relu(-x)
+        with torch.no_grad():
+            first.weight.copy_(both_signs)
+            last.weight.copy_(scale * both_signs.T)
+        nn.init.zeros_(first.bias)
+        nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(first, nn.ReLU(), last)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.layers(features)
 
 
 class BaseFEN(Learner):
@@ -44,7 +67,8 @@ class BaseFEN(Learner):
 
     def __init__(self, base, settings):
         super().__init__(base, settings)
-        self.ppnet = PPNet(base.channels)  # phi
+        length = base.omega.detach().norm(dim=1).mean().item()  # features are sqrt(C) long
+        self.ppnet = PPNet(base.channels, length / math.sqrt(base.channels))  # phi
         self.fenet = self.new_fenet()  # theta, started at theta0
 
     def fit(self, training: Training) -> None:
@@ -112,7 +136,7 @@ class MetaCloth(BaseFEN):
     starts_from = BaseFEN  # Algorithm 1's inputs phi and theta0
     search_space = {
         "inner_rate": (0.01, 0.1),
-        "head_rate": (1e-3, 1e-2),
+        "head_rate": (3e-4, 1e-2),
         "outer_rate": (1e-4, 1e-3),
     }
     update_detectors_in_training = True  # Algorithm 1 lines 7 to 9; False uses omega

@@ -1,4 +1,4 @@
-"""The networks that learners share: feature extractors, PPNet, and a memo of frozen features."""
+"""The networks that learners share: feature extractors, detectors, and a memo of frozen features."""
 
 import hashlib
 
@@ -133,19 +133,6 @@ class LandmarkModel(nn.Module):
     def forward(self, images: torch.Tensor, omega: torch.Tensor | None = None) -> torch.Tensor:
         """Images (B, 3, S, S) to logits (B, N, h, w), of other detectors where they are given."""
         return detect(self.fenet(images), self.omega if omega is None else omega)
-
-
-class PPNet(nn.Module):
-    """The parameter prediction network phi (section 3.4.3): F^point (N, C) to omega (N, C)."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, channels)
-        )
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return self.layers(features)
 
 
 class WeightRegression(nn.Module):
