@@ -23,7 +23,7 @@ class FT(Learner):
 
     name = "FT"
     search_space = {
-        "inner_rate": (0.01, 0.1),
+        "inner_rate": (0.002, 0.1),
         "detector_rate": (0.3, 10.0),
         "tuning_steps": (3, 8),
     }

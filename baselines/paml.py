@@ -27,7 +27,7 @@ class PAML(MAML):
 
     name = "PAML"
     search_space = {
-        "inner_rate": (0.01, 0.1),
+        "inner_rate": (0.002, 0.1),
         "detector_rate": (0.3, 10.0),
         "outer_rate": (1e-4, 1e-3),
     }

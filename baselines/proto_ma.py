@@ -32,7 +32,7 @@ class PROTOMA(Learner):
 
     name = "PROTO-MA"
     search_space = {
-        "inner_rate": (0.01, 0.1),
+        "inner_rate": (0.002, 0.1),
         "start_length": (0.2, 2.0),
         "outer_rate": (1e-4, 1e-3),
     }

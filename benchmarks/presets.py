@@ -115,7 +115,13 @@ MINI = Preset(
     queries=24,
     train_queries=12,
     pack=True,
-    common={"tasks": 75, "outer_falls": (0.7,), "inner_steps": 3, "tuning_steps": 8},
+    common={
+        "tasks": 75,
+        "outer_falls": (0.7,),
+        "inner_steps": 3,
+        "inner_rate": 0.01,
+        "tuning_steps": 8,
+    },
     tuned="small",
 )
 
@@ -137,6 +143,7 @@ FULL = Preset(
         "tasks": 600,
         "outer_falls": (0.7,),
         "inner_steps": 3,
+        "inner_rate": 0.01,  # the paper's
         "tuning_steps": 8,
         "ppnet_tasks": 1000,
         "generator_tasks": 1000,

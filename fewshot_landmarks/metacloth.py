@@ -135,7 +135,7 @@ class MetaCloth(BaseFEN):
     name = "MetaCloth"
     starts_from = BaseFEN  # Algorithm 1's inputs phi and theta0
     search_space = {
-        "inner_rate": (0.01, 0.1),
+        "inner_rate": (0.002, 0.1),
         "head_rate": (3e-4, 1e-2),
         "outer_rate": (1e-4, 1e-3),
     }

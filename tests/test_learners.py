@@ -376,3 +376,19 @@ def test_unknown_learners():
 def test_settings_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         find_learner("FT").Settings().tasks = 3
+
+
+def test_ppnet_starts_with_prototypes_as_long_as_base_detectors():
+    """Before any task the detectors point where prototypes do, so PROTO's decision is Base-FEN's."""
+    model = build("Base-FEN", inner_steps=0)
+    task = toy_task(4, shots=3)
+    points = prototypes(model.base.fenet(task.support.images), task.support)
+    length = model.base.omega.norm(dim=1).mean()  # and features are sqrt(C) long
+    torch.testing.assert_close(model.ppnet(points), points * length / math.sqrt(points.shape[1]))
+    with torch.no_grad():
+        heatmaps = model.adapt(task.support)(task.query.images)
+        nearest = nearness(model.base.fenet(task.query.images), points)
+    known = task.support.labelled.any(0)
+    chosen = nearest.flatten(2).gather(2, heatmaps.flatten(2).argmax(-1, keepdim=True))
+    best = nearest.flatten(2).amax(-1, keepdim=True)
+    torch.testing.assert_close(chosen[:, known], best[:, known], atol=1e-3, rtol=0)
