@@ -17,7 +17,7 @@ import torch
 
 from benchmarks import grid, probes, store
 from benchmarks.grid import Cell, Cost, Job
-from benchmarks.presets import PRESETS, Preset, find_preset
+from benchmarks.presets import PRESETS, Preset, change, find_preset
 from benchmarks.tables import write_tables
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.data.garments import write_garments
@@ -52,6 +52,13 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--preset", default="mini", help=f"{', '.join(PRESETS)} (default: mini)")
     add_work_options(made, seed_of="training")
+    made.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a number of the preset or a learner's setting; may be repeated",
+    )
     made.add_argument("--strict", action="store_true", help="stop at the first bad garment")
     made.add_argument("--dry-run", action="store_true", help="say what is missing, do nothing")
     return made
@@ -140,7 +147,7 @@ def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
     if arguments.workers < 1:
         raise UserError(f"--workers {arguments.workers}: at least 1")
-    preset = find_preset(arguments.preset)
+    preset = change(find_preset(arguments.preset), arguments.set)
     wanted = cells(arguments)
     out = arguments.out or Path("results") / preset.name
     if arguments.dry_run and not arguments.data and preset.drawn and not _drawn(preset):
