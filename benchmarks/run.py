@@ -24,6 +24,7 @@ from fewshot_landmarks.data.garments import write_garments
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, find_learner
+from fewshot_landmarks.networks import FENETS
 from fewshot_landmarks.protocol import (
     BENCHMARKS,
     SHOTS,
@@ -58,6 +59,12 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME=VALUE",
         help="change a number of the preset or a learner's setting; may be repeated",
+    )
+    made.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="ResNet-50's ImageNet weights, for a machine without network",
     )
     made.add_argument("--strict", action="store_true", help="stop at the first bad garment")
     made.add_argument("--dry-run", action="store_true", help="say what is missing, do nothing")
@@ -148,6 +155,8 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.workers < 1:
         raise UserError(f"--workers {arguments.workers}: at least 1")
     preset = change(find_preset(arguments.preset), arguments.set)
+    if arguments.weights:
+        preset = _with_weights(preset, arguments.weights)
     wanted = cells(arguments)
     out = arguments.out or Path("results") / preset.name
     if arguments.dry_run and not arguments.data and preset.drawn and not _drawn(preset):
@@ -177,6 +186,15 @@ def execute(arguments: argparse.Namespace) -> None:
     notes = write_tables(out)
     print((out / "table2.md").read_text("utf-8"))
     print(f"Tables 2, 3 and 4 are in {out}.", *notes, sep="\n")
+
+
+def _with_weights(preset: Preset, path: Path) -> Preset:
+    """The preset with its network's weights from a file, which is read once to try."""
+    options = {**preset.network_options, "weights": str(path.resolve())}
+    if preset.network != "resnet50":
+        raise UserError(f"--weights {path}: the network of preset {preset.name} has none to load")
+    FENETS[preset.network](**options)
+    return replace(preset, network_options=options)
 
 
 def _drawn(preset: Preset) -> bool:
