@@ -53,7 +53,7 @@ class Preset:
     episodes: int  # a category
     queries: int  # query garments an episode
     train_queries: int  # query garments a training task, the same for every learner
-    pack: bool  # keep all crops in one file, decoded
+    crops: str  # how they are stored: "packed" (one file, decoded), "sharded" (JPEGs) or "not"
     common: Mapping[str, object] = field(default_factory=dict)  # settings of every learner
     learners: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # and of one
     tuned: str = ""  # of benchmarks/tuned/: by benchmark and learner, what tuning chose
@@ -100,7 +100,7 @@ SMOKE = Preset(
     episodes=2,
     queries=4,
     train_queries=4,
-    pack=True,
+    crops="packed",
     common={
         "tasks": 4,
         "inner_steps": 2,
@@ -127,7 +127,7 @@ MINI = Preset(
     episodes=5,
     queries=24,
     train_queries=12,
-    pack=True,
+    crops="packed",
     common={
         "tasks": 75,
         "outer_falls": (0.7,),
@@ -151,7 +151,7 @@ FULL = Preset(
     episodes=100,
     queries=24,
     train_queries=12,
-    pack=True,
+    crops="packed",
     common={
         "tasks": 600,
         "outer_falls": (0.7,),
@@ -189,7 +189,7 @@ PAPER = Preset(  # section 4.2
     episodes=100,
     queries=24,
     train_queries=12,
-    pack=False,
+    crops="sharded",
     common={
         "tasks": 40_000,
         "ppnet_tasks": 40_000,

@@ -165,7 +165,7 @@ def execute(arguments: argparse.Namespace) -> None:
     work = out / "work"
     data = _folder(arguments, preset) if arguments.dry_run else prepare(arguments, preset, out)
     if arguments.dry_run:
-        preset = replace(preset, pack=False)
+        preset = replace(preset, crops="not")
     workshop = Workshop(
         preset, data, work, arguments.seed, device(arguments.device), arguments.strict
     )
