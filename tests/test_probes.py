@@ -102,10 +102,12 @@ def test_heatmaps_are_of_the_query_with_most_landmarks():
     maps = found["heatmaps"]
     assert maps.shape == (8, 8, 8) and maps.dtype == np.float16
     np.testing.assert_allclose(maps.astype(float).sum((1, 2)), 1, atol=0.01)
-    best = np.stack(np.unravel_index(maps.reshape(8, -1).argmax(1), (8, 8))[::-1], 1)
     clear = found["learnable"]
-    distance = np.abs(found["predicted"] - 2 * (best + 0.5))[clear]  # cells of two pixels
-    assert (distance <= 0.5 + 1e-6).all()
+    cells = np.floor(found["predicted"] / 2).astype(int)  # of two pixels
+    chosen = maps.astype(float)[np.arange(8), cells[:, 1], cells[:, 0]]
+    best = maps.astype(float).max((1, 2))
+    assert (chosen >= best * (1 - 2e-3))[clear].all()  # two cells may tie in half precision
+    assert (np.abs(found["predicted"] - 2 * (cells + 0.5))[clear] <= 0.5 + 1e-6).all()
 
 
 def test_an_archive_has_the_same_bytes_twice():
