@@ -73,6 +73,7 @@ class PROTOMA(Learner):
             steps=self.settings.inner_steps,
             rates={"fenet": self.settings.inner_rate, "omega": self.settings.detector_rate},
             second_order=second_order,
+            flat=self.settings.flat,
         )
 
     def adapt(self, support: Samples) -> Detector:

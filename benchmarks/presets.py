@@ -3,14 +3,15 @@
 What is not set here has its default in the learner's own `Settings`.
 """
 
+import ast
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.learner import Learner
+from fewshot_landmarks.learner import REGISTRY, Learner, find_learner
 
 
 @dataclass(frozen=True)
@@ -52,18 +53,30 @@ class Preset:
     episodes: int  # a category
     queries: int  # query garments an episode
     train_queries: int  # query garments a training task, the same for every learner
-    pack: bool  # keep all crops in one file, decoded
+    crops: str  # how they are stored: "packed" (one file, decoded), "sharded" (JPEGs) or "not"
     common: Mapping[str, object] = field(default_factory=dict)  # settings of every learner
     learners: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # and of one
     tuned: str = ""  # of benchmarks/tuned/: by benchmark and learner, what tuning chose
     tuning: Tuning | None = None
+    changed: Mapping[str, object] = field(default_factory=dict)  # settings that --set gave
 
     def settings(self, learner: type[Learner], benchmark: str) -> Learner.Settings:
         """A learner's hyperparameters at this scale, on a benchmark."""
         known = learner.Settings.__dataclass_fields__
         common = {name: value for name, value in self.common.items() if name in known}
         own = self.learners.get(learner.name, {})
-        return learner.Settings(**{**common, **own, **self.chosen(learner.name, benchmark)})
+        chosen = self.chosen(learner.name, benchmark)
+        return learner.Settings(**{**common, **own, **chosen, **self._changed(learner.name, known)})
+
+    def _changed(self, learner: str, known: Container[str]) -> dict:
+        """What --set gave to every learner, and then what to this one."""
+        of_all = {name: value for name, value in self.changed.items() if name in known}
+        own = {
+            name.removeprefix(f"{learner}."): value
+            for name, value in self.changed.items()
+            if name.startswith(f"{learner}.")
+        }
+        return {**of_all, **own}
 
     def chosen(self, learner: str, benchmark: str) -> Mapping[str, object]:
         """What tuning chose for a learner on a benchmark."""
@@ -87,7 +100,7 @@ SMOKE = Preset(
     episodes=2,
     queries=4,
     train_queries=4,
-    pack=True,
+    crops="packed",
     common={
         "tasks": 4,
         "inner_steps": 2,
@@ -114,7 +127,7 @@ MINI = Preset(
     episodes=5,
     queries=24,
     train_queries=12,
-    pack=True,
+    crops="packed",
     common={
         "tasks": 75,
         "outer_falls": (0.7,),
@@ -138,7 +151,7 @@ FULL = Preset(
     episodes=100,
     queries=24,
     train_queries=12,
-    pack=True,
+    crops="packed",
     common={
         "tasks": 600,
         "outer_falls": (0.7,),
@@ -176,7 +189,7 @@ PAPER = Preset(  # section 4.2
     episodes=100,
     queries=24,
     train_queries=12,
-    pack=False,
+    crops="sharded",
     common={
         "tasks": 40_000,
         "ppnet_tasks": 40_000,
@@ -189,6 +202,7 @@ PAPER = Preset(  # section 4.2
         "outer_rate": 2e-4,
         "head_rate": 2e-3,
         "feature_cache": 0,
+        "flat": True,
     },
     learners={  # features of 512 channels are 16 times longer, squared, than those of 32
         "MRN": {"few_shot_rate": 0.2, "hidden": 512},
@@ -213,3 +227,56 @@ def find_preset(name: str) -> Preset:
     if name not in PRESETS:
         raise UserError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+# ---------------------------------------------------------------------- single numbers, by --set
+
+COMPOUND = ("drawn", "common", "learners", "tuning", "changed", "network_options")
+
+
+def change(preset: Preset, texts: Sequence[str]) -> Preset:
+    """A preset with single numbers changed, each by a text such as "size=64".
+
+    A name is a number of the preset, a setting of every learner that has it ("tasks"), or of one
+    ("MetaCloth.tasks"); settings given here go before what tuning chose. Raises `UserError` for
+    an unknown name or a value of another kind.
+    """
+    numbers = {f.name for f in fields(Preset)} - {"name", *COMPOUND}
+    for text in texts:
+        name, equals, written = text.partition("=")
+        value = _value(written)
+        if not equals:
+            raise UserError(f"--set {text}: give NAME=VALUE")
+        if name in numbers:
+            _check_kind(text, getattr(preset, name), value)
+            preset = replace(preset, **{name: value})
+        else:
+            _check_kind(text, _default(name), value)
+            preset = replace(preset, changed={**preset.changed, name: value})
+    return preset
+
+
+def _value(written: str) -> object:
+    try:
+        return ast.literal_eval(written)
+    except (ValueError, SyntaxError):
+        return written
+
+
+def _check_kind(text: str, before: object, value: object) -> None:
+    kinds = (int, float) if isinstance(before, float) else type(before)
+    if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(before, bool):
+        raise UserError(f"--set {text}: {value!r} is not of the kind of {before!r}")
+
+
+def _default(name: str) -> object:
+    """The default of a setting that --set names; raises `UserError` if no learner has it."""
+    learner, _, setting = name.rpartition(".")
+    for candidate in [learner] if learner else REGISTRY:
+        known = find_learner(candidate).Settings.__dataclass_fields__
+        if setting in known:
+            return known[setting].default
+    raise UserError(
+        f"--set {name}: neither a number of the presets nor a setting of "
+        f"{learner or 'a learner'}; benchmarks/presets.py and the learners' Settings have them all"
+    )

@@ -130,8 +130,11 @@ def to_markdown(table: Table, paper: bool = True) -> str:
 
 
 def _pipes(columns: Sequence[str], rows: Rows) -> str:
-    """A Markdown table, padded so that it reads as plain text too."""
-    lines = [["", *map(_head, columns)], *_grid(rows, "**{}**".format, " ± {}".format, "—")]
+    return pipes([["", *map(_head, columns)], *_grid(rows, "**{}**".format, " ± {}".format, "—")])
+
+
+def pipes(lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of a head and rows, padded so that it reads as plain text too."""
     lines = [[text.replace("|", r"\|") for text in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])

@@ -17,13 +17,14 @@ import torch
 
 from benchmarks import grid, probes, store
 from benchmarks.grid import Cell, Cost, Job
-from benchmarks.presets import PRESETS, Preset, find_preset
+from benchmarks.presets import PRESETS, Preset, change, find_preset
 from benchmarks.tables import write_tables
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.data.garments import write_garments
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, find_learner
+from fewshot_landmarks.networks import FENETS
 from fewshot_landmarks.protocol import (
     BENCHMARKS,
     SHOTS,
@@ -52,6 +53,19 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--preset", default="mini", help=f"{', '.join(PRESETS)} (default: mini)")
     add_work_options(made, seed_of="training")
+    made.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a number of the preset or a learner's setting; may be repeated",
+    )
+    made.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="ResNet-50's ImageNet weights, for a machine without network",
+    )
     made.add_argument("--strict", action="store_true", help="stop at the first bad garment")
     made.add_argument("--dry-run", action="store_true", help="say what is missing, do nothing")
     return made
@@ -140,7 +154,9 @@ def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
     if arguments.workers < 1:
         raise UserError(f"--workers {arguments.workers}: at least 1")
-    preset = find_preset(arguments.preset)
+    preset = change(find_preset(arguments.preset), arguments.set)
+    if arguments.weights:
+        preset = _with_weights(preset, arguments.weights)
     wanted = cells(arguments)
     out = arguments.out or Path("results") / preset.name
     if arguments.dry_run and not arguments.data and preset.drawn and not _drawn(preset):
@@ -149,7 +165,7 @@ def execute(arguments: argparse.Namespace) -> None:
     work = out / "work"
     data = _folder(arguments, preset) if arguments.dry_run else prepare(arguments, preset, out)
     if arguments.dry_run:
-        preset = replace(preset, pack=False)
+        preset = replace(preset, crops="not")
     workshop = Workshop(
         preset, data, work, arguments.seed, device(arguments.device), arguments.strict
     )
@@ -170,6 +186,15 @@ def execute(arguments: argparse.Namespace) -> None:
     notes = write_tables(out)
     print((out / "table2.md").read_text("utf-8"))
     print(f"Tables 2, 3 and 4 are in {out}.", *notes, sep="\n")
+
+
+def _with_weights(preset: Preset, path: Path) -> Preset:
+    """The preset with its network's weights from a file, which is read once to try."""
+    options = {**preset.network_options, "weights": str(path.resolve())}
+    if preset.network != "resnet50":
+        raise UserError(f"--weights {path}: the network of preset {preset.name} has none to load")
+    FENETS[preset.network](**options)
+    return replace(preset, network_options=options)
 
 
 def _drawn(preset: Preset) -> bool:

@@ -7,6 +7,7 @@ there.
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -63,7 +64,11 @@ class Workshop:
             cache=cache,
             progress=True,
         )
-        return garments.pack(cache, progress=True) if self.preset.pack else garments
+        if self.preset.crops == "packed":
+            return garments.pack(cache, progress=True)
+        if self.preset.crops == "sharded":
+            return garments.prepare(cache, workers=os.cpu_count() or 1, progress=True)
+        return garments
 
     # ------------------------------------------------------------------ names of work
 

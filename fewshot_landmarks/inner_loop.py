@@ -1,13 +1,18 @@
 """The inner loop: gradient steps on the support set, differentiable by `higher`.
 
-Memory grows with every step when `second_order` is on (the graph of each step is kept).
+Two ways to the same second-order gradient. Unrolled, the graph of every step is kept until the
+backward sweep: memory grows with every step. Flat, only each step's parameters (and the optimiser's
+state) are kept, and the backward sweep computes each step once more: memory of one step, for one
+more forward and backward pass a step.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping
 
 import higher
 import torch
 from torch import nn
+from torch.utils.checkpoint import get_device_states, set_device_states
 
 
 def inner_loop(
@@ -18,21 +23,28 @@ def inner_loop(
     rates: float | Mapping[str, float],
     second_order: bool,
     start: Mapping[str, torch.Tensor] | None = None,
+    flat: bool = False,
+    optimiser: Callable[..., torch.optim.Optimizer] = torch.optim.SGD,
 ) -> nn.Module:
     """`module` after gradient descent on `loss`: theta' <- theta - beta1 grad loss (eq. 1).
 
     Args:
         module: the initialisation. It is not changed.
-        loss: a scalar of the module with its parameters so far.
+        loss: a scalar of the module with its parameters so far. With `flat` it is called twice for
+            each step and must not depend on other tensors that need a gradient.
         steps: number of gradient steps; with 0 the module comes back with its starting values.
         rates: the learning rate; or one for each parameter, by the first part of its name, where
             parameters that no rate names stay as they are.
-        second_order: keep the graph, so that a loss of the result can be differentiated with
-            respect to the initialisation, through all steps.
+        second_order: keep what it takes to differentiate a loss of the result with respect to the
+            initialisation, through all steps.
         start: values to start from in place of parameters of these names; they may carry a graph
             of their own, through which gradients flow too (PROTO-MA).
+        flat: with `second_order`, recompute steps in the backward sweep instead of keeping their
+            graphs. The gradient is the same.
+        optimiser: of parameter groups and `lr`; any that `higher` has a differentiable form of.
 
-    Raises `ValueError` for a name in `rates` or `start` that the module does not have.
+    Raises `ValueError` for a name in `rates` or `start` that the module does not have, and with
+    `flat` for a loss whose gradient would be lost.
 
     Returns:
         A functional copy of the module with the adapted parameters.
@@ -40,22 +52,23 @@ def inner_loop(
     with torch.enable_grad():
         # copy_initial_weights=True, higher's default, would cut the gradient to the initialisation.
         fast = higher.monkeypatch(
-            module, copy_initial_weights=False, track_higher_grads=second_order
+            module, copy_initial_weights=False, track_higher_grads=second_order and not flat
         )
         values = dict(zip((name for name, _ in module.named_parameters()), fast.fast_params))
         _known(start or {}, values)
         values.update(start or {})
         if not second_order:
             values = {name: value.detach().requires_grad_() for name, value in values.items()}
+        descent = optimiser(_groups(module, rates), lr=1.0)
+        if second_order and flat:
+            fast.update_params(_flat_steps(module, loss, descent, steps, list(values.values())))
+            return fast
         fast.update_params(list(values.values()))
-        optimiser = higher.optim.get_diff_optim(
-            torch.optim.SGD(_groups(module, rates), lr=1.0),
-            list(module.parameters()),
-            fmodel=fast,
-            track_higher_grads=second_order,
+        descent = higher.optim.get_diff_optim(
+            descent, list(module.parameters()), fmodel=fast, track_higher_grads=second_order
         )
         for _ in range(steps):
-            optimiser.step(loss(fast))
+            descent.step(loss(fast))
     return fast
 
 
@@ -73,3 +86,155 @@ def _groups(module: nn.Module, rates: float | Mapping[str, float]) -> list[dict]
 def _known(names: Iterable[str], known: Container[str]) -> None:
     if strange := [name for name in names if name not in known]:
         raise ValueError(f"the module has no parameters {', '.join(strange)}")
+
+
+# ---------------------------------------------------------------------- the flat loop
+
+
+def _flat_steps(
+    module: nn.Module,
+    loss: Callable[[nn.Module], torch.Tensor],
+    optimiser: torch.optim.Optimizer,
+    steps: int,
+    values: list[torch.Tensor],
+) -> list[torch.Tensor]:
+    """The parameters after all steps, each step a node of the graph that keeps its inputs only."""
+    descend = _Descent(module, loss, optimiser)
+    state = _State([{} for _ in optimiser.param_groups])
+    for number in range(steps):
+        node = _Node(descend, state, len(values), checked=number > 0)
+        results = _Step.apply(node, *values, *state.tensors())
+        values = list(results[: len(values)])
+        state = node.after.holding(results[len(values) :])
+    return values
+
+
+class _State:
+    """A differentiable optimiser's state: for each group and parameter, numbers and tensors."""
+
+    def __init__(self, groups: list[Mapping[int, Mapping[str, object]]]):
+        self.groups = groups
+
+    def tensors(self) -> list[torch.Tensor]:
+        return [value for *_, value in self._entries() if torch.is_tensor(value)]
+
+    def copy(self) -> "_State":
+        return self.holding(self.tensors())
+
+    def holding(self, tensors: Iterable[torch.Tensor]) -> "_State":
+        """The same numbers with other tensors, in the order of `tensors()`."""
+        groups: list[dict] = [{i: {} for i in group} for group in self.groups]
+        waiting = iter(tensors)
+        for g, i, name, value in self._entries():
+            groups[g][i][name] = next(waiting) if torch.is_tensor(value) else value
+        return _State(groups)
+
+    def _entries(self):
+        for g, group in enumerate(self.groups):
+            for i, own in group.items():
+                for name, value in own.items():
+                    yield g, i, name, value
+
+
+class _Descent:
+    """A gradient step as a pure function of the parameters and the optimiser's state."""
+
+    def __init__(self, module, loss, optimiser: torch.optim.Optimizer):
+        self._loss = loss
+        self._module = higher.monkeypatch(
+            module, copy_initial_weights=False, track_higher_grads=False
+        )
+        self._optimisers = {
+            differentiable: higher.optim.get_diff_optim(
+                optimiser, list(module.parameters()), track_higher_grads=differentiable
+            )
+            for differentiable in (False, True)
+        }
+
+    def __call__(
+        self, values: list[torch.Tensor], state: _State, differentiable: bool, checked: bool = True
+    ) -> tuple[list[torch.Tensor], _State]:
+        self._module.update_params(values)
+        loss = self._loss(self._module)
+        if not checked:
+            _no_strangers(loss, values)
+        optimiser = self._optimisers[differentiable]
+        optimiser.state = [defaultdict(dict, group) for group in state.copy().groups]
+        values = optimiser.step(loss, params=values)
+        return list(values), _State([dict(group) for group in optimiser.state])
+
+
+class _Node:
+    """What a step's forward and backward have in common."""
+
+    def __init__(self, descend: _Descent, before: _State, parameters: int, checked: bool):
+        self.descend = descend
+        self.before = before.holding([t.detach() for t in before.tensors()])
+        self.parameters = parameters
+        self.checked = checked
+        self.after = before
+
+    def run(
+        self, tensors: list[torch.Tensor], differentiable: bool
+    ) -> tuple[list[torch.Tensor], _State]:
+        """The next parameters and state of the parameters and the state's tensors."""
+        values, state = tensors[: self.parameters], tensors[self.parameters :]
+        with torch.enable_grad():
+            return self.descend(values, self.before.holding(state), differentiable, self.checked)
+
+
+class _Step(torch.autograd.Function):
+    """A gradient step whose graph is made in the backward sweep."""
+
+    @staticmethod
+    def forward(ctx, node: _Node, *tensors):
+        ctx.node = node
+        ctx.random = torch.get_rng_state(), *get_device_states(*tensors)
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(False)
+        leaves = _leaves(tensors, ctx.needs_input_grad[1:])
+        values, node.after = node.run(leaves, differentiable=False)
+        return tuple(result.detach() for result in (*values, *node.after.tensors()))
+
+    @staticmethod
+    def backward(ctx, *wanted):
+        cpu, devices, states = ctx.random
+        leaves = _leaves(ctx.saved_tensors, ctx.needs_input_grad[1:])
+        with torch.random.fork_rng(devices):
+            torch.set_rng_state(cpu)
+            set_device_states(devices, states)
+            values, state = ctx.node.run(leaves, differentiable=True)
+        results = zip((*values, *state.tensors()), wanted)
+        ends = [(result, w) for result, w in results if w is not None and result.requires_grad]
+        starts = [leaf for leaf in leaves if leaf.requires_grad]
+        found = iter(_gradients(ends, starts))
+        return None, *(next(found) if leaf.requires_grad else None for leaf in leaves)
+
+
+def _gradients(ends, starts) -> Iterable[torch.Tensor | None]:
+    if not ends:
+        return [None for _ in starts]
+    results, wanted = zip(*ends)
+    return torch.autograd.grad(results, starts, wanted, allow_unused=True)
+
+
+def _leaves(tensors, needed) -> list[torch.Tensor]:
+    return [t.detach().requires_grad_(need) for t, need in zip(tensors, needed)]
+
+
+def _no_strangers(loss: torch.Tensor, values: list[torch.Tensor]) -> None:
+    """Raise `ValueError` if the loss depends on tensors with gradients beside the parameters."""
+    own = {id(value) for value in values}
+    waiting, seen = [loss.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable") and id(node.variable) not in own:
+            raise ValueError(
+                "a flat inner loop cannot send gradients to a tensor of shape "
+                f"{tuple(node.variable.shape)} that the loss uses beside the module: "
+                "detach it, make it a parameter of the module, or unroll the loop"
+            )
+        waiting += [following for following, _ in node.next_functions]

@@ -48,6 +48,7 @@ class Learner(nn.Module):
         inner_steps: int = 5  # gradient steps on the support set
         inner_rate: float = 0.03  # beta1: the inner loop's rate for the feature extractor
         detector_rate: float = 1.0  # the inner loop's rate for detectors, where they adapt
+        flat: bool = False  # recompute inner steps in the backward sweep: memory of one step
         feature_cache: int = 2**30  # bytes of frozen features kept
 
     def __init__(self, base: BaseModel, settings: "Learner.Settings"):

@@ -103,6 +103,7 @@ class BaseFEN(Learner):
             steps=self.settings.inner_steps,
             rates=self.settings.inner_rate,
             second_order=second_order,
+            flat=self.settings.flat,
         )
 
     def predict_again(self, tuned: nn.Module, support: Samples, maps: torch.Tensor) -> torch.Tensor:

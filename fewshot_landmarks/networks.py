@@ -1,9 +1,11 @@
 """The networks that learners share: feature extractors, detectors, and a memo of frozen features."""
 
 import hashlib
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import nn
 
 from fewshot_landmarks.errors import UserError
@@ -71,22 +73,28 @@ class ResNetFENet(nn.Module):
 
     Images (B, 3, S, S) to features (B, C, S / 8, S / 8). Batch norm keeps the statistics of the
     backbone's weights: they are frozen, its affine parameters adapt.
+
+    weights: a name of torchvision's ResNet50_Weights, a file of ResNet-50's weights (.safetensors,
+    or torchvision's own .pth), or None. Raises `UserError` where they cannot be had.
     """
 
     stride = 8
 
     def __init__(self, channels: int = 512, weights: str | None = "IMAGENET1K_V1"):
         super().__init__()
-        from torchvision.models import resnet50
+        from torchvision.models import ResNet50_Weights, resnet50
 
         self.channels = channels
+        named = weights in ResNet50_Weights.__members__
         try:
-            backbone = resnet50(weights=weights)
+            backbone = resnet50(weights=weights if named else None)
         except OSError as error:
             raise UserError(
-                f"cannot fetch ResNet-50's ImageNet weights ({error}): put torchvision's file "
-                "into the torch hub's checkpoints folder, or choose another preset"
+                f"cannot fetch ResNet-50's ImageNet weights ({error}): give --weights FILE, "
+                "torchvision's file of them, or choose another preset"
             ) from None
+        if weights and not named:
+            _load_backbone(backbone, Path(weights))
         self.backbone = nn.Sequential(*list(backbone.children())[:-2])
         widths = [2048] + 10 * [channels]
         self.convolutions = nn.Sequential(
@@ -117,6 +125,23 @@ class ResNetFENet(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         features = self.backbone((images - self.mean) / self.deviation)
         return self.norm(self.deconvolutions(self.convolutions(features)))
+
+
+def _load_backbone(backbone: nn.Module, path: Path) -> None:
+    try:
+        if path.suffix == ".safetensors":
+            weights = load_file(str(path))
+        else:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+        backbone.load_state_dict(weights)
+    except FileNotFoundError:
+        raise UserError(f"there are no weights {path}: give a file of ResNet-50's") from None
+    except Exception as error:  # of many kinds, from three libraries
+        cause = " ".join(str(error).split())[:120]
+        raise UserError(
+            f"{path} does not hold ResNet-50's weights ({type(error).__name__}: {cause}): give "
+            "torchvision's file, or the same as .safetensors"
+        ) from None
 
 
 FENETS = {"small": SmallFENet, "resnet50": ResNetFENet}

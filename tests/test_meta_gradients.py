@@ -1,5 +1,7 @@
 """Meta-gradients against finite differences and a plain unrolled reference, in double precision."""
 
+import functools
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -277,3 +279,107 @@ def test_inner_loop_refuses_names_that_the_module_does_not_have():
         inner_loop(model, rates={"detectors": 1.0}, **options)
     with pytest.raises(ValueError, match="Omega"):
         inner_loop(model, rates=1.0, start={"Omega": torch.zeros(8, 4)}, **options)
+
+
+# ---------------------------------------------------------------------- the flat inner loop
+
+
+@pytest.mark.parametrize("name", ["MetaCloth", "LD-Keep", "MAML", "PROTO-MA", "PAML"])
+def test_flat_gradients_are_the_unrolled_ones(name):
+    model, task = build(name), double(toy_task())
+    parameters, found = meta_parameters(model), []
+    for flat in (False, True):
+        model.settings = replace(model.settings, flat=flat, inner_steps=12)
+        loss = model.meta_loss(task)
+        found.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]))
+    assert found[0].norm() > 1e-2
+    assert (found[1] - found[0]).norm() < 1e-10 * found[0].norm()
+
+
+OPTIMISERS = {
+    "momentum": functools.partial(torch.optim.SGD, momentum=0.9),
+    "Adam": functools.partial(torch.optim.Adam, eps=1e-2),  # its root has no slope at zero
+}
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS.values(), ids=OPTIMISERS)
+def test_flat_gradients_flow_through_an_optimiser_s_state(optimiser):
+    task = double(toy_task())
+    model = LandmarkModel(toy_base().fenet.requires_grad_(True), torch.randn(8, 4)).double()
+    omega = torch.randn(8, 4, dtype=torch.float64, requires_grad=True)
+    parameters, found = [omega, *model.fenet.parameters()], []
+    for flat in (False, True):
+        fast = inner_loop(
+            model,
+            lambda fast: support_loss(fast(task.support.images), task.support),
+            start={"omega": omega.square()},
+            steps=4,
+            rates={"fenet": 0.01, "omega": 0.1},
+            second_order=True,
+            flat=flat,
+            optimiser=optimiser,
+        )
+        loss = query_loss(fast(task.query.images), task)
+        found.append(torch.autograd.grad(loss, parameters))
+    for unrolled_one, flat_one in zip(*found):
+        torch.testing.assert_close(flat_one, unrolled_one, rtol=1e-10, atol=1e-12)
+
+
+def test_a_flat_loop_draws_the_same_numbers_again():
+    """Steps with dropout: recomputed from the same state of the generator, which then goes on."""
+    model, found = torch.nn.Linear(20, 1).double(), []
+
+    def loss(fast):
+        noise = torch.nn.functional.dropout(torch.ones(5, 20, dtype=torch.float64))
+        return fast(noise).square().mean()
+
+    for flat in (False, True):
+        torch.manual_seed(3)
+        fast = inner_loop(model, loss, steps=3, rates=0.1, second_order=True, flat=flat)
+        gradients = torch.autograd.grad(fast.weight.square().sum(), list(model.parameters()))
+        found.append([*gradients, torch.rand(())])
+    for unrolled_one, flat_one in zip(*found):
+        torch.testing.assert_close(flat_one, unrolled_one, rtol=1e-10, atol=1e-12)
+
+
+def test_a_flat_loop_refuses_a_loss_whose_gradient_it_would_lose():
+    model, scale = torch.nn.Linear(4, 1), torch.ones((), requires_grad=True)
+    options = {"steps": 2, "rates": 0.1, "second_order": True, "flat": True}
+    with pytest.raises(ValueError, match="detach"):
+        inner_loop(model, lambda fast: (scale * fast(torch.ones(2, 4))).sum(), **options)
+    inner_loop(model, lambda fast: (scale.detach() * fast(torch.ones(2, 4))).sum(), **options)
+
+
+class Kept:
+    """A tensor that autograd keeps for the backward sweep."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+
+def test_a_flat_loop_keeps_parameters_alone():
+    """What autograd holds between the sweeps does not grow with the work of a step."""
+    model, task = LandmarkModel(toy_base().fenet.requires_grad_(True), torch.randn(8, 4)), toy_task()
+    parameters = sum(p.numel() for p in model.parameters())
+    kept = {}
+    for flat in (False, True):
+        held = []
+
+        def pack(tensor):
+            kept_one = Kept(tensor)
+            held.append(weakref.ref(kept_one))
+            return kept_one
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept_one: kept_one.tensor):
+            fast = inner_loop(
+                model,
+                lambda fast: support_loss(fast(task.support.images), task.support),
+                steps=6,
+                rates=0.01,
+                second_order=True,
+                flat=flat,
+            )
+        alive = [kept_one().tensor.numel() for kept_one in held if kept_one() is not None]
+        kept[flat] = sum(alive)
+        del fast
+    assert kept[True] == 6 * parameters < kept[False] / 3

@@ -1,8 +1,15 @@
 """The networks of both scales."""
 
-import torch
+from pathlib import Path
 
-from benchmarks.presets import PAPER
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models import resnet50
+
+from benchmarks.presets import FULL, PAPER
+from benchmarks.run import _with_weights
+from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.networks import FENETS, ChannelNorm, ResNetFENet, SmallFENet
 
 
@@ -34,3 +41,34 @@ def test_the_papers_network_sees_its_input():
     assert not fenet.train().backbone.training  # statistics stay frozen
     kinds = [type(layer).__name__ for layer in (*fenet.convolutions, *fenet.deconvolutions)]
     assert kinds.count("Conv2d") == 10 and kinds.count("ConvTranspose2d") == 2
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """ResNet-50's weights, as torchvision names them, in both kinds of file."""
+    path = tmp_path_factory.mktemp("weights") / "resnet50.pth"
+    torch.manual_seed(0)
+    state = resnet50(weights=None).state_dict()
+    torch.save(state, path)
+    save_file(state, path.with_suffix(".safetensors"))
+    return path
+
+
+def test_weights_come_from_a_file(weights):
+    wanted = torch.load(weights, weights_only=True)["layer4.2.conv3.weight"]
+    for path in (weights, weights.with_suffix(".safetensors")):
+        preset = _with_weights(PAPER, path)
+        loaded = ResNetFENet(**preset.network_options).backbone
+        assert any(torch.equal(p, wanted) for p in loaded.parameters() if p.shape == wanted.shape)
+
+
+def test_weights_that_are_none_are_one_line(weights, tmp_path):
+    broken, other = tmp_path / "broken.pth", tmp_path / "other.safetensors"
+    broken.write_bytes(b"not weights")
+    save_file({"x": torch.zeros(1)}, other)
+    for preset, path in ((PAPER, tmp_path / "none.pth"), (PAPER, broken), (PAPER, other)):
+        with pytest.raises(UserError) as error:
+            _with_weights(preset, path)
+        assert path.name in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(UserError, match="full"):
+        _with_weights(FULL, weights)

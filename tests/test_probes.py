@@ -144,7 +144,7 @@ def test_similarities_as_csv():
 
 def test_probes_of_a_trained_workshop(in_smoke_folder, tmp_path):
     data, place = Path("data") / SMOKE.drawn.name, BENCHMARKS["B-2"]
-    workshop = Workshop(replace(SMOKE, pack=False), data, tmp_path)
+    workshop = Workshop(replace(SMOKE, crops="not"), data, tmp_path)
     workshop.train_base(place, "linear", lambda share: None)
     workshop.fit(place, BaseFEN, lambda share: None)
     tested, shares = category("skirt").id, []

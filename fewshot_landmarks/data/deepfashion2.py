@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.data.index import load_index
+from fewshot_landmarks.data.shards import QUALITY, Shards, open_shards, write_shards
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import written_whole
 
@@ -121,7 +122,7 @@ class DeepFashion2(Dataset):
         self.skipped = list(index.skipped)
         self.unlabelled = index.unlabelled
         self.fingerprint = index.digest()
-        self._packed: _Packed | None = None
+        self._packed: _Packed | Shards | None = None
 
     def __len__(self) -> int:
         return len(self._index)
@@ -135,7 +136,7 @@ class DeepFashion2(Dataset):
             except _Damaged as reason:
                 raise self._user_error(str(reason)) from None
         elif self.usable[i]:
-            window, crop = self._packed.windows[i], self._packed.crops[i]
+            window, crop = self._packed.read(i)
         else:
             raise UserError(f"garment {i} of {self.root / self.split} is damaged: see `usable`")
         return self._garment(i, window, crop)
@@ -166,10 +167,31 @@ class DeepFashion2(Dataset):
                     f"{error.strerror or error}; make room or choose another folder"
                 ) from None
             packed = _Packed(crops, notes)
-        self._refuse(packed.skipped)
-        self._packed = packed
-        self.usable = packed.windows[:, 2] > packed.windows[:, 0]
-        self.skipped = [*self._index.skipped, *packed.skipped]
+        return self._read_from(packed)
+
+    def prepare(
+        self, directory: str | os.PathLike, *, workers: int = 1, progress: bool = False
+    ) -> "DeepFashion2":
+        """Store all crops in shards of a folder in `directory`, and read them from there.
+
+        For large data: crops are JPEGs in tar files (see `shards`), so they are not bit for bit
+        those of the photos. Stopped and called again, it goes on; shards that are there are used
+        again. `fingerprint` then says so too. Damaged garments and a folder that cannot be written are dealt with as by `pack`.
+        """
+        digest = self._index.digest()
+        folder = Path(directory) / f"crops-{digest}-{self.size}-{self.margin!r}"
+        shards = open_shards(folder, len(self))
+        if shards is None:
+            write_shards(folder, _Cutter(self), workers, progress, f"preparing {self.split}")
+            shards = Shards(folder)
+        self.fingerprint = f"{digest}-jpeg{QUALITY}"
+        return self._read_from(shards)
+
+    def _read_from(self, stored: "_Packed | Shards") -> "DeepFashion2":
+        self._refuse(stored.skipped)
+        self._packed = stored
+        self.usable = stored.windows[:, 2] > stored.windows[:, 0]
+        self.skipped = [*self._index.skipped, *stored.skipped]
         return self
 
     @property
@@ -315,6 +337,48 @@ def _decode(data: bytes) -> np.ndarray:
     return pixels
 
 
+class _Cutter:
+    """Cuts a data set's garments out of its photos; each photo is decoded once for all of its own.
+
+    Garments are asked for in their order.
+    """
+
+    def __init__(self, garments: DeepFashion2) -> None:
+        self._garments = garments
+        self._photo: tuple[int, np.ndarray | str] | None = None
+
+    def __len__(self) -> int:
+        return len(self._garments)
+
+    def cut(self, i: int) -> tuple[np.ndarray, np.ndarray] | str:
+        """Garment i's window and crop, or why there is none."""
+        number = int(self._garments.photos[i])
+        if self._photo is None or self._photo[0] != number:
+            self._photo = number, _or_reason(self._garments._read, number)
+        photo = self._photo[1]
+        return photo if isinstance(photo, str) else _or_reason(self._garments._cut, photo, i)
+
+    def describe(self, i: int) -> dict:
+        """What the data set knows of garment i, in pixels of its photo."""
+        index = self._garments._index
+        points, visible = index.landmarks(i)
+        return {
+            "photo": int(index.photo[i]),
+            "item": int(index.item[i]),
+            "category_id": int(index.category[i]),
+            "landmarks": [[*map(float, point), int(v)] for point, v in zip(points, visible)],
+            "area": float(index.area[i]),
+        }
+
+
+def _or_reason(read: Callable, *args):
+    """`read(*args)`, or why it is damaged."""
+    try:
+        return read(*args)
+    except _Damaged as reason:
+        return str(reason)
+
+
 class _Packed:
     """Crops stored by `DeepFashion2.pack`: opened anew, not copied, in another process."""
 
@@ -327,6 +391,10 @@ class _Packed:
         self.crops = np.load(crops, mmap_mode="r", allow_pickle=False)
         with np.load(notes, allow_pickle=False) as stored:
             self.windows, self.skipped = stored["windows"], stored["skipped"].tolist()
+
+    def read(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Garment i's window and its crop."""
+        return self.windows[i], self.crops[i]
 
     @classmethod
     def open(cls, crops: Path, notes: Path, shape: tuple[int, ...]) -> "_Packed | None":

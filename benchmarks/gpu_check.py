@@ -1,0 +1,148 @@
+"""Whether the paper's scale fits a GPU: python -m benchmarks.gpu_check
+
+Meta-trains each learner with an inner loop for a few tasks of random images, with every number of
+the paper preset; tells the time of a task, the peak of memory against 24 GiB, and how far single
+precision on the GPU is from the CPU's. Says so where there is no GPU.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from benchmarks.memory import forget_peak, peak_mib
+from benchmarks.presets import Preset, change, find_preset
+from benchmarks.run import command
+from benchmarks.speed import machine
+from fewshot_landmarks.base import BaseModel
+from fewshot_landmarks.categories import category
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import write_text
+from fewshot_landmarks.learner import Learner, find_learner
+from fewshot_landmarks.networks import FENETS
+from fewshot_landmarks.protocol import BENCHMARKS, SHOTS
+from fewshot_landmarks.tasks import Samples, Task
+
+LEARNERS = ("MAML", "PROTO-MA", "PAML", "MetaCloth")
+PLACE = BENCHMARKS["B-2"]
+CATEGORY = 4  # long sleeve outwear, with the most landmarks: 39
+LIMIT = 24.0  # GiB
+
+
+def random_task(preset: Preset, shots: int, device: str) -> Task:
+    """A task of noise at the preset's scale: time and memory do not depend on what is seen."""
+    torch.manual_seed(0)
+    landmarks = category(CATEGORY).landmarks
+
+    def samples(count: int) -> Samples:
+        known = torch.ones(count, landmarks, dtype=torch.bool)
+        return Samples(
+            images=torch.rand(count, 3, preset.size, preset.size),
+            landmarks=preset.size * torch.rand(count, landmarks, 2),
+            labelled=known,
+            scored=known,
+            origin=torch.zeros(count, 2),
+            scale=torch.ones(count, 2),
+            area=torch.full((count,), float(preset.size**2)),
+            categories=torch.full((count,), CATEGORY),
+            indices=torch.arange(count),
+        )
+
+    return Task(CATEGORY, samples(shots), samples(preset.train_queries)).to(device)
+
+
+def build(preset: Preset, name: str, device: str) -> Learner:
+    """A learner as it begins its meta-training, from a base model that has not been trained."""
+    torch.manual_seed(0)
+    learner = find_learner(name)
+    options = dict(preset.network_options)
+    if preset.network == "resnet50":
+        options.setdefault("weights", None)  # time and memory do not depend on them
+    base = BaseModel(FENETS[preset.network](**options), PLACE.seen, learner.base_kind)
+    return learner(base, preset.settings(learner, PLACE.name)).to(device)
+
+
+def measure(preset: Preset, name: str, tasks: int, device: str) -> dict:
+    """Seconds a task after the first, and the peak of memory, with the most shots."""
+    try:
+        model, task = build(preset, name, device), random_task(preset, max(SHOTS), device)
+        forget_peak(device)
+        times = [_timed(model, task, device) for _ in range(tasks + 1)]
+    except torch.OutOfMemoryError:
+        return {"learner": name, "seconds": float("nan"), "peak_gib": float("inf")}
+    return {
+        "learner": name,
+        "seconds": sorted(times[1:])[tasks // 2],
+        "peak_gib": peak_mib(device) / 2**10,
+    }
+
+
+def _timed(model: Learner, task: Task, device: str) -> float:
+    began = time.perf_counter()
+    model.zero_grad(set_to_none=True)
+    model.meta_loss(task).backward()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def disagreement(preset: Preset, name: str, device: str) -> float:
+    """Relative distance of the meta-gradients of a small task on the device and on the CPU."""
+    found = []
+    for where in ("cpu", device):
+        model = build(preset, name, where)
+        model.meta_loss(random_task(preset, 2, where)).backward()
+        gradients = [p.grad.flatten().cpu() for p in model.parameters() if p.grad is not None]
+        found.append(torch.cat(gradients).double())
+    return ((found[1] - found[0]).norm() / found[0].norm()).item()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    made = argparse.ArgumentParser("python -m benchmarks.gpu_check", description=__doc__)
+    made.add_argument("--preset", default="paper", help="default: paper")
+    made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    made.add_argument("--learner", action="append", default=[], metavar="L")
+    made.add_argument("--tasks", type=int, default=3, help="measured, after one (default: 3)")
+    made.add_argument("--device", default="cuda", help="default: cuda")
+    made.add_argument("--out", type=Path, default=Path("results/gpu_check"))
+    return made
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Do what the arguments ask for."""
+    device = arguments.device
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("no GPU here that torch can use: run this where there is one")
+    if arguments.tasks < 1:
+        raise UserError(f"--tasks {arguments.tasks}: at least 1")
+    preset = change(find_preset(arguments.preset), arguments.set)
+    small = replace(preset, size=min(preset.size, 96), train_queries=2)
+    small = change(small, [*arguments.set, "inner_steps=2"])
+    rows = []
+    for name in arguments.learner or LEARNERS:
+        rows.append(measure(preset, name, arguments.tasks, device))
+        rows[-1]["disagreement"] = disagreement(small, name, device)
+        print(rows[-1], flush=True)
+    frame, about = pd.DataFrame(rows), machine(device)
+    out = arguments.out
+    write_text(out / "gpu_check.csv", frame.to_csv(index=False, lineterminator="\n"))
+    write_text(out / "machine.json", json.dumps(about, indent=1) + "\n")
+    worst = frame.peak_gib.max()
+    print(frame.to_string(index=False))
+    print(f"Peak {worst:.1f} GiB: {'within' if worst <= LIMIT else 'more than'} {LIMIT:.0f} GiB.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; see `benchmarks.run.command`."""
+    return command(lambda: execute(parser().parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

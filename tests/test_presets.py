@@ -1,0 +1,46 @@
+"""Single numbers of a preset, changed by --set."""
+
+import pytest
+
+from benchmarks.presets import FULL, PAPER, change
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.learner import find_learner
+
+METACLOTH, MAML = find_learner("MetaCloth"), find_learner("MAML")
+
+
+def test_a_change_reaches_the_preset_or_the_settings():
+    changed = change(FULL, ["size=64", "tasks=7", "MetaCloth.inner_rate=1", "flat=True"])
+    assert changed.size == 64 and FULL.size != 64
+    settings = changed.settings(METACLOTH, "B-1")
+    assert (settings.tasks, settings.inner_rate, settings.flat) == (7, 1, True)
+    other = changed.settings(MAML, "B-1")
+    assert other.tasks == 7 and other.inner_rate == FULL.settings(MAML, "B-1").inner_rate
+
+
+def test_a_change_goes_before_what_tuning_chose(monkeypatch):
+    chosen = {"B-1": {"MAML": {"inner_rate": 0.5}}}
+    monkeypatch.setattr("benchmarks.presets._tuned", lambda name: chosen)
+    assert FULL.settings(MAML, "B-1").inner_rate == 0.5
+    assert change(FULL, ["inner_rate=0.2"]).settings(MAML, "B-1").inner_rate == 0.2
+    both = change(FULL, ["inner_rate=0.2", "MAML.inner_rate=0.3"])
+    assert both.settings(MAML, "B-1").inner_rate == 0.3
+
+
+@pytest.mark.parametrize(
+    "text", ["size", "size=big", "tasks=1.5", "flat=1", "sizes=64", "WG.inner=1", "common={}"]
+)
+def test_mistakes_are_one_line(text):
+    with pytest.raises(UserError) as error:
+        change(FULL, [text])
+    assert "\n" not in str(error.value) and text.partition("=")[0] in str(error.value)
+
+
+def test_the_paper_s_numbers():
+    """Section 4.2."""
+    settings = PAPER.settings(METACLOTH, "B-1")
+    assert (PAPER.size, PAPER.network, PAPER.network_options["channels"]) == (384, "resnet50", 512)
+    assert (PAPER.base_epochs, PAPER.base_rate) == (20, 0.01)
+    assert (settings.tasks, settings.ppnet_tasks) == (40_000, 40_000)
+    assert (settings.inner_steps, settings.inner_rate, settings.outer_rate) == (12, 0.01, 2e-4)
+    assert settings.head_rate == 0.002 and settings.flat

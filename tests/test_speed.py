@@ -1,0 +1,80 @@
+"""The speed table: every way computes the same gradient, and what comes out."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+from benchmarks import speed
+from benchmarks.speed import WAYS, Case, Measured, floor, main, problem, table
+
+
+def gradients(way: str) -> torch.Tensor:
+    torch.set_default_dtype(torch.float64)
+    try:
+        model, support, query = problem(Case(way, "small", 16, 3, 0.0, "cpu"))
+        WAYS[way](model, support, query, 3)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "ours, unrolled"])
+def test_every_way_computes_the_same_gradient(way):
+    if way == "TorchOpt":
+        pytest.importorskip("torchopt")
+    expected = gradients("ours, unrolled")
+    assert expected.norm() > 1e-2
+    assert (gradients(way) - expected).norm() < 1e-10 * expected.norm()
+
+
+def test_ratios_are_of_medians():
+    def rows(way, *seconds):
+        case = Case(way, "small", 48, 4, 0.0, "cpu")
+        return [(case, Measured(each, 0.1, 100 * each)) for each in seconds]
+
+    frame = table([*rows("ours, unrolled", 1.0, 9.0, 2.0), *rows("ours, flat", 3.0, 4.0, 5.0)])
+    assert frame.way.tolist() == ["ours, unrolled", "ours, flat"]
+    assert frame.task_ratio.tolist() == [1.0, 2.0] and frame.peak_ratio.tolist() == [1.0, 2.0]
+    assert frame.forward_passes.tolist() == pytest.approx([20.0, 40.0])
+    assert frame.floor.tolist() == [floor(4)] * 2
+
+
+def test_the_command_writes_table_figure_and_machine(tmp_path, capsys):
+    asked = ["--size", "small:16", "--steps", "1", "--rounds", "1", "--seconds", "0"]
+    ways = ["--way", "ours, unrolled", "--way", "ours, flat"]
+    assert main([*asked, *ways, "--out", str(tmp_path), "--device", "cpu"]) == 0
+    frame = pd.read_csv(tmp_path / "speed.csv")
+    assert frame.way.tolist() == ["ours, unrolled", "ours, flat"]
+    assert (frame.task_seconds > 0).all() and frame.failed.isna().all()
+    assert "ours, flat" in (tmp_path / "speed.md").read_text()
+    assert json.loads((tmp_path / "machine.json").read_text())["gpu"] is None
+    assert (tmp_path / "speed.png").stat().st_size > 1000
+
+
+def test_a_way_that_fails_does_not_stop_the_rest(monkeypatch):
+    def broken(*_):
+        raise ImportError(name="torchopt")
+
+    class Here:
+        def __init__(self, *_):
+            pass
+
+        __enter__ = lambda self: self  # noqa: E731
+        __exit__ = lambda self, *_: None  # noqa: E731
+
+        def submit(self, work, case):
+            return self
+
+        def result(self):
+            return broken()
+
+    monkeypatch.setattr(speed, "ProcessPoolExecutor", Here)
+    failed = speed.measure_apart(Case("TorchOpt", "small", 16, 1, 0.0, "cpu"))
+    assert "torchopt" in failed.failed
+
+
+def test_mistakes_are_one_line(capsys):
+    assert main(["--size", "tiny:48"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
