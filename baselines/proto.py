@@ -62,7 +62,7 @@ def distance_scale(base: BaseModel, length: float = 1.0) -> nn.Parameter:
 
     Positive, and steps of it are in equal ratios.
     """
-    wanted = length * base.omega.detach().norm(dim=1).mean()
+    wanted = length * base.detector_length
     return nn.Parameter((wanted / (2 * math.sqrt(base.channels))).log())
 
 

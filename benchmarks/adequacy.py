@@ -11,7 +11,6 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 
@@ -19,7 +18,7 @@ from benchmarks import grid
 from benchmarks.controls import CONTROLS, TunedFeatures
 from benchmarks.grid import Cell
 from benchmarks.presets import find_preset
-from benchmarks.run import add_work_options, command, device, prepare, work_off
+from benchmarks.run import add_work_options, command, open_workshop, work_off
 from benchmarks.statistics import mean_interval
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.files import write_text
@@ -126,10 +125,8 @@ def parser() -> argparse.ArgumentParser:
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
     preset = find_preset(arguments.preset)
-    out = arguments.out or Path("results") / preset.name
-    data = prepare(arguments, preset, out)
     preset = replace(preset, episodes=min(EPISODES, preset.episodes))
-    workshop = Workshop(preset, data, out / "work", arguments.seed, device(arguments.device))
+    out, workshop = open_workshop(arguments, preset)
     wanted = cells()
     for cell in wanted:
         workshop.check(cell.benchmark)

@@ -8,7 +8,6 @@ precision on the GPU is from the CPU's. Says so where there is no GPU.
 import argparse
 import json
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 from benchmarks.memory import forget_peak, peak_mib
 from benchmarks.presets import Preset, change, find_preset
 from benchmarks.run import command
-from benchmarks.speed import machine
+from benchmarks.speed import machine, timed
 from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
@@ -73,7 +72,7 @@ def measure(preset: Preset, name: str, tasks: int, device: str) -> dict:
     try:
         model, task = build(preset, name, device), random_task(preset, max(SHOTS), device)
         forget_peak(device)
-        times = [_timed(model, task, device) for _ in range(tasks + 1)]
+        times = [timed(device, lambda: _meta_gradient(model, task)) for _ in range(tasks + 1)]
     except torch.OutOfMemoryError:
         return {"learner": name, "seconds": float("nan"), "peak_gib": float("inf")}
     return {
@@ -83,13 +82,9 @@ def measure(preset: Preset, name: str, tasks: int, device: str) -> dict:
     }
 
 
-def _timed(model: Learner, task: Task, device: str) -> float:
-    began = time.perf_counter()
+def _meta_gradient(model: Learner, task: Task) -> None:
     model.zero_grad(set_to_none=True)
     model.meta_loss(task).backward()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
 
 
 def disagreement(preset: Preset, name: str, device: str) -> float:
@@ -124,7 +119,7 @@ def execute(arguments: argparse.Namespace) -> None:
         raise UserError(f"--tasks {arguments.tasks}: at least 1")
     preset = change(find_preset(arguments.preset), arguments.set)
     small = replace(preset, size=min(preset.size, 96), train_queries=2)
-    small = change(small, [*arguments.set, "inner_steps=2"])
+    small = change(small, ["inner_steps=2"])
     rows = []
     for name in arguments.learner or LEARNERS:
         rows.append(measure(preset, name, arguments.tasks, device))

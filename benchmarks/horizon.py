@@ -19,7 +19,7 @@ from benchmarks import grid
 from benchmarks.fingerprints import key
 from benchmarks.grid import Job, source
 from benchmarks.presets import find_preset
-from benchmarks.run import add_work_options, command, device, prepare, work_off
+from benchmarks.run import add_work_options, command, open_workshop, work_off
 from benchmarks.tune import trial_workshop, try_out
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.errors import UserError
@@ -104,9 +104,7 @@ def execute(arguments: argparse.Namespace) -> None:
         for name in arguments.learner or LEARNERS
         for tasks in arguments.tasks or TASKS
     ]
-    out = arguments.out or Path("results") / preset.name
-    data = prepare(arguments, preset, out)
-    workshop = Workshop(preset, data, out / "work", arguments.seed, device(arguments.device))
+    out, workshop = open_workshop(arguments, preset)
     work_off(workshop, list(plan(workshop, points)), arguments.workers)
     rows = [
         (place.name, learner.name, tasks, json.loads(path.read_text("utf-8")))

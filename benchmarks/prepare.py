@@ -7,11 +7,9 @@ at any moment and run again, it goes on where it was.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from benchmarks.presets import find_preset
-from benchmarks.run import add_work_options, command, prepare
-from benchmarks.workshop import Workshop
+from benchmarks.run import add_work_options, command, open_workshop
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,8 +23,7 @@ def parser() -> argparse.ArgumentParser:
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
     preset = find_preset(arguments.preset)
-    out = arguments.out or Path("results") / preset.name
-    workshop = Workshop(preset, prepare(arguments, preset, out), out / "work")
+    _, workshop = open_workshop(arguments, preset)
     for garments in (workshop.train, workshop.validation):
         usable = int(garments.usable.sum())
         print(f"{garments.split}: {usable} crops of {preset.size} x {preset.size}", end="")

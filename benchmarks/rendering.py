@@ -130,7 +130,8 @@ def to_markdown(table: Table, paper: bool = True) -> str:
 
 
 def _pipes(columns: Sequence[str], rows: Rows) -> str:
-    return pipes([["", *map(_head, columns)], *_grid(rows, "**{}**".format, " ± {}".format, "—")])
+    grid = _grid(rows, "**{}**".format, " ± {}".format, "—")
+    return pipes([["", *map(_head, columns)], *grid])
 
 
 def pipes(lines: Sequence[Sequence[str]]) -> str:

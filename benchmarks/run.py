@@ -92,6 +92,16 @@ def work_off(workshop: Workshop, jobs: Sequence[Job], workers: int) -> None:
     )
 
 
+def open_workshop(arguments: argparse.Namespace, preset: Preset) -> tuple[Path, Workshop]:
+    """Where results go, and the workshop that makes them, its data at hand."""
+    out = arguments.out or Path("results") / preset.name
+    data = prepare(arguments, preset, out)
+    where = device(arguments.device)
+    return out, Workshop(
+        preset, data, out / "work", arguments.seed, where, workers=arguments.workers
+    )
+
+
 def cells(arguments: argparse.Namespace) -> list[Cell]:
     """The cells that the arguments ask for, checked. Ablations belong to B-2 unless asked for."""
     asked = arguments.benchmark or arguments.learner or arguments.shots
@@ -167,7 +177,13 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         preset = replace(preset, crops="not")
     workshop = Workshop(
-        preset, data, work, arguments.seed, device(arguments.device), arguments.strict
+        preset,
+        data,
+        work,
+        arguments.seed,
+        device(arguments.device),
+        arguments.strict,
+        arguments.workers,
     )
     for split in (workshop.train, workshop.validation):
         _tell_skipped(split)

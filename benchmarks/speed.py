@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pandas as pd
@@ -28,8 +29,8 @@ from matplotlib.figure import Figure
 from torch import nn
 from tqdm import tqdm
 
-from benchmarks.memory import forget_peak, peak_mib
 from benchmarks.figures import METADATA, render
+from benchmarks.memory import forget_peak, peak_mib
 from benchmarks.rendering import pipes
 from benchmarks.run import command, device
 from fewshot_landmarks.categories import MAX_LANDMARKS
@@ -155,28 +156,30 @@ def measure(case: Case) -> Measured:
     model, support, query = problem(case)
     with torch.no_grad():
         support(model)  # libraries choose their ways at first
-        forward = min(_timed(case, lambda: support(model)) for _ in range(3))
+        forward = min(timed(case.device, lambda: support(model)) for _ in range(3))
     forget_peak(case.device)
     before = peak_mib(case.device)
     times: list[float] = []
     while not times or sum(times) < case.seconds:
         model.zero_grad(set_to_none=True)
-        times.append(_timed(case, lambda: WAYS[case.way](model, support, query, case.steps)))
+        task = functools.partial(WAYS[case.way], model, support, query, case.steps)
+        times.append(timed(case.device, task))
     median = sorted(times)[len(times) // 2]
     return Measured(median, forward, peak_mib(case.device) - before)
 
 
-def _timed(case: Case, work: Callable[[], object]) -> float:
-    _settle(case)
+def timed(device: str, work: Callable[[], object]) -> float:
+    """Seconds that some work takes, to its end on the device."""
+    _settle(device)
     began = time.perf_counter()
     work()
-    _settle(case)
+    _settle(device)
     return time.perf_counter() - began
 
 
-def _settle(case: Case) -> None:
-    if case.device.startswith("cuda"):
-        torch.cuda.synchronize(case.device)
+def _settle(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
 
 
 def measure_apart(case: Case) -> Measured:
@@ -223,8 +226,6 @@ def table(rows: Sequence[tuple[Case, Measured]]) -> pd.DataFrame:
 
 def machine(where: str) -> dict:
     """The machine and the versions, without names."""
-    from importlib.metadata import PackageNotFoundError, version
-
     def installed(package: str) -> str:
         try:
             return version(package)

@@ -24,7 +24,7 @@ from benchmarks import grid
 from benchmarks.fingerprints import key
 from benchmarks.grid import Job, chain, source
 from benchmarks.presets import TUNED, Preset, find_preset
-from benchmarks.run import add_work_options, command, device, prepare, work_off
+from benchmarks.run import add_work_options, command, open_workshop, work_off
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
@@ -258,9 +258,7 @@ def execute(arguments: argparse.Namespace) -> None:
     for name in names:
         find_learner(name)
     places = [benchmark(name) for name in arguments.benchmark] or list(BENCHMARKS.values())
-    out = arguments.out or Path("results") / preset.name
-    data = prepare(arguments, preset, out)
-    workshop = Workshop(preset, data, out / "work", arguments.seed, device(arguments.device))
+    out, workshop = open_workshop(arguments, preset)
     for place in places:
         workshop.check(place.rehearsal)
     jobs = list(plan(workshop, places, names))

@@ -45,6 +45,7 @@ class Workshop:
     seed: int = 0
     device: str = "cpu"
     strict: bool = False
+    workers: int = os.cpu_count() or 1  # processes that store crops
 
     @cached_property
     def train(self) -> DeepFashion2:
@@ -67,7 +68,7 @@ class Workshop:
         if self.preset.crops == "packed":
             return garments.pack(cache, progress=True)
         if self.preset.crops == "sharded":
-            return garments.prepare(cache, workers=os.cpu_count() or 1, progress=True)
+            return garments.prepare(cache, workers=self.workers, progress=True)
         return garments
 
     # ------------------------------------------------------------------ names of work

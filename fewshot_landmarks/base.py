@@ -35,6 +35,11 @@ class BaseModel(nn.Module):
     def channels(self) -> int:
         return self.fenet.channels
 
+    @property
+    def detector_length(self) -> torch.Tensor:
+        """Mean length of the detectors omega0, a constant."""
+        return self.omega.detach().norm(dim=1).mean()
+
     def slots(self, wanted: int) -> slice:
         """Which detectors are the category's."""
         first = self.first[wanted]

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from fewshot_landmarks.categories import CATEGORIES
+from fewshot_landmarks.categories import CATEGORIES, category
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
 from fewshot_landmarks.data.index import SPLITS
 from fewshot_landmarks.draws import permutation
@@ -85,8 +85,7 @@ def too_few(counts: pd.DataFrame, split: str, needed: int) -> Iterator[str]:
     """A line on each category with too few photos for its part in a benchmark."""
     for name, photos in counts.photos[counts.photos < needed].items():
         part = "seen" if split == "train" else "unseen"
-        ids = {c.name: c.id for c in CATEGORIES}
-        hit = [b.name for b in BENCHMARKS.values() if ids[name] in getattr(b, part)]
+        hit = [b.name for b in BENCHMARKS.values() if category(name).id in getattr(b, part)]
         if hit:
             yield (
                 f"{split}: {name} has {photos} photos, a task needs {needed}: "

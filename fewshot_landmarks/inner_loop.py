@@ -118,9 +118,6 @@ class _State:
     def tensors(self) -> list[torch.Tensor]:
         return [value for *_, value in self._entries() if torch.is_tensor(value)]
 
-    def copy(self) -> "_State":
-        return self.holding(self.tensors())
-
     def holding(self, tensors: Iterable[torch.Tensor]) -> "_State":
         """The same numbers with other tensors, in the order of `tensors()`."""
         groups: list[dict] = [{i: {} for i in group} for group in self.groups]
@@ -159,7 +156,7 @@ class _Descent:
         if not checked:
             _no_strangers(loss, values)
         optimiser = self._optimisers[differentiable]
-        optimiser.state = [defaultdict(dict, group) for group in state.copy().groups]
+        optimiser.state = [defaultdict(dict, group) for group in state.groups]
         values = optimiser.step(loss, params=values)
         return list(values), _State([dict(group) for group in optimiser.state])
 

@@ -67,8 +67,8 @@ class BaseFEN(Learner):
 
     def __init__(self, base, settings):
         super().__init__(base, settings)
-        length = base.omega.detach().norm(dim=1).mean().item()  # features are sqrt(C) long
-        self.ppnet = PPNet(base.channels, length / math.sqrt(base.channels))  # phi
+        scale = base.detector_length.item() / math.sqrt(base.channels)  # features are sqrt(C) long
+        self.ppnet = PPNet(base.channels, scale)  # phi
         self.fenet = self.new_fenet()  # theta, started at theta0
 
     def fit(self, training: Training) -> None:

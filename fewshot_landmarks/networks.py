@@ -1,4 +1,4 @@
-"""The networks that learners share: feature extractors, detectors, and a memo of frozen features."""
+"""The networks that learners share: feature extractors, detectors, a memo of frozen features."""
 
 import hashlib
 from pathlib import Path

@@ -10,7 +10,6 @@ orientation. Coordinates are continuous: pixel i covers [i, i + 1), in photos an
 import os
 import zipfile
 from collections.abc import Callable, Iterable
-from itertools import groupby
 from math import ceil, floor, isfinite
 from pathlib import Path
 from typing import NamedTuple
@@ -176,7 +175,8 @@ class DeepFashion2(Dataset):
 
         For large data: crops are JPEGs in tar files (see `shards`), so they are not bit for bit
         those of the photos. Stopped and called again, it goes on; shards that are there are used
-        again. `fingerprint` then says so too. Damaged garments and a folder that cannot be written are dealt with as by `pack`.
+        again. `fingerprint` then says so too. Damaged garments and a folder that cannot be written
+        are dealt with as by `pack`.
         """
         digest = self._index.digest()
         folder = Path(directory) / f"crops-{digest}-{self.size}-{self.margin!r}"
@@ -200,7 +200,8 @@ class DeepFashion2(Dataset):
 
     def _write_pack(self, crops: Path, notes: Path, progress: bool) -> None:
         windows = np.zeros((len(self), 4), np.int32)  # stays empty for a damaged garment
-        skipped = []
+        skipped = {}  # a line once, though a damaged photo may hold several garments
+        cutter = _Cutter(self)
         # Written in sequence, not through a memory map: a full disk is then an error, not a
         # signal that ends the process.
         with (
@@ -210,27 +211,18 @@ class DeepFashion2(Dataset):
             np.lib.format.write_array_header_1_0(
                 file, {"descr": "|u1", "fortran_order": False, "shape": self._packed_shape}
             )
-            for number, garments in groupby(range(len(self)), self.photos.__getitem__):
-                photo = self._try(skipped, self._read, number)
-                for i in garments:
-                    cut = None if photo is None else self._try(skipped, self._cut, photo, i)
-                    if cut is None:
-                        file.write(bytes(self.size * self.size * 3))
-                    else:
-                        windows[i], crop = cut
-                        file.write(crop.tobytes())
-                    bar.update()
+            for i in range(len(self)):
+                cut = cutter.cut(i)
+                if isinstance(cut, str):
+                    self._refuse([cut])
+                    skipped[cut] = None
+                    file.write(bytes(self.size * self.size * 3))
+                else:
+                    windows[i], crop = cut
+                    file.write(crop.tobytes())
+                bar.update()
         with written_whole(notes) as file:
-            np.savez(file, windows=windows, skipped=np.array(skipped, str))
-
-    def _try(self, skipped: list[str], read: Callable, *args):
-        """`read(*args)`, or None and a line in `skipped` (an error if strict) if damaged."""
-        try:
-            return read(*args)
-        except _Damaged as reason:
-            self._refuse([str(reason)])
-            skipped.append(str(reason))
-            return None
+            np.savez(file, windows=windows, skipped=np.array(list(skipped), str))
 
     def _refuse(self, skipped: Iterable[str]) -> None:
         if self.strict and (lines := list(skipped)):
