@@ -12,12 +12,54 @@ from collections.abc import Callable, Container, Iterable, Mapping
 import higher
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.utils.checkpoint import get_device_states, set_device_states
+
+
+class Adapted:
+    """A module with other values in place of its parameters, called and read like the module.
+
+    The module is not changed, nor are its buffers. (`higher` has this too, as a class made for
+    each submodule at each call: a tenth of a small network's one-step task.)
+    """
+
+    def __init__(self, module: nn.Module, values: Mapping[str, torch.Tensor]):
+        self._module = module
+        self._values = dict(values)
+        self._buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+
+    def __call__(self, *arguments, **options):
+        return functional_call(
+            self._module, {**self._values, **self._buffers}, arguments, options
+        )
+
+    def __getattr__(self, name: str):
+        """A parameter's value, a submodule with its values, or any other attribute."""
+        if name in self._values:
+            return self._values[name]
+        found = getattr(self._module, name)
+        if isinstance(found, nn.Module):
+            own = {
+                key.removeprefix(f"{name}."): value
+                for key, value in self._values.items()
+                if key.startswith(f"{name}.")
+            }
+            return Adapted(found, own)
+        return found
+
+    def named_parameters(self) -> dict[str, torch.Tensor]:
+        """The values by name, in the module's order."""
+        return self._values
+
+    def holding(self, values: Iterable[torch.Tensor]) -> "Adapted":
+        """The same module with other values, in the module's order."""
+        self._values = dict(zip(self._values, values, strict=True))
+        return self
 
 
 def inner_loop(
     module: nn.Module,
-    loss: Callable[[nn.Module], torch.Tensor],
+    loss: Callable[[Adapted], torch.Tensor],
     *,
     steps: int,
     rates: float | Mapping[str, float],
@@ -25,7 +67,7 @@ def inner_loop(
     start: Mapping[str, torch.Tensor] | None = None,
     flat: bool = False,
     optimiser: Callable[..., torch.optim.Optimizer] = torch.optim.SGD,
-) -> nn.Module:
+) -> Adapted:
     """`module` after gradient descent on `loss`: theta' <- theta - beta1 grad loss (eq. 1).
 
     Args:
@@ -47,40 +89,24 @@ def inner_loop(
     `flat` for a loss whose gradient would be lost.
 
     Returns:
-        A functional copy of the module with the adapted parameters.
+        The module with the adapted parameters.
     """
     with torch.enable_grad():
-        # copy_initial_weights=True, higher's default, would cut the gradient to the initialisation.
-        fast = higher.monkeypatch(
-            module, copy_initial_weights=False, track_higher_grads=second_order and not flat
-        )
-        values = dict(zip((name for name, _ in module.named_parameters()), fast.fast_params))
+        # Views: a step's gradient is not to reach theta through a start that depends on it.
+        values = {name: value.view_as(value) for name, value in module.named_parameters()}
         _known(start or {}, values)
         values.update(start or {})
         if not second_order:
             values = {name: value.detach().requires_grad_() for name, value in values.items()}
-        descent = optimiser(_groups(module, rates), lr=1.0)
+        fast = Adapted(module, values)
+        found, descend = list(values.values()), _Descent(fast, loss, optimiser, rates)
         if second_order and flat:
-            fast.update_params(_flat_steps(module, loss, descent, steps, list(values.values())))
-            return fast
-        fast.update_params(list(values.values()))
-        descent = higher.optim.get_diff_optim(
-            descent, list(module.parameters()), fmodel=fast, track_higher_grads=second_order
-        )
-        for _ in range(steps):
-            descent.step(loss(fast))
-    return fast
-
-
-def _groups(module: nn.Module, rates: float | Mapping[str, float]) -> list[dict]:
-    if not isinstance(rates, Mapping):
-        return [{"params": list(module.parameters()), "lr": rates}]
-    named = list(module.named_parameters())
-    _known(rates, {name.split(".", 1)[0] for name, _ in named})
-    return [
-        {"params": [p for name, p in named if name.split(".", 1)[0] == part], "lr": rate}
-        for part, rate in rates.items()
-    ]
+            found = _flat_steps(descend, steps, found)
+        else:
+            state = descend.start
+            for _ in range(steps):
+                found, state = descend(found, state, differentiable=second_order)
+    return fast.holding(found)
 
 
 def _known(names: Iterable[str], known: Container[str]) -> None:
@@ -88,25 +114,7 @@ def _known(names: Iterable[str], known: Container[str]) -> None:
         raise ValueError(f"the module has no parameters {', '.join(strange)}")
 
 
-# ---------------------------------------------------------------------- the flat loop
-
-
-def _flat_steps(
-    module: nn.Module,
-    loss: Callable[[nn.Module], torch.Tensor],
-    optimiser: torch.optim.Optimizer,
-    steps: int,
-    values: list[torch.Tensor],
-) -> list[torch.Tensor]:
-    """The parameters after all steps, each step a node of the graph that keeps its inputs only."""
-    descend = _Descent(module, loss, optimiser)
-    state = _State([{} for _ in optimiser.param_groups])
-    for number in range(steps):
-        node = _Node(descend, state, len(values), checked=number > 0)
-        results = _Step.apply(node, *values, *state.tensors())
-        values = list(results[: len(values)])
-        state = node.after.holding(results[len(values) :])
-    return values
+# ---------------------------------------------------------------------- a step
 
 
 class _State:
@@ -136,29 +144,58 @@ class _State:
 class _Descent:
     """A gradient step as a pure function of the parameters and the optimiser's state."""
 
-    def __init__(self, module, loss, optimiser: torch.optim.Optimizer):
+    def __init__(self, fast: Adapted, loss, optimiser, rates: float | Mapping[str, float]):
+        self._fast = fast
         self._loss = loss
-        self._module = higher.monkeypatch(
-            module, copy_initial_weights=False, track_higher_grads=False
-        )
+        # `higher` copies the optimiser with its parameters: empty ones in place of the network's.
+        stand_ins = {name: torch.empty(0).requires_grad_() for name in fast.named_parameters()}
+        made = optimiser(_groups(stand_ins, rates), lr=1.0)
         self._optimisers = {
             differentiable: higher.optim.get_diff_optim(
-                optimiser, list(module.parameters()), track_higher_grads=differentiable
+                made, list(stand_ins.values()), track_higher_grads=differentiable
             )
             for differentiable in (False, True)
         }
+        self.start = _State([{} for _ in made.param_groups])
 
     def __call__(
         self, values: list[torch.Tensor], state: _State, differentiable: bool, checked: bool = True
     ) -> tuple[list[torch.Tensor], _State]:
-        self._module.update_params(values)
-        loss = self._loss(self._module)
+        loss = self._loss(self._fast.holding(values))
         if not checked:
             _no_strangers(loss, values)
         optimiser = self._optimisers[differentiable]
         optimiser.state = [defaultdict(dict, group) for group in state.groups]
         values = optimiser.step(loss, params=values)
         return list(values), _State([dict(group) for group in optimiser.state])
+
+
+def _groups(
+    parameters: Mapping[str, torch.Tensor], rates: float | Mapping[str, float]
+) -> list[dict]:
+    if not isinstance(rates, Mapping):
+        return [{"params": list(parameters.values()), "lr": rates}]
+    _known(rates, {name.split(".", 1)[0] for name in parameters})
+    return [
+        {"params": [p for name, p in parameters.items() if name.split(".", 1)[0] == part], "lr": rate}
+        for part, rate in rates.items()
+    ]
+
+
+# ---------------------------------------------------------------------- the flat loop
+
+
+def _flat_steps(
+    descend: _Descent, steps: int, values: list[torch.Tensor]
+) -> list[torch.Tensor]:
+    """The parameters after all steps, each step a node of the graph that keeps its inputs only."""
+    state = descend.start
+    for number in range(steps):
+        node = _Node(descend, state, len(values), checked=number > 0)
+        results = _Step.apply(node, *values, *state.tensors())
+        values = list(results[: len(values)])
+        state = node.after.holding(results[len(values) :])
+    return values
 
 
 class _Node:

@@ -268,7 +268,7 @@ def test_inner_loop_moves_only_what_has_a_rate():
     )
     assert fast.omega.abs().max() > 0
     assert torch.equal(detect(fast.fenet(task.query.images), model.omega), model(task.query.images))
-    heads = [(p, q) for p, q in zip(model.fenet.parameters(), list(fast.parameters())[1:])]
+    heads = [(p, q) for p, q in zip(model.fenet.parameters(), list(fast.named_parameters().values())[1:])]
     assert all(torch.equal(p, q) for p, q in heads)
 
 
