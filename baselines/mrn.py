@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fewshot_landmarks.heatmaps import detect, heatmap_loss, labelmaps, query_loss
+from fewshot_landmarks.heatmaps import detect, query_loss, support_loss
 from fewshot_landmarks.learner import Detector, Learner
 from fewshot_landmarks.networks import WeightRegression
 from fewshot_landmarks.tasks import Samples
@@ -63,11 +63,10 @@ class MRN(Learner):
         landmarks = support.landmarks.shape[1]
         omega = features.new_zeros(landmarks, features.shape[1], requires_grad=True)
         descent = torch.optim.SGD([omega], lr=self.settings.few_shot_rate)
-        maps = labelmaps(support.landmarks, support.size, features.shape[-2:])
         with torch.enable_grad():
             for _ in range(self.settings.few_shot_steps):
                 descent.zero_grad()
-                heatmap_loss(detect(features, omega), maps, support.labelled).backward()
+                support_loss(detect(features, omega), support).backward()
                 descent.step()
         return omega.detach()
 

@@ -36,7 +36,7 @@ from benchmarks.run import command, device
 from fewshot_landmarks.categories import MAX_LANDMARKS
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
-from fewshot_landmarks.heatmaps import heatmap_loss, labelmaps
+from fewshot_landmarks.heatmaps import heatmap_loss
 from fewshot_landmarks.inner_loop import inner_loop
 from fewshot_landmarks.networks import FENETS, LandmarkModel
 
@@ -144,8 +144,7 @@ def _loss(case: Case, images: int) -> Loss:
 
     def loss(model: nn.Module) -> torch.Tensor:
         heatmaps = model(photos)
-        targets = labelmaps(landmarks, case.size, heatmaps.shape[-2:]).to(heatmaps.dtype)
-        return heatmap_loss(heatmaps, targets, labelled)
+        return heatmap_loss(heatmaps, landmarks, case.size, labelled)
 
     return loss
 

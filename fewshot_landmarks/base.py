@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fewshot_landmarks.categories import category
-from fewshot_landmarks.heatmaps import cosine_detect, detect, heatmap_loss, labelmaps
+from fewshot_landmarks.heatmaps import cosine_detect, detect, heatmap_loss
 from fewshot_landmarks.tasks import Samples
 from fewshot_landmarks.training import Training
 
@@ -65,8 +65,7 @@ class BaseModel(nn.Module):
         if self.kind == "cosine":
             features, omega = F.normalize(features, dim=1), self.scale * F.normalize(omega, dim=-1)
         logits = torch.einsum("bchw,bnc->bnhw", features, omega)
-        targets = labelmaps(samples.landmarks, samples.size, logits.shape[-2:])
-        return heatmap_loss(logits, targets, samples.labelled)
+        return heatmap_loss(logits, samples.landmarks, samples.size, samples.labelled)
 
     def fit(
         self, training: Training, *, epochs: int, batch: int, rate: float, optimiser: str = "adam"

@@ -15,10 +15,16 @@ def labelmaps(landmarks: torch.Tensor, size: int, shape: tuple[int, int]) -> tor
 
     A landmark outside the crop is put in the nearest cell; masks say which landmarks count.
     """
+    cells = _cells(landmarks, size, shape)
+    return F.one_hot(cells, shape[0] * shape[1]).to(landmarks.dtype).unflatten(-1, shape)
+
+
+def _cells(landmarks: torch.Tensor, size: int, shape: tuple[int, int]) -> torch.Tensor:
+    """Numbers (B, N), row by row, of the cells that hold landmarks (B, N, 2)."""
     h, w = shape
     column = (landmarks[..., 0] * w / size).floor().long().clamp(0, w - 1)
     row = (landmarks[..., 1] * h / size).floor().long().clamp(0, h - 1)
-    return F.one_hot(row * w + column, h * w).to(landmarks.dtype).unflatten(-1, shape)
+    return row * w + column
 
 
 def spatial_softmax(heatmaps: torch.Tensor) -> torch.Tensor:
@@ -27,28 +33,27 @@ def spatial_softmax(heatmaps: torch.Tensor) -> torch.Tensor:
 
 
 def heatmap_loss(
-    heatmaps: torch.Tensor, targets: torch.Tensor, labelled: torch.Tensor
+    heatmaps: torch.Tensor, landmarks: torch.Tensor, size: int, labelled: torch.Tensor
 ) -> torch.Tensor:
-    """Cross-entropy of the softmax over cells, mean over labelled landmarks: a scalar.
+    """Cross-entropy with the labelmaps, softmax over cells, mean over labelled landmarks: a scalar.
 
-    heatmaps: (B, N, h, w) logits; targets: (B, N, h, w) labelmaps; labelled: (B, N) bool.
-    Zero (with a zero gradient) where nothing is labelled.
+    heatmaps: (B, N, h, w) logits; landmarks: (B, N, 2), in crops of `size` pixels; labelled: (B, N)
+    bool. Zero (with a zero gradient) where nothing is labelled.
     """
-    log_probabilities = heatmaps.flatten(2).log_softmax(-1)
-    losses = -(targets.flatten(2) * log_probabilities).sum(-1)
+    cells = _cells(landmarks, size, heatmaps.shape[-2:]).unsqueeze(-1)
+    losses = -heatmaps.flatten(2).log_softmax(-1).gather(-1, cells).squeeze(-1)
     return (losses * labelled).sum() / labelled.sum().clamp(min=1)
 
 
 def support_loss(heatmaps: torch.Tensor, support: Samples) -> torch.Tensor:
     """Loss of the heatmaps (K, N, h, w) of annotated garments: a scalar."""
-    targets = labelmaps(support.landmarks, support.size, heatmaps.shape[-2:])
-    return heatmap_loss(heatmaps, targets, support.labelled)
+    return heatmap_loss(heatmaps, support.landmarks, support.size, support.labelled)
 
 
 def query_loss(heatmaps: torch.Tensor, task: Task) -> torch.Tensor:
     """Loss of a task's query heatmaps (Q, N, h, w), on landmarks that the support labels."""
-    targets = labelmaps(task.query.landmarks, task.query.size, heatmaps.shape[-2:])
-    return heatmap_loss(heatmaps, targets, task.query.labelled & task.learnable())
+    query = task.query
+    return heatmap_loss(heatmaps, query.landmarks, query.size, query.labelled & task.learnable())
 
 
 def landmark_features(

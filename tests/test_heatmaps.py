@@ -28,12 +28,12 @@ def test_labelmap_marks_the_cell_that_holds_the_landmark():
 def test_loss_by_hand():
     heatmaps = torch.zeros(1, 2, 1, 2)
     heatmaps[0, 0, 0] = torch.tensor([math.log(3.0), 0.0])  # softmax 3/4, 1/4
-    targets = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]])
-    both = heatmap_loss(heatmaps, targets, torch.tensor([[True, True]]))
+    landmarks = torch.tensor([[[0.5, 1.0], [1.5, 1.0]]])  # in the first cell, in the second
+    both = heatmap_loss(heatmaps, landmarks, 2, torch.tensor([[True, True]]))
     assert both.item() == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
-    one = heatmap_loss(heatmaps, targets, torch.tensor([[True, False]]))
+    one = heatmap_loss(heatmaps, landmarks, 2, torch.tensor([[True, False]]))
     assert one.item() == pytest.approx(math.log(4 / 3))
-    none = heatmap_loss(heatmaps.requires_grad_(), targets, torch.tensor([[False, False]]))
+    none = heatmap_loss(heatmaps.requires_grad_(), landmarks, 2, torch.tensor([[False, False]]))
     none.backward()
     assert none.item() == 0 and not heatmaps.grad.any()
 
