@@ -15,45 +15,21 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks.memory import forget_peak, peak_mib
+from benchmarks.memory import forget_peak, out_of_memory, peak_mib
 from benchmarks.presets import Preset, change, find_preset
 from benchmarks.run import command
-from benchmarks.speed import machine, timed
+from benchmarks.speed import machine, random_task, tame, timed
 from fewshot_landmarks.base import BaseModel
-from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.networks import FENETS
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS
-from fewshot_landmarks.tasks import Samples, Task
+from fewshot_landmarks.tasks import Task
 
 LEARNERS = ("MAML", "PROTO-MA", "PAML", "MetaCloth")
 PLACE = BENCHMARKS["B-2"]
-CATEGORY = 4  # long sleeve outwear, with the most landmarks: 39
 LIMIT = 24.0  # GiB
-
-
-def random_task(preset: Preset, shots: int, device: str) -> Task:
-    """A task of noise at the preset's scale: time and memory do not depend on what is seen."""
-    torch.manual_seed(0)
-    landmarks = category(CATEGORY).landmarks
-
-    def samples(count: int) -> Samples:
-        known = torch.ones(count, landmarks, dtype=torch.bool)
-        return Samples(
-            images=torch.rand(count, 3, preset.size, preset.size),
-            landmarks=preset.size * torch.rand(count, landmarks, 2),
-            labelled=known,
-            scored=known,
-            origin=torch.zeros(count, 2),
-            scale=torch.ones(count, 2),
-            area=torch.full((count,), float(preset.size**2)),
-            categories=torch.full((count,), CATEGORY),
-            indices=torch.arange(count),
-        )
-
-    return Task(CATEGORY, samples(shots), samples(preset.train_queries)).to(device)
 
 
 def build(preset: Preset, name: str, device: str) -> Learner:
@@ -63,17 +39,25 @@ def build(preset: Preset, name: str, device: str) -> Learner:
     options = dict(preset.network_options)
     if preset.network == "resnet50":
         options.setdefault("weights", None)  # time and memory do not depend on them
-    base = BaseModel(FENETS[preset.network](**options), PLACE.seen, learner.base_kind)
+    fenet = FENETS[preset.network](**options)
+    tame(fenet, preset.size)
+    base = BaseModel(fenet, PLACE.seen, learner.base_kind)
     return learner(base, preset.settings(learner, PLACE.name)).to(device)
+
+
+def _task(preset: Preset, shots: int, device: str) -> Task:
+    return random_task(preset.size, shots, preset.train_queries).to(device)
 
 
 def measure(preset: Preset, name: str, tasks: int, device: str) -> dict:
     """Seconds a task after the first, and the peak of memory, with the most shots."""
     try:
-        model, task = build(preset, name, device), random_task(preset, max(SHOTS), device)
+        model, task = build(preset, name, device), _task(preset, max(SHOTS), device)
         forget_peak(device)
         times = [timed(device, lambda: _meta_gradient(model, task)) for _ in range(tasks + 1)]
-    except torch.OutOfMemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
         return {"learner": name, "seconds": float("nan"), "peak_gib": float("inf")}
     return {
         "learner": name,
@@ -92,7 +76,7 @@ def disagreement(preset: Preset, name: str, device: str) -> float:
     found = []
     for where in ("cpu", device):
         model = build(preset, name, where)
-        model.meta_loss(random_task(preset, 2, where)).backward()
+        model.meta_loss(_task(preset, 2, where)).backward()
         gradients = [p.grad.flatten().cpu() for p in model.parameters() if p.grad is not None]
         found.append(torch.cat(gradients).double())
     return ((found[1] - found[0]).norm() / found[0].norm()).item()
@@ -119,7 +103,7 @@ def execute(arguments: argparse.Namespace) -> None:
         raise UserError(f"--tasks {arguments.tasks}: at least 1")
     preset = change(find_preset(arguments.preset), arguments.set)
     small = replace(preset, size=min(preset.size, 96), train_queries=2)
-    small = change(small, ["inner_steps=2"])
+    small = change(small, ["inner_steps=2", "inner_rate=1e-4"])  # rounding grows with steps
     rows = []
     for name in arguments.learner or LEARNERS:
         rows.append(measure(preset, name, arguments.tasks, device))

@@ -27,3 +27,18 @@ def peak_mib(device: str) -> float:
         return math.nan
     peak = next((line.split()[1] for line in status if line.startswith("VmHWM:")), math.nan)
     return float(peak) / 2**10
+
+
+def limit_memory(gib: float | None) -> None:
+    """Let this process have so much address space; then an allocation fails, not the machine."""
+    if gib:
+        import resource  # not on Windows
+
+        resource.setrlimit(resource.RLIMIT_AS, (int(gib * 2**30), -1))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether torch or Python could not get memory, on the CPU or on a GPU."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )

@@ -8,10 +8,12 @@ import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
+from inspect import signature
 from pathlib import Path
 
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.learner import REGISTRY, Learner, find_learner
+from fewshot_landmarks.networks import FENETS
 
 
 @dataclass(frozen=True)
@@ -237,9 +239,9 @@ COMPOUND = ("drawn", "common", "learners", "tuning", "changed", "network_options
 def change(preset: Preset, texts: Sequence[str]) -> Preset:
     """A preset with single numbers changed, each by a text such as "size=64".
 
-    A name is a number of the preset, a setting of every learner that has it ("tasks"), or of one
-    ("MetaCloth.tasks"); settings given here go before what tuning chose. Raises `UserError` for
-    an unknown name or a value of another kind.
+    A name is a number of the preset, an option of its network ("precision"), a setting of every
+    learner that has it ("tasks"), or of one ("MetaCloth.tasks"); settings given here go before what
+    tuning chose. Raises `UserError` for an unknown name or a value of another kind.
     """
     numbers = {f.name for f in fields(Preset)} - {"name", *COMPOUND}
     for text in texts:
@@ -250,10 +252,20 @@ def change(preset: Preset, texts: Sequence[str]) -> Preset:
         if name in numbers:
             _check_kind(text, getattr(preset, name), value)
             preset = replace(preset, **{name: value})
+        elif name in (options := _network_options(preset.network)):
+            _check_kind(text, options[name], value)
+            network_options = {**preset.network_options, name: value}
+            preset = replace(preset, network_options=network_options)
         else:
             _check_kind(text, _default(name), value)
             preset = replace(preset, changed={**preset.changed, name: value})
     return preset
+
+
+def _network_options(network: str) -> dict:
+    """A network's options with their defaults, but for its weights (--weights)."""
+    parameters = signature(FENETS[network]).parameters
+    return {name: p.default for name, p in parameters.items() if name != "weights"}
 
 
 def _value(written: str) -> object:

@@ -4,7 +4,8 @@ A task is MAML's: gradient steps on the support loss from (theta, omega), the qu
 result, and its second-order gradient with respect to (theta, omega). All ways compute the same
 gradient. They take turns, round after round, each measurement in a fresh process of one thread, so
 that ratios hold on a noisy machine: compare within a run only. Writes speed.csv, speed.md and
-figures, with the machine's description.
+figures, with the machine's description. Every measurement is kept as soon as it is made; stopped
+and run again, the same command goes on.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -27,22 +28,29 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from torch import nn
+from torchvision.models.resnet import Bottleneck
 from tqdm import tqdm
 
 from benchmarks.figures import METADATA, render
-from benchmarks.memory import forget_peak, peak_mib
+from benchmarks.memory import forget_peak, limit_memory, out_of_memory, peak_mib
 from benchmarks.rendering import pipes
 from benchmarks.run import command, device
-from fewshot_landmarks.categories import MAX_LANDMARKS
+from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
-from fewshot_landmarks.heatmaps import heatmap_loss
+from fewshot_landmarks.heatmaps import query_loss, support_loss
 from fewshot_landmarks.inner_loop import inner_loop
 from fewshot_landmarks.networks import FENETS, LandmarkModel
+from fewshot_landmarks.tasks import Samples, Task
 
-SHOTS, QUERIES, RATE = 5, 12, 0.01
+CATEGORY = 4  # long sleeve outwear, with the most landmarks: 39
+RATE = 0.01
 STEPS = (1, 4, 12)
-SIZES = (("small", 48), ("resnet50", 192), ("resnet50", 384))
+SIZES = {  # support and query images of a task: a CPU has time for few of the large ones
+    ("small", 48): (5, 12),
+    ("resnet50", 192): (2, 4),
+    ("resnet50", 384): (1, 2),
+}
 OPTIONS = {"small": {"channels": 32, "width": 16}, "resnet50": {"channels": 512, "weights": None}}
 Loss = Callable[[nn.Module], torch.Tensor]
 
@@ -101,6 +109,12 @@ WAYS: dict[str, Callable] = {
     "learn2learn": learn2learn,
     "TorchOpt": torchopt,
     "torch.func": torch_func,
+    "ours, flat, channels last": functools.partial(ours, flat=True),
+    "ours, flat, channels last, bfloat16": functools.partial(ours, flat=True),
+}
+ARITHMETIC = {  # of the network, for ways that do not take it as it is
+    "ours, flat, channels last": {"channels_last": True},
+    "ours, flat, channels last, bfloat16": {"channels_last": True, "precision": "bfloat16"},
 }
 
 
@@ -114,9 +128,12 @@ class Case:
     way: str
     network: str
     size: int
+    shots: int
+    queries: int
     steps: int
     seconds: float  # to measure for, at least
     device: str
+    round: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,21 +149,58 @@ class Measured:
 def problem(case: Case) -> tuple[nn.Module, Loss, Loss]:
     """A model, and the losses of random support and query images."""
     torch.manual_seed(0)
-    fenet = FENETS[case.network](**OPTIONS[case.network])
-    model = LandmarkModel(fenet, 0.1 * torch.randn(MAX_LANDMARKS, fenet.channels))
-    return model.to(case.device), _loss(case, SHOTS), _loss(case, QUERIES)
+    fenet = FENETS[case.network](**OPTIONS[case.network], **ARITHMETIC.get(case.way, {}))
+    tame(fenet, case.size)
+    task = random_task(case.size, case.shots, case.queries).to(case.device)
+    model = LandmarkModel(fenet, 0.05 * torch.randn(task.landmarks, fenet.channels))
+    return (
+        model.to(case.device),
+        lambda model: support_loss(model(task.support.images), task.support),
+        lambda model: query_loss(model(task.query.images), task),
+    )
 
 
-def _loss(case: Case, images: int) -> Loss:
-    photos = torch.rand(images, 3, case.size, case.size, device=case.device)
-    landmarks = case.size * torch.rand(images, MAX_LANDMARKS, 2, device=case.device)
-    labelled = torch.ones(images, MAX_LANDMARKS, dtype=torch.bool, device=case.device)
+def random_task(size: int, shots: int, queries: int) -> Task:
+    """A task of noise: time and memory do not depend on what is seen."""
+    torch.manual_seed(0)
+    landmarks = category(CATEGORY).landmarks
 
-    def loss(model: nn.Module) -> torch.Tensor:
-        heatmaps = model(photos)
-        return heatmap_loss(heatmaps, landmarks, case.size, labelled)
+    def samples(count: int) -> Samples:
+        known = torch.ones(count, landmarks, dtype=torch.bool)
+        return Samples(
+            images=torch.rand(count, 3, size, size),
+            landmarks=size * torch.rand(count, landmarks, 2),
+            labelled=known,
+            scored=known,
+            origin=torch.zeros(count, 2),
+            scale=torch.ones(count, 2),
+            area=torch.full((count,), float(size**2)),
+            categories=torch.full((count,), CATEGORY),
+            indices=torch.arange(count),
+        )
 
-    return loss
+    return Task(CATEGORY, samples(shots), samples(queries))
+
+
+def tame(fenet: nn.Module, size: int) -> None:
+    """Make a random ResNet behave like a trained one.
+
+    With small residual branches and batch norm's statistics of its own: otherwise its activations
+    grow from block to block, and rounding errors in its gradients with them.
+    """
+    norms = [layer for layer in fenet.modules() if isinstance(layer, nn.BatchNorm2d)]
+    if not norms:
+        return
+    for block in fenet.modules():
+        if isinstance(block, Bottleneck):
+            nn.init.constant_(block.bn3.weight, 0.2)
+    for norm in norms:
+        norm.momentum = None  # the mean over what it meets
+        norm.train()
+    with torch.no_grad():
+        fenet(torch.rand(4, 3, min(size, 192), min(size, 192)))
+    for norm in norms:
+        norm.eval()
 
 
 def measure(case: Case) -> Measured:
@@ -181,50 +235,56 @@ def _settle(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def measure_apart(case: Case) -> Measured:
-    """`measure` in a fresh process, which may run out of memory."""
+def measure_apart(case: Case, memory: float | None = None) -> Measured:
+    """`measure` in a fresh process, which may run out of the memory (GiB) it is given."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn) as process:
+    with ProcessPoolExecutor(1, spawn, limit_memory, (memory,)) as process:
         try:
             return process.submit(measure, case).result()
-        except (BrokenProcessPool, MemoryError, torch.OutOfMemoryError):
-            return Measured(math.nan, math.nan, math.nan, "out of memory")
         except ImportError as error:
             return Measured(math.nan, math.nan, math.nan, f"not installed: {error.name}")
+        except (BrokenProcessPool, MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not out_of_memory(error):
+                raise
+            return Measured(math.nan, math.nan, math.nan, "out of memory")
 
 
 # ---------------------------------------------------------------------- all of them
 
 
-def floor(steps: int) -> float:
+def floor(case: pd.Series) -> float:
     """Passes over the support images that a task cannot do without.
 
     A backward pass costs two forward ones. A step is a forward and a backward pass; the sweep back
     through it costs twice as much; the query images want one of each.
     """
-    return 9.0 * steps + 3.0 * QUERIES / SHOTS
+    return 9.0 * case.steps + 3.0 * case.queries / case.shots
 
 
-def table(rows: Sequence[tuple[Case, Measured]]) -> pd.DataFrame:
+def table(measurements: pd.DataFrame) -> pd.DataFrame:
     """A line a case: medians over rounds, and ratios to ours unrolled."""
-    frame = pd.DataFrame([{**asdict(case), **asdict(measured)} for case, measured in rows])
-    keys = ["network", "size", "steps", "way"]
-    failed = frame.groupby(keys, sort=False)["failed"].first()
-    numbers = ["task_seconds", "forward_seconds", "peak_mib"]
-    found = frame.groupby(keys, sort=False)[numbers].median()
+    keys = ["network", "size", "shots", "queries", "steps", "way"]
+    by = measurements.groupby(keys, sort=False)
+    found = by[["task_seconds", "forward_seconds", "peak_mib"]].median()
+    found["rounds"] = by.size()
     found["tasks_a_second"] = 1 / found.task_seconds
     found["forward_passes"] = found.task_seconds / found.forward_seconds
-    found["floor"] = [floor(steps) for steps in found.index.get_level_values("steps")]
+    found["floor"] = found.reset_index().apply(floor, axis=1).to_numpy()
     first = found.xs("ours, unrolled", level="way")
+    one_step = found.xs(min(measurements.steps), level="steps").peak_mib
     for name in ("task_seconds", "peak_mib"):
         ratio = found[name] / first[name].reindex(found.index.droplevel("way")).to_numpy()
         found[name.removesuffix("_seconds").removesuffix("_mib") + "_ratio"] = ratio
-    found["failed"] = failed
+    found["peak_to_fewest_steps"] = (
+        found.peak_mib / one_step.reindex(found.index.droplevel("steps")).to_numpy()
+    )
+    found["failed"] = by["failed"].first()
     return found.drop(columns="forward_seconds").reset_index()
 
 
 def machine(where: str) -> dict:
     """The machine and the versions, without names."""
+
     def installed(package: str) -> str:
         try:
             return version(package)
@@ -281,11 +341,32 @@ def cases(arguments: argparse.Namespace) -> Iterator[Case]:
     """Every case, round after round."""
     sizes = [_size(text) for text in arguments.size] or SIZES
     where = device(arguments.device)
-    for _ in range(arguments.rounds):
+    for number in range(arguments.rounds):
         for network, size in sizes:
+            shots, queries = SIZES.get((network, size), (1, 2))
             for steps in arguments.steps or STEPS:
                 for way in arguments.way or WAYS:
-                    yield Case(way, network, size, steps, arguments.seconds, where)
+                    if way in ARITHMETIC and network == "small":
+                        continue  # it has its channels last anyway
+                    seconds = arguments.seconds
+                    yield Case(way, network, size, shots, queries, steps, seconds, where, number)
+
+
+def measure_all(wanted: Sequence[Case], kept: Path, memory: float | None) -> pd.DataFrame:
+    """A line a measurement; those that `kept` has are not made again."""
+    done = pd.read_csv(kept, keep_default_na=False).to_dict("records") if kept.exists() else []
+    known = {tuple(str(row[name]) for name in CASE) for row in done}
+    for case in tqdm(wanted, unit="case"):
+        about = asdict(case)
+        if tuple(str(about[name]) for name in CASE) not in known:
+            done.append({**about, **asdict(measure_apart(case, memory))})
+            write_text(kept, pd.DataFrame(done).to_csv(index=False, lineterminator="\n"))
+    frame = pd.DataFrame(done)
+    return frame.assign(**{name: pd.to_numeric(frame[name], "coerce") for name in NUMBERS})
+
+
+CASE = tuple(field.name for field in fields(Case))
+NUMBERS = ("task_seconds", "forward_seconds", "peak_mib")
 
 
 def _size(text: str) -> tuple[str, int]:
@@ -302,6 +383,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--size", action="append", default=[], metavar="NETWORK:PIXELS")
     made.add_argument("--steps", action="append", type=int, default=[], help=f"default: {STEPS}")
     made.add_argument("--rounds", type=int, default=3, help="default: 3")
+    made.add_argument("--memory", type=float, metavar="GIB", help="a CPU measurement may take")
     made.add_argument("--seconds", type=float, default=2.0, help="a measurement, at least")
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     made.add_argument("--out", type=Path, default=Path("results/speed"))
@@ -311,10 +393,9 @@ def parser() -> argparse.ArgumentParser:
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
     wanted = list(cases(arguments))
-    rows = [(case, measure_apart(case)) for case in tqdm(wanted, unit="case")]
-    frame = table(rows)
     out = arguments.out
     about = machine(wanted[0].device)
+    frame = table(measure_all(wanted, out / "measurements.csv", arguments.memory))
     write_text(out / "speed.csv", frame.to_csv(index=False, lineterminator="\n"))
     write_text(out / "machine.json", json.dumps(about, indent=1) + "\n")
     write_text(out / "speed.md", _markdown(frame, about))

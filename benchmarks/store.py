@@ -106,8 +106,7 @@ def _curves(workshop: Workshop, place: Benchmark, learner: type[Learner]) -> dic
     paths |= {link.name: workshop.fit_path(place, link) for link in chain(learner)}
     return {
         (place.name, name, workshop.seed): [
-            f"{place.name},{name},{workshop.seed},{step},{loss:.4f}"
-            for step, loss in _binned(path)
+            f"{place.name},{name},{workshop.seed},{step},{loss:.4f}" for step, loss in _binned(path)
         ]
         for name, path in paths.items()
         if path.exists()

@@ -29,9 +29,7 @@ class Adapted:
         self._buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
 
     def __call__(self, *arguments, **options):
-        return functional_call(
-            self._module, {**self._values, **self._buffers}, arguments, options
-        )
+        return functional_call(self._module, {**self._values, **self._buffers}, arguments, options)
 
     def __getattr__(self, name: str):
         """A parameter's value, a submodule with its values, or any other attribute."""
@@ -177,7 +175,10 @@ def _groups(
         return [{"params": list(parameters.values()), "lr": rates}]
     _known(rates, {name.split(".", 1)[0] for name in parameters})
     return [
-        {"params": [p for name, p in parameters.items() if name.split(".", 1)[0] == part], "lr": rate}
+        {
+            "params": [p for name, p in parameters.items() if name.split(".", 1)[0] == part],
+            "lr": rate,
+        }
         for part, rate in rates.items()
     ]
 
@@ -185,9 +186,7 @@ def _groups(
 # ---------------------------------------------------------------------- the flat loop
 
 
-def _flat_steps(
-    descend: _Descent, steps: int, values: list[torch.Tensor]
-) -> list[torch.Tensor]:
+def _flat_steps(descend: _Descent, steps: int, values: list[torch.Tensor]) -> list[torch.Tensor]:
     """The parameters after all steps, each step a node of the graph that keeps its inputs only."""
     state = descend.start
     for number in range(steps):

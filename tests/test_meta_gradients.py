@@ -268,7 +268,9 @@ def test_inner_loop_moves_only_what_has_a_rate():
     )
     assert fast.omega.abs().max() > 0
     assert torch.equal(detect(fast.fenet(task.query.images), model.omega), model(task.query.images))
-    heads = [(p, q) for p, q in zip(model.fenet.parameters(), list(fast.named_parameters().values())[1:])]
+    heads = [
+        (p, q) for p, q in zip(model.fenet.parameters(), list(fast.named_parameters().values())[1:])
+    ]
     assert all(torch.equal(p, q) for p, q in heads)
 
 
@@ -359,7 +361,10 @@ class Kept:
 
 def test_a_flat_loop_keeps_parameters_alone():
     """What autograd holds between the sweeps does not grow with the work of a step."""
-    model, task = LandmarkModel(toy_base().fenet.requires_grad_(True), torch.randn(8, 4)), toy_task()
+    model, task = (
+        LandmarkModel(toy_base().fenet.requires_grad_(True), torch.randn(8, 4)),
+        toy_task(),
+    )
     parameters = sum(p.numel() for p in model.parameters())
     kept = {}
     for flat in (False, True):

@@ -1,26 +1,28 @@
 """The speed table: every way computes the same gradient, and what comes out."""
 
 import json
+import sys
+from dataclasses import asdict
 
 import pandas as pd
 import pytest
 import torch
 
 from benchmarks import speed
-from benchmarks.speed import WAYS, Case, Measured, floor, main, problem, table
+from benchmarks.speed import ARITHMETIC, WAYS, Case, Measured, main, problem, table
 
 
 def gradients(way: str) -> torch.Tensor:
     torch.set_default_dtype(torch.float64)
     try:
-        model, support, query = problem(Case(way, "small", 16, 3, 0.0, "cpu"))
+        model, support, query = problem(Case(way, "small", 16, 2, 3, 3, 0.0, "cpu"))
         WAYS[way](model, support, query, 3)
     finally:
         torch.set_default_dtype(torch.float32)
     return torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "ours, unrolled"])
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in ("ours, unrolled", *ARITHMETIC)])
 def test_every_way_computes_the_same_gradient(way):
     if way == "TorchOpt":
         pytest.importorskip("torchopt")
@@ -31,14 +33,15 @@ def test_every_way_computes_the_same_gradient(way):
 
 def test_ratios_are_of_medians():
     def rows(way, *seconds):
-        case = Case(way, "small", 48, 4, 0.0, "cpu")
-        return [(case, Measured(each, 0.1, 100 * each)) for each in seconds]
+        case = asdict(Case(way, "small", 48, 5, 12, 4, 0.0, "cpu"))
+        return [case | asdict(Measured(each, 0.1, 100 * each)) for each in seconds]
 
-    frame = table([*rows("ours, unrolled", 1.0, 9.0, 2.0), *rows("ours, flat", 3.0, 4.0, 5.0)])
+    measurements = [*rows("ours, unrolled", 1.0, 9.0, 2.0), *rows("ours, flat", 3.0, 4.0, 5.0)]
+    frame = table(pd.DataFrame(measurements))
     assert frame.way.tolist() == ["ours, unrolled", "ours, flat"]
     assert frame.task_ratio.tolist() == [1.0, 2.0] and frame.peak_ratio.tolist() == [1.0, 2.0]
     assert frame.forward_passes.tolist() == pytest.approx([20.0, 40.0])
-    assert frame.floor.tolist() == [floor(4)] * 2
+    assert frame.floor.tolist() == [9 * 4 + 3 * 12 / 5] * 2
 
 
 def test_the_command_writes_table_figure_and_machine(tmp_path, capsys):
@@ -51,6 +54,15 @@ def test_the_command_writes_table_figure_and_machine(tmp_path, capsys):
     assert "ours, flat" in (tmp_path / "speed.md").read_text()
     assert json.loads((tmp_path / "machine.json").read_text())["gpu"] is None
     assert (tmp_path / "speed.png").stat().st_size > 1000
+    measured = (tmp_path / "measurements.csv").read_bytes()
+    assert main([*asked, *ways, "--out", str(tmp_path), "--device", "cpu"]) == 0
+    assert (tmp_path / "measurements.csv").read_bytes() == measured  # nothing is measured again
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit on memory is Linux's")
+def test_a_measurement_without_memory_says_so():
+    case = Case("ours, unrolled", "small", 1024, 4, 8, 4, 0.0, "cpu")
+    assert speed.measure_apart(case, memory=4.0).failed == "out of memory"
 
 
 def test_a_way_that_fails_does_not_stop_the_rest(monkeypatch):
@@ -71,7 +83,7 @@ def test_a_way_that_fails_does_not_stop_the_rest(monkeypatch):
             return broken()
 
     monkeypatch.setattr(speed, "ProcessPoolExecutor", Here)
-    failed = speed.measure_apart(Case("TorchOpt", "small", 16, 1, 0.0, "cpu"))
+    failed = speed.measure_apart(Case("TorchOpt", "small", 16, 1, 2, 1, 0.0, "cpu"))
     assert "torchopt" in failed.failed
 
 
