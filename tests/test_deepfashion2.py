@@ -16,6 +16,7 @@ from PIL import Image
 
 from fewshot_landmarks.data import index as index_module
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2, crop_window, resize
+from fewshot_landmarks.data.index import load_index
 from fewshot_landmarks.errors import UserError
 
 REAL = Path(__file__).parent / "fixtures" / "real_user_top_trousers.json"
@@ -522,15 +523,44 @@ def removed_photo(root):
     (root / "train" / "image" / "000002.jpg").unlink()
 
 
-@pytest.mark.parametrize("change", [new_annotation, touched_annotation, new_photo, removed_photo])
-def test_a_changed_tree_is_parsed_again(tree, parsed, change):
+def removed_annotation(root):
+    (root / "train" / "annos" / "000002.json").unlink()
+
+
+def added_garment(root):
+    write(root, 4, item(7), item(8, visible=0))
+
+
+def bad_garment(root):
+    write_annotation(root, 2, {"item1": item(8), "item2": item(7, bounding_box=[1, 2])})
+
+
+CHANGES = {  # what is parsed again, and which categories there are then
+    new_annotation: (1, [9, 8, 9]),
+    touched_annotation: (1, [9, 7, 8, 9]),
+    new_photo: (1, [9, 7, 8, 9]),
+    removed_photo: (0, [9, 9]),
+    removed_annotation: (0, [9, 9]),
+    added_garment: (1, [9, 7, 8, 9, 7]),
+    bad_garment: (1, [9, 8, 9]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_of_a_changed_tree_only_what_changed_is_parsed_again(tree, tmp_path, parsed, change):
+    write(tree, 5, item(9, visible=0), item(7, category_id=99))  # one without labels, one bad
+    write(tree, 6, item(8))
     DeepFashion2(tree, "train")
     parsed.clear()
     change(tree)
-    changed = DeepFashion2(tree, "train")
-    assert len(parsed) == (2 if change is removed_photo else 3)
-    expected = {new_annotation: [9, 8, 9], removed_photo: [9, 9]}.get(change, [9, 7, 8, 9])
-    assert changed.labels.tolist() == expected
+    changed = load_index(tree, "train")
+    parsings, categories = CHANGES[change]
+    assert len(parsed) == parsings
+    assert changed.category.tolist() == [*categories, 8]
+    fresh = load_index(tree, "train", cache=tmp_path / "elsewhere")
+    assert len(parsed) > parsings + 1
+    assert changed.digest() == fresh.digest() and changed.skipped == fresh.skipped
+    assert changed.unlabelled == fresh.unlabelled >= 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 and no more", None])

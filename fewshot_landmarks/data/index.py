@@ -2,7 +2,8 @@
 
 A split holds up to 192,000 annotation files. They are parsed and validated in one pass; what
 the benchmark needs of them is kept in a single file beside the data (or in a folder of
-choice), which is used again for as long as the split's files stay the same.
+choice), which is used again for as long as the split's files stay the same; after a change,
+only the files that changed are parsed again.
 """
 
 import hashlib
@@ -11,6 +12,8 @@ import os
 import re
 import zipfile
 from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from reprlib import repr as brief
@@ -26,7 +29,7 @@ from fewshot_landmarks.files import written_whole
 SPLITS = ("train", "validation")
 AREAS = ("box", "mask")
 
-_FORMAT = 1  # of the index file: raise it when the arrays or what is accepted change
+_FORMAT = 2  # of the index file: raise it when the arrays or what is accepted change
 _LIMIT = 16_384  # pixels: no photo is as wide or high, and a mask of that size still fits memory
 _ITEM = re.compile(r"item([0-9]{1,6})")
 _NUMBERED = re.compile(r"([0-9]{6})\.(json|jpg)")
@@ -123,17 +126,18 @@ def load_index(
     signature = hashlib.sha256(f"{_FORMAT} {listing.signature}".encode()).hexdigest()
 
     path = _index_path(root, split, area, cache)
-    index = _read(path, signature)
-    if index is None:
-        index = _build(root, split, listing, area, progress)
+    stored = _read(path)
+    if stored is None or stored.signature != signature:
+        stored = _build(root, split, listing, area, signature, stored, progress)
         try:
-            _write(path, index, signature)
+            _write(path, stored)
         except OSError as error:
             if cache is not None:
                 raise UserError(
                     f"cannot write the index of {root / split} to {path}: "
                     f"{error.strerror or error}; choose another folder for the cache"
                 ) from None
+    index = stored.index
     if not len(index):
         first = f", the first because of {index.skipped[0]}" if index.skipped else ""
         raise UserError(
@@ -152,7 +156,7 @@ def _choose(what: str, value: str, choices: tuple[str, ...]) -> None:
 class _Listing:
     """What the folders `annos/` and `image/` of a split hold, without opening any file."""
 
-    annotations: tuple[int, ...]  # numbers of the photos that are annotated, ascending
+    annotations: dict[int, tuple[int, int]]  # annotated photo's number, ascending -> size and time
     misnamed: tuple[str, ...]  # annotation files that belong to no photo by their name
     image_bytes: dict[int, int]  # photo's number -> size of its file
     signature: str
@@ -174,7 +178,11 @@ class _Listing:
             )
         numbers = {name: _NUMBERED.fullmatch(name) for name, _, _ in annos}
         return cls(
-            annotations=tuple(int(match[1]) for match in numbers.values() if match),
+            annotations={
+                int(numbers[name][1]): tuple(size_and_time)
+                for name, *size_and_time in annos
+                if numbers[name]
+            },
             misnamed=tuple(name for name, match in numbers.items() if not match),
             image_bytes={
                 int(match[1]): size
@@ -216,29 +224,49 @@ def _index_path(root: Path, split: str, area: str, cache: str | os.PathLike | No
     return Path(cache) / f"index-{place}-{split}-{area}.npz"
 
 
-def _read(path: Path, signature: str) -> Index | None:
-    """The index stored at `path`, or None where there is none of this signature."""
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """An index as it is kept: with what tells which of its files have changed since."""
+
+    index: Index
+    signature: str  # of the whole split
+    files: np.ndarray  # (F, 4) int64: photo's number, annotation's size and time, photo's size
+    notes: tuple[tuple[int, str], ...]  # number and line on what that photo's annotation lacks
+    bare: np.ndarray  # (U,) int32: photo of each garment without a labelled landmark
+
+
+def _read(path: Path) -> _Stored | None:
+    """What is stored at `path`, or None where there is nothing of this format."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            if str(stored["signature"]) != signature:
+            if int(stored["format"]) != _FORMAT:
                 return None
-            return Index(
-                **{name: stored[name] for name in _ARRAYS},
-                skipped=tuple(json.loads(str(stored["skipped"]))),
-                unlabelled=int(stored["unlabelled"]),
+            return _Stored(
+                Index(
+                    **{name: stored[name] for name in _ARRAYS},
+                    skipped=tuple(json.loads(str(stored["skipped"]))),
+                    unlabelled=len(stored["bare"]),
+                ),
+                signature=str(stored["signature"]),
+                files=stored["files"],
+                notes=tuple((number, line) for number, line in json.loads(str(stored["notes"]))),
+                bare=stored["bare"],
             )
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
 
 
-def _write(path: Path, index: Index, signature: str) -> None:
+def _write(path: Path, stored: _Stored) -> None:
     with written_whole(path) as file:
         np.savez(
             file,
-            **{name: getattr(index, name) for name in _ARRAYS},
-            skipped=np.array(json.dumps(index.skipped)),
-            unlabelled=np.array(index.unlabelled),
-            signature=np.array(signature),
+            **{name: getattr(stored.index, name) for name in _ARRAYS},
+            skipped=np.array(json.dumps(stored.index.skipped)),
+            format=np.array(_FORMAT),
+            signature=np.array(stored.signature),
+            files=stored.files,
+            notes=np.array(json.dumps(stored.notes)),
+            bare=stored.bare,
         )
 
 
@@ -257,71 +285,134 @@ class _Item:
     visible: np.ndarray  # (N,)
 
 
-def _build(root: Path, split: str, listing: _Listing, area: str, progress: bool) -> Index:
-    """Parse and check every annotation file, keeping flat arrays only."""
-    photo, item, kind = array("i"), array("i"), array("B")
-    box, areas, image_bytes = array("f"), array("f"), array("q")
-    points, visible, lengths = array("f"), array("B"), array("q")
-    skipped = [
+class _Rows:
+    """Garments one after another, as flat arrays."""
+
+    def __init__(self) -> None:
+        self.photo, self.item, self.category = array("i"), array("i"), array("B")
+        self.box, self.area, self.image_bytes = array("f"), array("f"), array("q")
+        self.points, self.visible, self.lengths = array("f"), array("B"), array("q")
+        self.notes: list[tuple[int, str]] = []
+        self.bare = array("i")
+
+    def index(self, misnamed: Iterable[str]) -> Index:
+        return Index(
+            photo=np.array(self.photo, np.int32),
+            item=np.array(self.item, np.int32),
+            category=np.array(self.category, np.uint8),
+            box=np.array(self.box, np.float32).reshape(-1, 4),
+            area=np.array(self.area, np.float32),
+            image_bytes=np.array(self.image_bytes, np.int64),
+            start=_starts(np.array(self.lengths, np.int64)),
+            points=np.array(self.points, np.float32).reshape(-1, 2),
+            visible=np.array(self.visible, np.uint8),
+            skipped=(*misnamed, *(line for _, line in self.notes)),
+            unlabelled=len(self.bare),
+        )
+
+
+class _Unchanged:
+    """What an earlier index knows of files that have not changed since."""
+
+    def __init__(self, earlier: _Stored) -> None:
+        self._index = earlier.index
+        self._files = {int(row[0]): tuple(row[1:].tolist()) for row in earlier.files}
+        numbers = np.arange(max(self._files, default=0) + 2)
+        self._first = np.searchsorted(earlier.index.photo, numbers)
+        self._notes = defaultdict(list)
+        for number, line in earlier.notes:
+            self._notes[number].append((number, line))
+        self._bare = Counter(earlier.bare.tolist())
+
+    def add(self, rows: _Rows, number: int, file: tuple[int, ...]) -> bool:
+        """Add the photo's garments to the rows, if its files are as they were."""
+        if self._files.get(number) != file:
+            return False
+        old, garments = self._index, slice(*self._first[number : number + 2])
+        landmarks = slice(*old.start[[garments.start, garments.stop]])
+        rows.photo.extend(old.photo[garments])
+        rows.item.extend(old.item[garments])
+        rows.category.extend(old.category[garments])
+        rows.box.extend(old.box[garments].ravel())
+        rows.area.extend(old.area[garments])
+        rows.image_bytes.extend(old.image_bytes[garments])
+        rows.points.extend(old.points[landmarks].ravel())
+        rows.visible.extend(old.visible[landmarks])
+        rows.lengths.extend(np.diff(old.start[garments.start : garments.stop + 1]))
+        rows.notes += self._notes.get(number, [])
+        rows.bare.extend([number] * self._bare[number])
+        return True
+
+
+def _build(
+    root: Path,
+    split: str,
+    listing: _Listing,
+    area: str,
+    signature: str,
+    earlier: _Stored | None,
+    progress: bool,
+) -> _Stored:
+    """Parse and check every annotation file that an earlier index does not know as it is."""
+    rows, unchanged = _Rows(), _Unchanged(earlier) if earlier else None
+    files = {
+        number: (size, modified, listing.image_bytes.get(number, -1))
+        for number, (size, modified) in listing.annotations.items()
+    }
+    bar = tqdm(files.items(), desc=f"indexing {split}", unit="file", disable=not progress)
+    for number, file in bar:
+        if unchanged is None or not unchanged.add(rows, number, file):
+            _add(rows, root, split, number, file[-1], area)
+    misnamed = [
         f"{split}/annos/{brief(name)}: its name is not six digits" for name in listing.misnamed
     ]
-    unlabelled = 0
-
-    for number in tqdm(
-        listing.annotations, desc=f"indexing {split}", unit="file", disable=not progress
-    ):
-        name = f"{split}/annos/{number:06d}.json"
-        try:
-            size = _image_size(listing, split, number)
-            items = _items(root / name)
-        except _Bad as reason:
-            skipped.append(f"{name}: {reason}")
-            continue
-        for order, key, value in items:
-            try:
-                garment = _parse(value, area)
-            except _Bad as reason:
-                skipped.append(f"{name}: {key}: {reason}")
-                continue
-            if not garment.visible.any():
-                unlabelled += 1
-                continue
-            photo.append(number)
-            item.append(order)
-            kind.append(garment.category.id)
-            box.extend(garment.box)
-            areas.append(garment.area)
-            image_bytes.append(size)
-            points.extend(garment.points.ravel())
-            visible.extend(garment.visible)
-            lengths.append(len(garment.points))
-
-    return Index(
-        photo=np.array(photo, np.int32),
-        item=np.array(item, np.int32),
-        category=np.array(kind, np.uint8),
-        box=np.array(box, np.float32).reshape(-1, 4),
-        area=np.array(areas, np.float32),
-        image_bytes=np.array(image_bytes, np.int64),
-        start=_starts(np.array(lengths, np.int64)),
-        points=np.array(points, np.float32).reshape(-1, 2),
-        visible=np.array(visible, np.uint8),
-        skipped=tuple(skipped),
-        unlabelled=unlabelled,
+    return _Stored(
+        rows.index(misnamed),
+        signature,
+        files=np.array([(number, *file) for number, file in files.items()], np.int64),
+        notes=tuple(rows.notes),
+        bare=np.array(rows.bare, np.int32),
     )
+
+
+def _add(rows: _Rows, root: Path, split: str, number: int, image_bytes: int, area: str) -> None:
+    """Parse a photo's annotation and add its garments to the rows."""
+    name = f"{split}/annos/{number:06d}.json"
+    try:
+        _check_image(image_bytes, split, number)
+        items = _items(root / name)
+    except _Bad as reason:
+        rows.notes.append((number, f"{name}: {reason}"))
+        return
+    for order, key, value in items:
+        try:
+            garment = _parse(value, area)
+        except _Bad as reason:
+            rows.notes.append((number, f"{name}: {key}: {reason}"))
+            continue
+        if not garment.visible.any():
+            rows.bare.append(number)
+            continue
+        rows.photo.append(number)
+        rows.item.append(order)
+        rows.category.append(garment.category.id)
+        rows.box.extend(garment.box)
+        rows.area.append(garment.area)
+        rows.image_bytes.append(image_bytes)
+        rows.points.extend(garment.points.ravel())
+        rows.visible.extend(garment.visible)
+        rows.lengths.append(len(garment.points))
 
 
 def _starts(lengths: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
-def _image_size(listing: _Listing, split: str, number: int) -> int:
-    size = listing.image_bytes.get(number)
-    if size is None:
+def _check_image(size: int, split: str, number: int) -> None:
+    if size < 0:
         raise _Bad(f"there is no photo {split}/image/{number:06d}.jpg")
     if size == 0:
         raise _Bad(f"the photo {split}/image/{number:06d}.jpg is empty")
-    return size
 
 
 def _items(path: Path) -> list[tuple[int, str, object]]:
