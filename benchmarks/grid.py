@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from benchmarks.memory import forget_peak, peak_mib
+from benchmarks.memory import forget_peak, out_of_memory, peak_mib
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
@@ -142,7 +142,7 @@ def _evaluate(
     workshop.evaluate(benchmark, find_learner(learner), tested, shots, report)
 
 
-_ALLOCATOR = {  # glibc gives large tensors back at once: page faults took 5 to 7% of an episode
+ALLOCATOR = {  # glibc gives large tensors back at once: page faults took 5 to 7% of an episode
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
 }
@@ -159,7 +159,7 @@ def run(
     Raises `UserError` for a user's mistake in a job, or where a process dies. What is finished
     stays; jobs under way leave their last checkpoint.
     """
-    for name, value in _ALLOCATOR.items():
+    for name, value in ALLOCATOR.items():
         os.environ.setdefault(name, value)  # a spawned process reads them as it starts
     context = multiprocessing.get_context("spawn")
     shares = context.SimpleQueue()
@@ -168,7 +168,7 @@ def run(
     progress = _Progress(jobs)
     try:
         while waiting or running:
-            for job in _ready(waiting)[: workers - len(running)]:
+            for job in ready(waiting)[: workers - len(running)]:
                 waiting.remove(job)
                 running[pool.submit(_work, job)] = job
             finished, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -177,7 +177,7 @@ def run(
             for future in finished:
                 job = running.pop(future)
                 cost = future.result()
-                _check_made(job)
+                check_made(job)
                 done(job, cost)
                 progress.finish(job)
             progress.show(running.values())
@@ -193,7 +193,63 @@ def run(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _check_made(job: Job) -> None:
+def run_together(
+    workshop: Workshop, jobs: Sequence[Job], done: Callable[[Job, Cost], None]
+) -> None:
+    """Do all jobs in the processes that torchrun started, which all call this.
+
+    What is trained, they train together, one after another; the rest they share. `done` is
+    called in the first process alone. Raises `UserError` as `run` does.
+    """
+    prepare_torch()
+    ranks = workshop.ranks
+    trained = [job for job in jobs if job.stage in ("base", "fit")]
+    shared = [job for job in jobs if job.stage not in ("base", "fit")]
+    waiting = list(trained)
+    with tqdm(total=len(jobs), unit="job", disable=not ranks.first) as bar:
+        while waiting:
+            job = ready(waiting)[0]
+            waiting.remove(job)
+            bar.set_postfix_str(job.label)
+            cost = do(workshop, job, lambda share: None)
+            ranks.gather(None)  # its files are there for all
+            if ranks.first:
+                done(job, cost)
+            bar.update()
+        costs = []
+        for job in ranks.share(shared):
+            costs.append(do(workshop, job, lambda share: None))
+            bar.update()
+        found = ranks.gather(costs)
+    if ranks.first:
+        for rank, costs in enumerate(found):
+            for job, cost in zip(shared[rank :: ranks.count], costs):
+                done(job, cost)
+
+
+def do(workshop: Workshop, job: Job, report: Report) -> Cost:
+    """Do a job in this process; what it took. Raises `UserError` where memory is too small."""
+    began = time.monotonic()
+    forget_peak(workshop.device)
+    try:
+        job.do(workshop, report)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise UserError(
+            f"out of memory in {job.label}: {_SMALLER}; what is finished, and the last checkpoint, "
+            "are kept"
+        ) from None
+    return Cost(time.monotonic() - began, peak_mib(workshop.device))
+
+
+_SMALLER = (
+    "--set flat=True keeps one inner step's memory whatever their number; --set train_queries, "
+    "base_batch or size to less, or --set precision=bfloat16, lower it too; so do fewer --workers"
+)
+
+
+def check_made(job: Job) -> None:
     """A process names its work from the files as it finds them: they may have changed."""
     if not all(path.exists() for path in job.paths):
         raise UserError(
@@ -201,7 +257,7 @@ def _check_made(job: Job) -> None:
         )
 
 
-def _ready(waiting: Iterable[Job]) -> list[Job]:
+def ready(waiting: Iterable[Job]) -> list[Job]:
     """Jobs whose needs are met: what others wait for first, then the longest."""
     order = ("base", "fit", "tune", "evaluate", "probe")
     ready = [job for job in waiting if all(path.exists() for path in job.needs)]
@@ -250,10 +306,14 @@ _worker: dict = {}
 
 def _start_worker(workshop: Workshop, shares) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    prepare_torch()
     _worker.update(workshop=workshop, shares=shares)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def prepare_torch() -> None:
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def _end_with_parent() -> None:
@@ -264,11 +324,7 @@ def _end_with_parent() -> None:
 
 def _work(job: Job) -> Cost:
     """Do a job; what it took."""
-    workshop, began = _worker["workshop"], time.monotonic()
-    forget_peak(workshop.device)
-    report = functools.partial(_report, job.label, [0.0])
-    job.do(workshop, report)
-    return Cost(time.monotonic() - began, peak_mib(workshop.device))
+    return do(_worker["workshop"], job, functools.partial(_report, job.label, [0.0]))
 
 
 def _report(label: str, last: list[float], share: float) -> None:

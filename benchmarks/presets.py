@@ -55,6 +55,7 @@ class Preset:
     episodes: int  # a category
     queries: int  # query garments an episode
     train_queries: int  # query garments a training task, the same for every learner
+    meta_batch: int  # training tasks whose losses are averaged before each outer step
     crops: str  # how they are stored: "packed" (one file, decoded), "sharded" (JPEGs) or "not"
     common: Mapping[str, object] = field(default_factory=dict)  # settings of every learner
     learners: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # and of one
@@ -102,6 +103,7 @@ SMOKE = Preset(
     episodes=2,
     queries=4,
     train_queries=4,
+    meta_batch=1,
     crops="packed",
     common={
         "tasks": 4,
@@ -129,6 +131,7 @@ MINI = Preset(
     episodes=5,
     queries=24,
     train_queries=12,
+    meta_batch=1,
     crops="packed",
     common={
         "tasks": 75,
@@ -153,6 +156,7 @@ FULL = Preset(
     episodes=100,
     queries=24,
     train_queries=12,
+    meta_batch=1,
     crops="packed",
     common={
         "tasks": 600,
@@ -191,6 +195,7 @@ PAPER = Preset(  # section 4.2
     episodes=100,
     queries=24,
     train_queries=12,
+    meta_batch=1,
     crops="sharded",
     common={
         "tasks": 40_000,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import grid, probes, store
+from benchmarks import cluster, grid, probes, store
 from benchmarks.grid import Cell, Cost, Job
 from benchmarks.presets import PRESETS, Preset, change, find_preset
 from benchmarks.tables import write_tables
@@ -32,6 +32,7 @@ from fewshot_landmarks.protocol import (
     TABLE4_SHOTS,
     benchmark,
 )
+from fewshot_landmarks.ranks import Ranks, join, leave, local_device
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,6 +67,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="ResNet-50's ImageNet weights, for a machine without network",
     )
+    made.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="where processes run: on this machine, or on a Ray cluster (default: local)",
+    )
     made.add_argument("--strict", action="store_true", help="stop at the first bad garment")
     made.add_argument("--dry-run", action="store_true", help="say what is missing, do nothing")
     return made
@@ -80,16 +87,24 @@ def add_work_options(made: argparse.ArgumentParser, seed_of: str) -> None:
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
 
 
-def work_off(workshop: Workshop, jobs: Sequence[Job], workers: int) -> None:
-    """Do jobs in processes, and note what each cost."""
-    grid.run(
-        workshop,
-        jobs,
-        workers,
-        lambda job, cost: store.note_cost(
+def work_off(workshop: Workshop, jobs: Sequence[Job], workers: int, engine: str = "local") -> None:
+    """Do jobs in processes, and note what each cost.
+
+    engine: "local" for processes of this machine, "ray" for those of a Ray cluster. Under torchrun
+    the processes that it started do them.
+    """
+
+    def done(job: Job, cost: Cost) -> None:
+        store.note_cost(
             workshop.work, job.stage, job.benchmark.name, job.name, job.label, workshop.seed, cost
-        ),
-    )
+        )
+
+    if workshop.ranks.count > 1:
+        grid.run_together(workshop, jobs, done)
+    elif engine == "ray":
+        cluster.run(workshop, jobs, done)
+    else:
+        grid.run(workshop, jobs, workers, done)
 
 
 def open_workshop(arguments: argparse.Namespace, preset: Preset) -> tuple[Path, Workshop]:
@@ -164,44 +179,61 @@ def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
     if arguments.workers < 1:
         raise UserError(f"--workers {arguments.workers}: at least 1")
-    preset = change(find_preset(arguments.preset), arguments.set)
-    if arguments.weights:
-        preset = _with_weights(preset, arguments.weights)
-    wanted = cells(arguments)
-    out = arguments.out or Path("results") / preset.name
-    if arguments.dry_run and not arguments.data and preset.drawn and not _drawn(preset):
-        print(f"Would draw {preset.drawn.name}, then do all of {len(wanted)} cells.")
-        return
-    work = out / "work"
-    data = _folder(arguments, preset) if arguments.dry_run else prepare(arguments, preset, out)
-    if arguments.dry_run:
-        preset = replace(preset, crops="not")
-    workshop = Workshop(
-        preset,
-        data,
-        work,
-        arguments.seed,
-        device(arguments.device),
-        arguments.strict,
-        arguments.workers,
-    )
-    for split in (workshop.train, workshop.validation):
-        _tell_skipped(split)
-    for place in {cell.benchmark.name: cell.benchmark for cell in wanted}.values():
-        workshop.check(place)
-    jobs = [*grid.plan(workshop, wanted), *probes.plan(workshop, wanted)]
+    where = device(arguments.device)
+    ranks = join(where)
+    with ranks.in_turn():  # data are drawn, indexed and stored once
+        preset, wanted = _asked(arguments, ranks)
+        out = arguments.out or Path("results") / preset.name
+        if arguments.dry_run and not arguments.data and preset.drawn and not _drawn(preset):
+            print(f"Would draw {preset.drawn.name}, then do all of {len(wanted)} cells.")
+            return
+        work = out / "work"
+        data = _folder(arguments, preset) if arguments.dry_run else prepare(arguments, preset, out)
+        if arguments.dry_run:
+            preset = replace(preset, crops="not")
+        workshop = Workshop(
+            preset,
+            data,
+            work,
+            arguments.seed,
+            local_device(where) if ranks.count > 1 else where,
+            arguments.strict,
+            arguments.workers,
+            ranks,
+        )
+        for split in (workshop.train, workshop.validation):
+            _tell_skipped(split)
+        for place in {cell.benchmark.name: cell.benchmark for cell in wanted}.values():
+            workshop.check(place)
+        jobs = [*grid.plan(workshop, wanted), *probes.plan(workshop, wanted)]
     if arguments.dry_run:
         print("\n".join(job.label for job in jobs) or "Nothing is missing.")
         return
-    store.remember(work, [cell.learner for cell in wanted], arguments.seed)
+    if ranks.first:
+        store.remember(work, [cell.learner for cell in wanted], arguments.seed)
     try:
-        work_off(workshop, jobs, arguments.workers)
+        work_off(workshop, jobs, arguments.workers, arguments.engine)
     finally:
-        store.gather(workshop, out)
-        probes.gather(workshop, store.seeds(work), out)
-    notes = write_tables(out)
-    print((out / "table2.md").read_text("utf-8"))
-    print(f"Tables 2, 3 and 4 are in {out}.", *notes, sep="\n")
+        if ranks.first:
+            store.gather(workshop, out)
+            probes.gather(workshop, store.seeds(work), out)
+    if ranks.first:
+        notes = write_tables(out)
+        print((out / "table2.md").read_text("utf-8"))
+        print(f"Tables 2, 3 and 4 are in {out}.", *notes, sep="\n")
+
+
+def _asked(arguments: argparse.Namespace, ranks: Ranks) -> tuple[Preset, list[Cell]]:
+    """The preset with its changes, and the cells."""
+    preset = change(find_preset(arguments.preset), arguments.set)
+    if arguments.weights:
+        preset = _with_weights(preset, arguments.weights)
+    if preset.meta_batch < ranks.count:
+        raise UserError(
+            f"{ranks.count} processes cannot share steps of {preset.meta_batch} tasks: give "
+            f"--set meta_batch={ranks.count} or more (results are then those of that meta-batch)"
+        )
+    return preset, cells(arguments)
 
 
 def _with_weights(preset: Preset, path: Path) -> Preset:
@@ -245,6 +277,8 @@ def command(execute: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
+    finally:
+        leave()
     return 0
 
 

@@ -27,6 +27,7 @@ from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import Learner, fits
 from fewshot_landmarks.networks import FENETS
 from fewshot_landmarks.protocol import EPISODE_SEED, SHOTS, Benchmark
+from fewshot_landmarks.ranks import ALONE, Ranks
 from fewshot_landmarks.tasks import Episodes, LandmarkTasks
 from fewshot_landmarks.training import Training, save_tensors
 
@@ -46,6 +47,7 @@ class Workshop:
     device: str = "cpu"
     strict: bool = False
     workers: int = os.cpu_count() or 1  # processes that store crops
+    ranks: Ranks = ALONE  # processes that train together
 
     @cached_property
     def train(self) -> DeepFashion2:
@@ -105,7 +107,7 @@ class Workshop:
             settings=asdict(self.settings(benchmark, learner)),
             code=code(learner.__module__, DATA_CODE),
             seed=self.seed,
-            **self.preset.decides("train_queries"),
+            **self.preset.decides("train_queries", "meta_batch"),
         )
 
     def _start_key(self, benchmark: Benchmark, learner: type[Learner]) -> str:
@@ -257,13 +259,18 @@ class Workshop:
             self.tasks(benchmark),
             seed=self.seed,
             device=self.device,
+            together=self.preset.meta_batch,
+            ranks=self.ranks,
             checkpoint=_unfinished(path),
             report=report,
         )
 
     def _finish(self, path: Path, state: dict[str, torch.Tensor], training: Training) -> None:
-        save_tensors(path, state, losses=json.dumps([round(loss, 4) for loss in training.losses]))
-        _unfinished(path).unlink(missing_ok=True)
+        with self.ranks.in_turn():
+            if self.ranks.first:
+                losses = json.dumps([round(loss, 4) for loss in training.losses])
+                save_tensors(path, state, losses=losses)
+                _unfinished(path).unlink(missing_ok=True)
 
 
 def _unfinished(path: Path) -> Path:

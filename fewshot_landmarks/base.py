@@ -73,4 +73,4 @@ class BaseModel(nn.Module):
         """Supervised training on all seen garments; the rate falls by 10 at 1/2 and 3/4."""
         options = {"epochs": epochs, "batch": batch, "optimiser": optimiser}
         for samples in training.batches((self, rate), decay=(0.5, 0.75), **options):
-            training.step(self.loss(samples))
+            training.step(self.loss(samples), weight=int(samples.labelled.sum()))

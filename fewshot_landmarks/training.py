@@ -3,10 +3,14 @@
 The state of a training is the parameters, the optimiser's state and the number of the step; what
 a step sees is drawn from the seed and that number. So a training that was killed and goes on from
 its last checkpoint ends in the same bytes as an unbroken one.
+
+A step's tasks, or its batch, may be shared by several processes (`ranks`): their gradients are
+added up before the optimiser moves, so that their number changes rounding alone.
 """
 
 import functools
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +21,9 @@ from safetensors.torch import save
 from torch import nn
 
 from fewshot_landmarks.draws import permutation, raw_stream
+from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes
+from fewshot_landmarks.ranks import ALONE, Ranks
 from fewshot_landmarks.tasks import LandmarkTasks, Samples, Task, collate
 
 OPTIMISERS = {
@@ -33,7 +39,10 @@ class Training:
         tasks: tasks of seen categories, of any length; their data set also serves batches.
         seed: of the order of batches and of whatever the learner draws.
         device: where tasks are put.
-        checkpoint: file for the state of an unfinished training; None keeps none.
+        together: tasks a step, whose losses are averaged.
+        ranks: the processes that share each step.
+        checkpoint: file for the state of an unfinished training; None keeps none. All processes
+            must find it in the same place.
         every: seconds between checkpoints.
         report: called with the share of the stage that is done, 0 to 1.
     """
@@ -44,6 +53,8 @@ class Training:
         *,
         seed: int = 0,
         device: str | torch.device = "cpu",
+        together: int = 1,
+        ranks: Ranks = ALONE,
         checkpoint: Path | None = None,
         every: float = 30.0,
         report: Callable[[float], None] | None = None,
@@ -51,20 +62,26 @@ class Training:
         self._tasks = tasks
         self._seed = seed
         self._device = device
+        self._together = together
+        self._ranks = ranks
         self._checkpoint = checkpoint
         self._every = every
         self._report = report or (lambda share: None)
         self._optimiser: torch.optim.Optimizer | None = None
-        self.losses: list[float] = []
+        self._loss = self._weight = 0.0  # of the step so far: weighted losses, and their weights
+        self.losses: list[float] = []  # of each step
 
     def tasks(self, *rates: tuple, count: int, decay: tuple[float, ...] = ()) -> Iterator[Task]:
-        """`count` tasks, one a step; `step` moves the parameters that `rates` name.
+        """`count` tasks; `step` is told the loss of each, to move the parameters in `rates`.
 
         rates: pairs of a module (or a list of parameters) and its rate; decay: the shares of the
         training after which the rates fall by 10.
         """
-        for number in self._steps(rates, count, decay):
-            yield self._tasks[number].to(self._device)
+        for number in self._steps(rates, math.ceil(count / self._together), decay):
+            first = number * self._together
+            for task in self._ranks.share(range(first, min(first + self._together, count))):
+                self._seed_draws(task)
+                yield self._tasks[task].to(self._device)
 
     def batches(
         self,
@@ -85,14 +102,50 @@ class Training:
             epoch, position = divmod(number, a_epoch)
             order = permutation(len(members), self._seed, epoch)
             chosen = members[order[position * batch : (position + 1) * batch]]
-            yield collate([garments[int(i)] for i in chosen]).to(self._device)
+            self._seed_draws(number)
+            if len(own := self._ranks.share(chosen)):
+                yield collate([garments[int(i)] for i in own]).to(self._device)
 
-    def step(self, loss: torch.Tensor) -> None:
-        """One step of the optimiser on a scalar loss."""
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+    def step(self, loss: torch.Tensor, weight: float = 1.0) -> None:
+        """Descend on a scalar loss, once all losses of the step are known.
+
+        weight: of this loss in the mean over the step's losses, which may be in other processes.
+        """
+        (loss * weight).backward()
+        self._loss += loss.item() * weight
+        self._weight += weight
+
+    def _descend(self) -> None:
+        """One step of the optimiser on the mean of the step's losses."""
+        parameters = [parameter for *_, parameter in self._numbered()]
+        loss, weight = self._loss, self._weight
+        if self._ranks.count > 1:
+            loss, weight = self._add_up(parameters, loss, weight)
+        if weight == 0:
+            return
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad /= weight
         self._optimiser.step()
-        self.losses.append(loss.item())
+        self.losses.append(loss / weight)
+
+    def _add_up(self, parameters: list[nn.Parameter], *sums: float) -> list[float]:
+        """Add up gradients and numbers over all processes."""
+        known = torch.tensor([float(p.grad is not None) for p in parameters], device=self._device)
+        sums = torch.tensor(sums, dtype=torch.float64, device=self._device)
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        self._ranks.add_up([known, *(parameter.grad for parameter in parameters)])
+        self._ranks.add_up([sums])
+        for parameter, anywhere in zip(parameters, known.tolist()):
+            if not anywhere:
+                parameter.grad = None
+        return sums.tolist()
+
+    def _seed_draws(self, number: int) -> None:
+        """Seed whatever a learner draws, the same in whichever process it draws it."""
+        torch.manual_seed(next(raw_stream(self._seed, number)) % 2**63)
 
     def _steps(
         self, rates: tuple, count: int, decay: tuple[float, ...], optimiser: str = "adam"
@@ -105,15 +158,17 @@ class Training:
             falls = sum(number >= share * count for share in decay)
             for group, (_, rate) in zip(self._optimiser.param_groups, rates):
                 group["lr"] = rate * 0.1**falls
-            torch.manual_seed(next(raw_stream(self._seed, number)) % 2**63)
+            self._optimiser.zero_grad(set_to_none=True)
+            self._loss = self._weight = 0.0
             yield number
+            self._descend()
             self._report((number + 1) / count)
             if time.monotonic() - saved > self._every and number + 1 < count:
                 self._save(number + 1)
                 saved = time.monotonic()
 
     def _save(self, number: int) -> None:
-        if self._checkpoint is None:
+        if self._checkpoint is None or not self._ranks.first:
             return
         tensors = {}
         for g, i, p in self._numbered():
@@ -125,7 +180,13 @@ class Training:
 
     def _resume(self) -> int:
         """Take up the checkpoint, if there is one; the number of the next step."""
-        if self._checkpoint is None or not self._checkpoint.exists():
+        there = self._checkpoint is not None and self._checkpoint.exists()
+        if len(set(self._ranks.gather(there))) > 1:
+            raise UserError(
+                f"some processes do not see the checkpoint {self._checkpoint}: give an --out that "
+                "is the same folder on all machines"
+            )
+        if not there:
             return 0
         with safe_open(str(self._checkpoint), "pt") as file, torch.no_grad():
             for g, i, p in self._numbered():

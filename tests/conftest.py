@@ -2,6 +2,9 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -9,6 +12,8 @@ from benchmarks.presets import SMOKE
 from fewshot_landmarks.data.garments import write_garments
 
 torch.set_num_threads(1)
+
+SOME = ["--preset", "smoke", "--benchmark", "B-2", "--learner", "MetaCloth", "--learner", "MRN"]
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +29,15 @@ def smoke_folder(tmp_path_factory):
         progress=False,
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def unbroken(smoke_folder):
+    """What an unbroken run of `SOME` cells in one process writes."""
+    out = smoke_folder / "unbroken"
+    command = [sys.executable, "-m", "benchmarks.run", *SOME, "--out", str(out), "--workers", "1"]
+    subprocess.run(command, cwd=smoke_folder, check=True, capture_output=True)
+    return out
 
 
 @pytest.fixture

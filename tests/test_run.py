@@ -20,17 +20,9 @@ from benchmarks.tables import ABLATIONS, LEARNERS
 from benchmarks.workshop import Workshop
 from fewshot_landmarks import learner as registry
 from fewshot_landmarks.protocol import BENCHMARKS
+from tests.conftest import SOME
 
 ROOT = Path(__file__).parents[1]
-SOME = ["--preset", "smoke", "--benchmark", "B-2", "--learner", "MetaCloth", "--learner", "MRN"]
-
-
-@pytest.fixture(scope="session")
-def unbroken(smoke_folder):
-    """What an unbroken run of some cells in one process writes."""
-    out = smoke_folder / "unbroken"
-    run(smoke_folder, *SOME, "--out", str(out), "--workers", "1")
-    return out
 
 
 def run(folder, *arguments, **options):

@@ -1,0 +1,43 @@
+"""What the processes of `test_ranks` do: train a toy base model by batches, then by tasks."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from fewshot_landmarks.ranks import Ranks, join, leave
+from fewshot_landmarks.training import Training, save_tensors
+from tests.toy import double, toy_base, toy_tasks
+
+
+class DoubleTasks:
+    """Toy tasks in double precision."""
+
+    def __getitem__(self, i):
+        return double(toy_tasks()[i])
+
+
+def train(ranks: Ranks, steps: bool = True) -> dict[str, torch.Tensor]:
+    """Parameters and losses after both stages."""
+    base = toy_base().requires_grad_(True).double()
+    losses = []
+    if steps:
+        batches = Training(toy_tasks(), seed=3, ranks=ranks)
+        for samples in batches.batches((base, 1e-3), epochs=2, batch=4, decay=(0.5,)):
+            images, landmarks = samples.images.double(), samples.landmarks.double()
+            loss = base.loss(replace(samples, images=images, landmarks=landmarks))
+            batches.step(loss, weight=int(samples.labelled.sum()))
+        tasks = Training(DoubleTasks(), seed=3, ranks=ranks, together=3)
+        for task in tasks.tasks((base.fenet, 1e-3), ([base.omega], 1e-2), count=8):
+            tasks.step(base.loss(task.query) * (1 + 0.1 * torch.randn(())))
+        losses = [*batches.losses, *tasks.losses]
+    return {**base.state_dict(), "losses": torch.tensor(losses, dtype=torch.float64)}
+
+
+if __name__ == "__main__":
+    these = join("cpu")
+    found = train(these)
+    if these.first:
+        save_tensors(Path(sys.argv[1]), found)
+    leave()
