@@ -28,7 +28,10 @@ def add_to(commands) -> None:
     made = commands.add_parser("doctor", help="check a folder of DeepFashion2", description=__doc__)
     made.add_argument("--data", type=Path, required=True, metavar="DIR")
     made.add_argument("--shots", type=int, default=max(SHOTS), help=f"default: {max(SHOTS)}")
-    made.add_argument("--queries", type=int, default=24, help="default: 24")
+    made.add_argument("--queries", type=int, default=24, help="of an episode (default: 24)")
+    made.add_argument(
+        "--train-queries", type=int, default=12, help="of a training task (default: 12)"
+    )
     made.add_argument(
         "--decode", type=int, default=500, metavar="N", help="photos to decode (default: 500)"
     )
@@ -53,7 +56,8 @@ def execute(arguments: argparse.Namespace) -> int:
             print(*odd[:SHOWN], sep="\n")
             if len(odd) > SHOWN:
                 print(f"... and {len(odd) - SHOWN} more")
-        troubles += too_few(counts, split, arguments.shots + arguments.queries)
+        queries = arguments.train_queries if split == "train" else arguments.queries
+        troubles += too_few(counts, split, arguments.shots + queries)
     print()
     print("\n".join(troubles) or "Fit for every benchmark.")
     return TROUBLE if troubles else FINE

@@ -8,6 +8,8 @@ import pytest
 from benchmarks.presets import SMOKE
 from fewshot_landmarks.__main__ import main
 
+FEW = ["--queries", "4", "--train-queries", "4"]
+
 
 @pytest.fixture
 def data(smoke_folder, tmp_path):
@@ -17,7 +19,7 @@ def data(smoke_folder, tmp_path):
 
 
 def test_a_sound_folder_is_fit(data, capsys):
-    assert main(["doctor", "--data", str(data), "--queries", "4", "--decode", "20"]) == 0
+    assert main(["doctor", "--data", str(data), *FEW, "--decode", "20"]) == 0
     said = capsys.readouterr().out
     assert "Fit for every benchmark." in said and "sling dress" in said
 
@@ -35,7 +37,7 @@ def test_broken_files_and_scarce_categories_are_told(data, capsys):
                 path.unlink()
     photo = data / "train" / "image" / "000001.jpg"
     photo.write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
-    assert main(["doctor", "--data", str(data), "--queries", "4"]) == 1
+    assert main(["doctor", "--data", str(data), *FEW]) == 1
     said = capsys.readouterr().out
     assert annotations[0].name in said and "not JSON" in said
     assert "000001.jpg: the JPEG is cut short" in said

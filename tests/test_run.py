@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from benchmarks import fingerprints
-from benchmarks.grid import Cell, plan
+from benchmarks.grid import Cell, Job, do, plan
 from benchmarks.presets import MINI, PRESETS, SMOKE
 from benchmarks.run import cells, main, parser
 from benchmarks.tables import ABLATIONS, LEARNERS
 from benchmarks.workshop import Workshop
 from fewshot_landmarks import learner as registry
+from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.protocol import BENCHMARKS
 from tests.conftest import SOME
 
@@ -213,3 +215,25 @@ def test_a_category_with_too_few_garments_is_one_line(in_smoke_folder, tmp_path,
     assert not list((tmp_path / "out").rglob("*.safetensors"))  # told before any training
     shown = capsys.readouterr().err.strip().splitlines()[-1]
     assert re.search(r"error: category '.*' has garments in \d+ photos.*needs 14", shown)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError(),
+    ],
+)
+def test_want_of_memory_names_the_setting_that_lowers_it(error, tmp_path):
+    def short(workshop, report):
+        raise error
+
+    workshop = Workshop(SMOKE, tmp_path, tmp_path)
+    with pytest.raises(UserError) as told:
+        do(workshop, Job("fit", BENCHMARKS["B-2"], "MAML", short), lambda share: None)
+    assert "fit B-2 MAML" in str(told.value) and "--set flat=True" in str(told.value)
+    assert "\n" not in str(told.value)
+    bug = Job("fit", BENCHMARKS["B-2"], "MAML", lambda *_: [][0])
+    with pytest.raises(IndexError):
+        do(workshop, bug, lambda share: None)

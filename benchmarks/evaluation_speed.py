@@ -1,0 +1,131 @@
+"""Episodes evaluated a second, learner by learner: python -m benchmarks.evaluation_speed
+
+As the harness evaluates them (an episode is read once for all its shots, and frozen networks see
+each image once) against one by one (each number of shots by itself, everything anew). The two
+take turns, round after round, in one thread; errors are compared and must be equal. Networks are
+untrained, which takes as long. Writes evaluation.csv.
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from benchmarks.presets import find_preset
+from benchmarks.run import add_work_options, command, open_workshop
+from benchmarks.speed import machine
+from benchmarks.workshop import Workshop
+from fewshot_landmarks.base import BaseModel
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.evaluation import evaluate_episode
+from fewshot_landmarks.files import write_text
+from fewshot_landmarks.learner import LEARNERS, Learner, find_learner
+from fewshot_landmarks.networks import FENETS
+from fewshot_landmarks.protocol import BENCHMARKS, SHOTS
+from fewshot_landmarks.tasks import Episodes
+
+PLACE = BENCHMARKS["B-2"]
+
+
+def build(workshop: Workshop, name: str, kept: bool) -> Learner:
+    """An untrained learner, with or without the memo of frozen features."""
+    torch.manual_seed(0)
+    preset, learner = workshop.preset, find_learner(name)
+    base = BaseModel(
+        FENETS[preset.network](**preset.network_options), PLACE.seen, learner.base_kind
+    )
+    settings = preset.settings(learner, PLACE.name)
+    settings = settings if kept else replace(settings, feature_cache=0)
+    return learner(base, settings).to(workshop.device).eval()
+
+
+def as_the_harness(model: Learner, episodes: Episodes, device: str) -> list[float]:
+    """Errors of all episodes and shots."""
+    errors = []
+    for number in range(len(episodes)):
+        task = episodes[number].to(device)
+        errors += [evaluate_episode(model, task, k).ne for k in SHOTS]
+    return errors
+
+
+def one_by_one(model: Learner, episodes: Episodes, device: str) -> list[float]:
+    """The same errors, each from the beginning."""
+    return [
+        evaluate_episode(model, episodes[number].to(device), k).ne
+        for number in range(len(episodes))
+        for k in SHOTS
+    ]
+
+
+WAYS: dict[str, tuple[Callable, bool]] = {
+    "as the harness": (as_the_harness, True),
+    "one by one": (one_by_one, False),
+}
+
+
+def measure(workshop: Workshop, name: str, episodes: Episodes, rounds: int) -> dict:
+    """Episodes a second each way (the best round), each at all numbers of shots."""
+    best, found = dict.fromkeys(WAYS, math.inf), {}
+    for _ in range(rounds):
+        for way, (evaluate, kept) in WAYS.items():
+            model = build(workshop, name, kept)
+            began = time.perf_counter()
+            found[way] = evaluate(model, episodes, workshop.device)
+            best[way] = min(best[way], time.perf_counter() - began)
+    first, second = found.values()
+    if not torch.allclose(torch.tensor(first), torch.tensor(second), atol=1e-3, equal_nan=True):
+        raise ValueError(f"{name}: the two ways do not find the same errors")
+    harness, single = best.values()
+    return {
+        "learner": name,
+        "episodes_a_second": len(episodes) / harness,
+        "one_by_one": len(episodes) / single,
+        "ratio": single / harness,
+    }
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    made = argparse.ArgumentParser("python -m benchmarks.evaluation_speed", description=__doc__)
+    made.add_argument("--preset", default="full", help="default: full")
+    made.add_argument("--learner", action="append", default=[], metavar="L", help="default: all")
+    made.add_argument("--episodes", type=int, default=10, help="of one category (default: 10)")
+    made.add_argument("--rounds", type=int, default=2, help="default: 2")
+    add_work_options(made, seed_of="networks")
+    made.set_defaults(out=Path("results/speed"))
+    return made
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Do what the arguments ask for."""
+    if arguments.episodes < 1 or arguments.rounds < 1:
+        raise UserError("--episodes and --rounds: at least 1")
+    torch.set_num_threads(1)
+    preset = replace(find_preset(arguments.preset), episodes=arguments.episodes)
+    out, workshop = open_workshop(arguments, preset)
+    episodes = workshop.episodes(PLACE.unseen[0])
+    rows = []
+    for name in tqdm(arguments.learner or LEARNERS, unit="learner"):
+        rows.append(measure(workshop, name, episodes, arguments.rounds))
+    frame = pd.DataFrame(rows).round(4)
+    print(frame.to_string(index=False))
+    write_text(out / "evaluation.csv", frame.to_csv(index=False, lineterminator="\n"))
+    about = {"preset": preset.name, **machine(workshop.device)}
+    write_text(out / "evaluation_machine.json", json.dumps(about, indent=1) + "\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; see `benchmarks.run.command`."""
+    return command(lambda: execute(parser().parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
