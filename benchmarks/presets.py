@@ -57,6 +57,8 @@ class Preset:
     train_queries: int  # query garments a training task, the same for every learner
     meta_batch: int  # training tasks whose losses are averaged before each outer step
     crops: str  # how they are stored: "packed" (one file, decoded), "sharded" (JPEGs) or "not"
+    micro_batch: int = 0  # garments of a base batch at a time, for want of memory; 0: all
+    loaders: int = 0  # threads that read training tasks and batches ahead
     common: Mapping[str, object] = field(default_factory=dict)  # settings of every learner
     learners: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # and of one
     tuned: str = ""  # of benchmarks/tuned/: by benchmark and learner, what tuning chose
@@ -197,6 +199,8 @@ PAPER = Preset(  # section 4.2
     train_queries=12,
     meta_batch=1,
     crops="sharded",
+    micro_batch=8,
+    loaders=4,
     common={
         "tasks": 40_000,
         "ppnet_tasks": 40_000,

@@ -163,6 +163,7 @@ class Workshop:
             batch=self.preset.base_batch,
             rate=self.preset.base_rate,
             optimiser=self.preset.base_optimiser,
+            micro_batch=self.preset.micro_batch,
         )
         self._finish(path, model.state_dict(), training)
 
@@ -260,6 +261,7 @@ class Workshop:
             seed=self.seed,
             device=self.device,
             together=self.preset.meta_batch,
+            loaders=self.preset.loaders,
             ranks=self.ranks,
             checkpoint=_unfinished(path),
             report=report,

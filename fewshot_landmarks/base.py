@@ -68,9 +68,18 @@ class BaseModel(nn.Module):
         return heatmap_loss(logits, samples.landmarks, samples.size, samples.labelled)
 
     def fit(
-        self, training: Training, *, epochs: int, batch: int, rate: float, optimiser: str = "adam"
+        self,
+        training: Training,
+        *,
+        epochs: int,
+        batch: int,
+        rate: float,
+        optimiser: str = "adam",
+        micro_batch: int = 0,
     ) -> None:
         """Supervised training on all seen garments; the rate falls by 10 at 1/2 and 3/4."""
-        options = {"epochs": epochs, "batch": batch, "optimiser": optimiser}
+        options = {
+            "epochs": epochs, "batch": batch, "optimiser": optimiser, "micro_batch": micro_batch,
+        }  # fmt: skip
         for samples in training.batches((self, rate), decay=(0.5, 0.75), **options):
             training.step(self.loss(samples), weight=int(samples.labelled.sum()))

@@ -12,8 +12,11 @@ import functools
 import json
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import safe_open
@@ -25,6 +28,8 @@ from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes
 from fewshot_landmarks.ranks import ALONE, Ranks
 from fewshot_landmarks.tasks import LandmarkTasks, Samples, Task, collate
+
+Material = TypeVar("Material", Task, Samples)
 
 OPTIMISERS = {
     "adam": torch.optim.Adam,
@@ -40,6 +45,7 @@ class Training:
         seed: of the order of batches and of whatever the learner draws.
         device: where tasks are put.
         together: tasks a step, whose losses are averaged.
+        loaders: threads that read tasks and batches ahead; with 0 they are read when needed.
         ranks: the processes that share each step.
         checkpoint: file for the state of an unfinished training; None keeps none. All processes
             must find it in the same place.
@@ -54,6 +60,7 @@ class Training:
         seed: int = 0,
         device: str | torch.device = "cpu",
         together: int = 1,
+        loaders: int = 0,
         ranks: Ranks = ALONE,
         checkpoint: Path | None = None,
         every: float = 30.0,
@@ -63,6 +70,7 @@ class Training:
         self._seed = seed
         self._device = device
         self._together = together
+        self._loaders = loaders
         self._ranks = ranks
         self._checkpoint = checkpoint
         self._every = every
@@ -77,11 +85,13 @@ class Training:
         rates: pairs of a module (or a list of parameters) and its rate; decay: the shares of the
         training after which the rates fall by 10.
         """
-        for number in self._steps(rates, math.ceil(count / self._together), decay):
+
+        def read(number: int) -> list[tuple[int, Task]]:
             first = number * self._together
-            for task in self._ranks.share(range(first, min(first + self._together, count))):
-                self._seed_draws(task)
-                yield self._tasks[task].to(self._device)
+            chosen = range(first, min(first + self._together, count))
+            return [(task, self._tasks[task]) for task in self._ranks.share(chosen)]
+
+        yield from self._steps(rates, math.ceil(count / self._together), decay, read)
 
     def batches(
         self,
@@ -90,21 +100,27 @@ class Training:
         batch: int,
         decay: tuple[float, ...] = (),
         optimiser: str = "adam",
+        micro_batch: int = 0,
     ) -> Iterator[Samples]:
         """Batches over all garments of the tasks' categories, in a new order each epoch.
 
         An epoch's last batch is left out if it is not full. optimiser: of `OPTIMISERS`.
+        micro_batch: yield a batch in pieces of so many garments, which takes less memory; a step
+        is still the whole batch's, if each piece's weight in `step` is what its loss is a mean of.
         """
         garments = self._tasks.garments
         members = self._tasks.members()
         a_epoch = max(1, len(members) // batch)
-        for number in self._steps(rates, epochs * a_epoch, decay, optimiser):
+
+        def read(number: int) -> list[tuple[int, Samples]]:
             epoch, position = divmod(number, a_epoch)
             order = permutation(len(members), self._seed, epoch)
             chosen = members[order[position * batch : (position + 1) * batch]]
-            self._seed_draws(number)
-            if len(own := self._ranks.share(chosen)):
-                yield collate([garments[int(i)] for i in own]).to(self._device)
+            own = [garments[int(i)] for i in self._ranks.share(chosen)]
+            size = micro_batch or batch
+            return [(number, collate(own[i : i + size])) for i in range(0, len(own), size)]
+
+        yield from self._steps(rates, epochs * a_epoch, decay, read, optimiser)
 
     def step(self, loss: torch.Tensor, weight: float = 1.0) -> None:
         """Descend on a scalar loss, once all losses of the step are known.
@@ -148,24 +164,45 @@ class Training:
         torch.manual_seed(next(raw_stream(self._seed, number)) % 2**63)
 
     def _steps(
-        self, rates: tuple, count: int, decay: tuple[float, ...], optimiser: str = "adam"
-    ) -> Iterator[int]:
+        self,
+        rates: tuple,
+        count: int,
+        decay: tuple[float, ...],
+        read: Callable[[int], list[tuple[int, Material]]],
+        optimiser: str = "adam",
+    ) -> Iterator[Material]:
+        """What `read` finds for each step, each with its number as the seed of draws."""
         groups = [{"params": _parameters(what), "lr": rate} for what, rate in rates]
         self._optimiser = OPTIMISERS[optimiser](groups)
         first = self._resume()
         saved = time.monotonic()
-        for number in range(first, count):
+        numbers = range(first, count)
+        for number, found in zip(numbers, self._ahead(read, numbers)):
             falls = sum(number >= share * count for share in decay)
             for group, (_, rate) in zip(self._optimiser.param_groups, rates):
                 group["lr"] = rate * 0.1**falls
             self._optimiser.zero_grad(set_to_none=True)
             self._loss = self._weight = 0.0
-            yield number
+            for seed, material in found:
+                self._seed_draws(seed)
+                yield material.to(self._device)
             self._descend()
             self._report((number + 1) / count)
             if time.monotonic() - saved > self._every and number + 1 < count:
                 self._save(number + 1)
                 saved = time.monotonic()
+
+    def _ahead(self, read: Callable, numbers: range) -> Iterator[list]:
+        """`read` of each number, read some steps ahead by threads."""
+        if not self._loaders:
+            yield from map(read, numbers)
+            return
+        with ThreadPoolExecutor(self._loaders) as threads:
+            waiting = deque(threads.submit(read, n) for n in numbers[: 2 * self._loaders])
+            for number in numbers:
+                yield waiting.popleft().result()
+                if number + 2 * self._loaders < numbers.stop:
+                    waiting.append(threads.submit(read, number + 2 * self._loaders))
 
     def _save(self, number: int) -> None:
         if self._checkpoint is None or not self._ranks.first:

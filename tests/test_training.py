@@ -11,9 +11,9 @@ class Killed(Exception):
     pass
 
 
-def train(checkpoint=None, dies_at=None, count=8, base=None):
+def train(checkpoint=None, dies_at=None, count=8, base=None, **options):
     base = base or toy_base().requires_grad_(True)
-    training = Training(toy_tasks(), seed=3, checkpoint=checkpoint, every=0.0)
+    training = Training(toy_tasks(), seed=3, checkpoint=checkpoint, every=0.0, **options)
     for number, task in enumerate(training.tasks((base, 1e-3), count=count, decay=(0.5,))):
         noise = torch.randn(()) * 0.01  # a learner may draw: it must draw the same again
         loss = base.loss(task.query) * (1 + noise)
@@ -35,6 +35,16 @@ def test_killed_and_resumed_is_the_same(tmp_path):
         assert torch.equal(one, other)
     fewer, _ = train(path)
     assert fewer.losses[:-1] == whole.losses[:-1]
+
+
+@pytest.mark.parametrize("loaders", [1, 3])
+def test_reading_ahead_changes_nothing(tmp_path, loaders):
+    whole, expected = train()
+    with pytest.raises(Killed):
+        train(tmp_path / "state.safetensors", dies_at=2, loaders=loaders)
+    ahead, found = train(tmp_path / "state.safetensors", loaders=loaders)
+    assert ahead.losses == whole.losses
+    assert all(map(torch.equal, found.parameters(), expected.parameters()))
 
 
 def test_rates_fall_when_they_should():
@@ -60,6 +70,19 @@ def test_batches_cover_an_epoch_once_and_change_order():
     first, second = seen[:6], seen[6:]
     assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(24))
     assert first != second
+
+
+def test_batches_in_pieces_take_the_same_steps():
+    found = []
+    for micro_batch in (0, 2):
+        base = toy_base().requires_grad_(True)
+        training = Training(toy_tasks(), seed=0)
+        options = {"epochs": 1, "batch": 5, "rate": 1e-3, "micro_batch": micro_batch}
+        base.fit(training, **options, optimiser="sgd")
+        assert len(training.losses) == 4
+        found.append([*base.parameters(), torch.tensor(training.losses)])
+    for whole, pieces in zip(*found):
+        torch.testing.assert_close(pieces, whole, rtol=1e-4, atol=1e-6)
 
 
 def test_base_model_learns_seen_landmarks():

@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import tarfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -160,6 +161,7 @@ class Shards:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[int, int] = {}  # of shards, opened when first read
+        self._opening = threading.Lock()
         with np.load(folder / PLACES, allow_pickle=False) as stored:
             self._places, self.windows = stored["places"], stored["windows"]
             self.skipped = stored["skipped"].tolist()
@@ -167,8 +169,9 @@ class Shards:
     def read(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         """Garment i's window and its crop (S, S, 3) uint8, RGB."""
         shard, offset, size = (int(number) for number in self._places[i])
-        if shard not in self._files:
-            self._files[shard] = os.open(_path(self._folder, shard * GARMENTS), os.O_RDONLY)
+        with self._opening:
+            if shard not in self._files:
+                self._files[shard] = os.open(_path(self._folder, shard * GARMENTS), os.O_RDONLY)
         content = np.frombuffer(os.pread(self._files[shard], size, offset), np.uint8)
         return self.windows[i], cv2.cvtColor(cv2.imdecode(content, 1), cv2.COLOR_BGR2RGB)
 
