@@ -148,6 +148,12 @@ ALLOCATOR = {  # glibc gives large tensors back at once: page faults took 5 to 7
 }
 
 
+def use_allocator() -> None:
+    """Let processes that are spawned from now on keep the memory of large tensors."""
+    for name, value in ALLOCATOR.items():
+        os.environ.setdefault(name, value)
+
+
 def run(
     workshop: Workshop,
     jobs: Sequence[Job],
@@ -159,8 +165,7 @@ def run(
     Raises `UserError` for a user's mistake in a job, or where a process dies. What is finished
     stays; jobs under way leave their last checkpoint.
     """
-    for name, value in ALLOCATOR.items():
-        os.environ.setdefault(name, value)  # a spawned process reads them as it starts
+    use_allocator()
     context = multiprocessing.get_context("spawn")
     shares = context.SimpleQueue()
     pool = ProcessPoolExecutor(workers, context, _start_worker, (workshop, shares))
@@ -309,7 +314,12 @@ def _start_worker(workshop: Workshop, shares) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
     prepare_torch()
     _worker.update(workshop=workshop, shares=shares)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """A parent that was killed cannot stop its workers: they watch it and stop themselves."""
+    threading.Thread(target=_watch_parent, daemon=True).start()
 
 
 def prepare_torch() -> None:
@@ -317,8 +327,7 @@ def prepare_torch() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def _end_with_parent() -> None:
-    """A parent that was killed cannot stop its workers: they watch it and stop themselves."""
+def _watch_parent() -> None:
     wait_for_handles([multiprocessing.parent_process().sentinel])
     os._exit(1)
 
