@@ -179,7 +179,7 @@ def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
     if arguments.workers < 1:
         raise UserError(f"--workers {arguments.workers}: at least 1")
-    where = device(arguments.device)
+    where = device(arguments.device, arguments.engine)
     ranks = join(where)
     with ranks.in_turn():  # data are drawn, indexed and stored once
         preset, wanted = _asked(arguments, ranks)
@@ -249,11 +249,11 @@ def _drawn(preset: Preset) -> bool:
     return (Path("data") / preset.drawn.name / "generator.json").exists()
 
 
-def device(name: str) -> str:
-    """The device that --device asks for."""
+def device(name: str, engine: str = "local") -> str:
+    """The device that --device asks for; on a Ray cluster it need not be this machine's."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
+    if engine == "local" and name.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"--device {name}: this machine's torch finds no GPU; use cpu or auto")
     return name
 
