@@ -6,6 +6,7 @@ state) are kept, and the backward sweep computes each step once more: memory of 
 more forward and backward pass a step.
 """
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping
 
@@ -148,12 +149,11 @@ class _Descent:
         # `higher` copies the optimiser with its parameters: empty ones in place of the network's.
         stand_ins = {name: torch.empty(0).requires_grad_() for name in fast.named_parameters()}
         made = optimiser(_groups(stand_ins, rates), lr=1.0)
-        self._optimisers = {
-            differentiable: higher.optim.get_diff_optim(
+        self._optimiser = functools.cache(
+            lambda differentiable: higher.optim.get_diff_optim(
                 made, list(stand_ins.values()), track_higher_grads=differentiable
             )
-            for differentiable in (False, True)
-        }
+        )
         self.start = _State([{} for _ in made.param_groups])
 
     def __call__(
@@ -162,7 +162,7 @@ class _Descent:
         loss = self._loss(self._fast.holding(values))
         if not checked:
             _no_strangers(loss, values)
-        optimiser = self._optimisers[differentiable]
+        optimiser = self._optimiser(differentiable)
         optimiser.state = [defaultdict(dict, group) for group in state.groups]
         values = optimiser.step(loss, params=values)
         return list(values), _State([dict(group) for group in optimiser.state])
