@@ -27,7 +27,14 @@ def run(workshop: Workshop, jobs: Sequence[Job], done: Callable[[Job, Cost], Non
     ray = _ray()
     began_here = not ray.is_initialized()
     if began_here:
-        ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
+        try:
+            ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
+        except (OSError, RuntimeError, ValueError) as error:
+            cause = " ".join(str(error).split())[:120]
+            raise UserError(
+                f"cannot reach the Ray cluster {os.environ.get('RAY_ADDRESS', 'here')} "
+                f"({type(error).__name__}: {cause}): start it, or set RAY_ADDRESS=HOST:PORT"
+            ) from None
     try:
         _run(ray, workshop, jobs, done)
     except ray.exceptions.RayTaskError:

@@ -218,18 +218,19 @@ def run_together(
             bar.set_postfix_str(job.label)
             cost = do(workshop, job, lambda share: None)
             ranks.gather(None)  # its files are there for all
+            check_made(job)
             if ranks.first:
                 done(job, cost)
             bar.update()
-        costs = []
-        for job in ranks.share(shared):
-            costs.append(do(workshop, job, lambda share: None))
-            bar.update()
-        found = ranks.gather(costs)
-    if ranks.first:
-        for rank, costs in enumerate(found):
-            for job, cost in zip(shared[rank :: ranks.count], costs):
-                done(job, cost)
+        for start in range(0, len(shared), ranks.count):
+            those = shared[start : start + ranks.count]
+            own = those[ranks.rank] if ranks.rank < len(those) else None
+            costs = ranks.gather(do(workshop, own, lambda share: None) if own else None)
+            for job, cost in zip(those, costs):
+                check_made(job)
+                if ranks.first:
+                    done(job, cost)
+            bar.update(len(those))
 
 
 def do(workshop: Workshop, job: Job, report: Report) -> Cost:

@@ -2,7 +2,7 @@
 
 Writes a tree of annotation files and small photos in the data set's layout, then times, each in a
 fresh process of its own: the index built, opened again, built again after a few files changed, and
-tasks drawn. Results are added to data.csv, a line a size of tree.
+tasks drawn. Writes data.csv.
 """
 
 import argparse
@@ -34,6 +34,7 @@ from fewshot_landmarks.tasks import LandmarkTasks
 WIDTH, HEIGHT = 96, 128  # of the photos
 CHANGED = 100  # files that change between two runs
 DRAWN = 1000  # tasks
+MARK = "synthetic.txt"  # in a tree that this wrote: it rewrites files there
 
 
 def write_tree(root: Path, photos: int) -> None:
@@ -42,6 +43,7 @@ def write_tree(root: Path, photos: int) -> None:
     annos.mkdir(parents=True)
     images.mkdir(parents=True)
     random = np.random.default_rng(0)
+    (root / MARK).write_text(f"{photos}\n")
     grey = cv2.imencode(".jpg", np.full((HEIGHT, WIDTH, 3), 128, np.uint8))[1].tobytes()
     for number in tqdm(range(1, photos + 1), desc="writing", unit="photo"):
         (images / f"{number:06d}.jpg").write_bytes(grey)
@@ -84,7 +86,7 @@ def draw_tasks(root: Path) -> None:
 
 
 def _timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds, and the peak of memory in MiB of this process and those it started."""
+    """Seconds, and the peak of this process's memory in MiB."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began, peak_mib("cpu")
@@ -114,9 +116,12 @@ def execute(arguments: argparse.Namespace) -> None:
         raise UserError(f"--photos {arguments.photos}: from 1000 to 999999")
     kept = arguments.data is not None
     root = arguments.data or Path(tempfile.mkdtemp())
+    if root.exists() and any(root.iterdir()) and not (root / MARK).exists():
+        raise UserError(f"{root} holds other files: give an empty folder, or one written by this")
     try:
         if not (root / "train").exists():
             write_tree(root, arguments.photos)
+        photos = int((root / MARK).read_text())
         for index in root.glob("fewshot_landmarks-*"):
             index.unlink()
         rows = [measure("index built", partial(opened, root))]
@@ -129,7 +134,7 @@ def execute(arguments: argparse.Namespace) -> None:
     finally:
         if not kept:
             shutil.rmtree(root)
-    frame = pd.DataFrame(rows).assign(photos=arguments.photos)
+    frame = pd.DataFrame(rows).assign(photos=photos)
     print(frame.to_string(index=False))
     write_text(arguments.out / "data.csv", frame.to_csv(index=False, lineterminator="\n"))
     about = json.dumps(machine("cpu"), indent=1) + "\n"

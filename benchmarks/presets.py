@@ -285,6 +285,8 @@ def _value(written: str) -> object:
 
 
 def _check_kind(text: str, before: object, value: object) -> None:
+    if isinstance(value, (int, float)) and value < 0:
+        raise UserError(f"--set {text}: no number here can be negative")
     kinds = (int, float) if isinstance(before, float) else type(before)
     if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(before, bool):
         raise UserError(f"--set {text}: {value!r} is not of the kind of {before!r}")

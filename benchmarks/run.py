@@ -180,6 +180,8 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.workers < 1:
         raise UserError(f"--workers {arguments.workers}: at least 1")
     where = device(arguments.device, arguments.engine)
+    if arguments.engine != "local" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError(f"--engine {arguments.engine} and torchrun exclude each other: take one")
     ranks = join(where)
     with ranks.in_turn():  # data are drawn, indexed and stored once
         preset, wanted = _asked(arguments, ranks)
@@ -206,6 +208,7 @@ def execute(arguments: argparse.Namespace) -> None:
         for place in {cell.benchmark.name: cell.benchmark for cell in wanted}.values():
             workshop.check(place)
         jobs = [*grid.plan(workshop, wanted), *probes.plan(workshop, wanted)]
+    jobs = ranks.gather(jobs)[0]  # what the first has begun to do may be there for others already
     if arguments.dry_run:
         print("\n".join(job.label for job in jobs) or "Nothing is missing.")
         return

@@ -2,10 +2,10 @@
 
 A task is MAML's: gradient steps on the support loss from (theta, omega), the query loss of the
 result, and its second-order gradient with respect to (theta, omega). All ways compute the same
-gradient. They take turns, round after round, each measurement in a fresh process of one thread, so
-that ratios hold on a noisy machine: compare within a run only. Writes speed.csv, speed.md and
-figures, with the machine's description. Every measurement is kept as soon as it is made; stopped
-and run again, the same command goes on.
+gradient, in bfloat16 but roughly. They take turns, round after round, each measurement in a fresh
+process of one thread, so that ratios hold on a noisy machine: compare within a run only. Writes
+speed.csv, speed.md and figures, with the machine's description. Every measurement is kept as soon
+as it is made; stopped and run again, the same command goes on.
 """
 
 import argparse
@@ -366,17 +366,20 @@ def cases(arguments: argparse.Namespace) -> Iterator[Case]:
 def measure_all(wanted: Sequence[Case], kept: Path, memory: float | None) -> pd.DataFrame:
     """A line a measurement; those that `kept` has are not made again."""
     done = pd.read_csv(kept, keep_default_na=False).to_dict("records") if kept.exists() else []
-    known = {tuple(str(row[name]) for name in CASE) for row in done}
+    rows = {_name(row): row for row in done if "not installed" not in row["failed"]}
     for case in tqdm(wanted, unit="case"):
         about = asdict(case)
-        if tuple(str(about[name]) for name in CASE) not in known:
-            done.append({**about, **asdict(measure_apart(case, memory))})
-            write_text(kept, pd.DataFrame(done).to_csv(index=False, lineterminator="\n"))
-    frame = pd.DataFrame(done)
+        if _name(about) not in rows:
+            rows[_name(about)] = {**about, **asdict(measure_apart(case, memory))}
+            write_text(kept, pd.DataFrame(rows.values()).to_csv(index=False, lineterminator="\n"))
+    frame = pd.DataFrame([row for row in rows.values() if row["device"] == wanted[0].device])
     return frame.assign(**{name: pd.to_numeric(frame[name], "coerce") for name in NUMBERS})
 
 
-CASE = tuple(field.name for field in fields(Case))
+def _name(row: dict) -> tuple[str, ...]:
+    return tuple(str(row[field.name]) for field in fields(Case))
+
+
 NUMBERS = ("task_seconds", "forward_seconds", "peak_mib")
 
 
@@ -406,14 +409,24 @@ def execute(arguments: argparse.Namespace) -> None:
     wanted = list(cases(arguments))
     out = arguments.out
     about = machine(wanted[0].device)
+    _refuse_another(out / "machine.json", about)
+    write_text(out / "machine.json", json.dumps(about, indent=1) + "\n")
     frame = table(measure_all(wanted, out / "measurements.csv", arguments.memory))
     write_text(out / "speed.csv", frame.to_csv(index=False, lineterminator="\n"))
-    write_text(out / "machine.json", json.dumps(about, indent=1) + "\n")
     write_text(out / "speed.md", _markdown(frame, about))
     figure = plot(frame)
     for ending in METADATA:
         write_bytes(out / f"speed.{ending}", render(figure, ending))
     print(frame.to_string(index=False))
+
+
+def _refuse_another(path: Path, about: dict) -> None:
+    """Raise `UserError` where measurements are of another machine or of other versions."""
+    if path.exists() and json.loads(path.read_text()) != about:
+        raise UserError(
+            f"{path.parent} holds measurements of another machine or other versions: give another "
+            "--out, or delete them"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ more forward and backward pass a step.
 """
 
 import functools
+import inspect
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping
 
@@ -18,9 +19,11 @@ from torch.utils.checkpoint import get_device_states, set_device_states
 
 
 class Adapted:
-    """A module with other values in place of its parameters, called and read like the module.
+    """A module with other values in place of its parameters, called like the module.
 
-    The module is not changed, nor are its buffers. (`higher` has this too, as a class made for
+    Its parameters and submodules are read by name; its other methods are not to be had, for they
+    would use the module's own parameters. The module is not changed, nor are its buffers.
+    (`higher` has this too, as a class made for
     each submodule at each call: a tenth of a small network's one-step task.)
     """
 
@@ -34,9 +37,13 @@ class Adapted:
 
     def __getattr__(self, name: str):
         """A parameter's value, a submodule with its values, or any other attribute."""
+        if name.startswith("__"):  # copying asks before there are any values
+            raise AttributeError(name)
         if name in self._values:
             return self._values[name]
         found = getattr(self._module, name)
+        if inspect.ismethod(found):
+            raise AttributeError(f"{name}: only the forward pass uses adapted parameters")
         if isinstance(found, nn.Module):
             own = {
                 key.removeprefix(f"{name}."): value
@@ -46,14 +53,13 @@ class Adapted:
             return Adapted(found, own)
         return found
 
-    def named_parameters(self) -> dict[str, torch.Tensor]:
+    def values(self) -> dict[str, torch.Tensor]:
         """The values by name, in the module's order."""
         return self._values
 
     def holding(self, values: Iterable[torch.Tensor]) -> "Adapted":
         """The same module with other values, in the module's order."""
-        self._values = dict(zip(self._values, values, strict=True))
-        return self
+        return Adapted(self._module, dict(zip(self._values, values, strict=True)))
 
 
 def inner_loop(
@@ -82,7 +88,8 @@ def inner_loop(
             of their own, through which gradients flow too (PROTO-MA).
         flat: with `second_order`, recompute steps in the backward sweep instead of keeping their
             graphs. The gradient is the same.
-        optimiser: of parameter groups and `lr`; any that `higher` has a differentiable form of.
+        optimiser: of parameter groups and `lr`; one that `higher` has a differentiable form of,
+            and that begins without state, as SGD with or without momentum and Adam do.
 
     Raises `ValueError` for a name in `rates` or `start` that the module does not have, and with
     `flat` for a loss whose gradient would be lost.
@@ -147,7 +154,7 @@ class _Descent:
         self._fast = fast
         self._loss = loss
         # `higher` copies the optimiser with its parameters: empty ones in place of the network's.
-        stand_ins = {name: torch.empty(0).requires_grad_() for name in fast.named_parameters()}
+        stand_ins = {name: torch.empty(0).requires_grad_() for name in fast.values()}
         made = optimiser(_groups(stand_ins, rates), lr=1.0)
         self._optimiser = functools.cache(
             lambda differentiable: higher.optim.get_diff_optim(

@@ -40,7 +40,7 @@ class FENet(nn.Module):
     Args:
         channels: C.
         precision: "bfloat16" computes convolutions with 16 bits (autocast); parameters, gradients
-            and features stay as they are. "float32" does not interfere.
+            and features stay as they are. "float32" leaves all as it is, whatever is around it.
         channels_last: keep a cell's channels together in memory.
 
     A subclass defines `stride` and `extract`, and calls `lay_out` when its layers are made.

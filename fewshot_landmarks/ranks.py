@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -88,9 +89,25 @@ def join(device: str) -> Ranks:
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return ALONE
     if device.startswith("cuda"):
-        torch.cuda.set_device(local_device(device))
-    with together():
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        if device != "cuda":
+            raise UserError(f"--device {device}: under torchrun each process takes its own: cuda")
+        if (local := int(os.environ["LOCAL_RANK"])) >= torch.cuda.device_count():
+            raise UserError(
+                f"process {local} of this machine finds {torch.cuda.device_count()} GPUs: give "
+                "torchrun --nproc-per-node that many at most"
+            )
+        torch.cuda.set_device(local)
+    try:
+        # Others wait for the first to store crops, and at the end for the slowest: without a
+        # limit, since torchrun ends all when one has died.
+        dist.init_process_group(
+            "nccl" if device.startswith("cuda") else "gloo", timeout=timedelta(days=30)
+        )
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"cannot join the other processes ({' '.join(str(error).split())[:80]}): start them "
+            "with torchrun, or unset WORLD_SIZE"
+        ) from None
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 

@@ -66,6 +66,8 @@ class Training:
         every: float = 30.0,
         report: Callable[[float], None] | None = None,
     ):
+        if together < 1:
+            raise UserError(f"a meta-batch of {together} tasks is impossible: choose 1 or more")
         self._tasks = tasks
         self._seed = seed
         self._device = device
@@ -137,7 +139,7 @@ class Training:
         loss, weight = self._loss, self._weight
         if self._ranks.count > 1:
             loss, weight = self._add_up(parameters, loss, weight)
-        if weight == 0:
+        if weight == 0:  # nothing is labelled
             return
         for parameter in parameters:
             if parameter.grad is not None:

@@ -18,8 +18,14 @@ class DoubleTasks:
         return double(toy_tasks()[i])
 
 
-def train(ranks: Ranks, steps: bool = True) -> dict[str, torch.Tensor]:
-    """Parameters and losses after both stages."""
+class Killed(Exception):
+    pass
+
+
+def train(
+    ranks: Ranks, steps: bool = True, checkpoint: Path | None = None, dies_at: int = -1
+) -> dict[str, torch.Tensor]:
+    """Parameters and losses after both stages; `dies_at` a step of the second."""
     base = toy_base().requires_grad_(True).double()
     losses = []
     if steps:
@@ -28,8 +34,11 @@ def train(ranks: Ranks, steps: bool = True) -> dict[str, torch.Tensor]:
             images, landmarks = samples.images.double(), samples.landmarks.double()
             loss = base.loss(replace(samples, images=images, landmarks=landmarks))
             batches.step(loss, weight=int(samples.labelled.sum()))
-        tasks = Training(DoubleTasks(), seed=3, ranks=ranks, together=3)
+        kept = {"checkpoint": checkpoint, "every": 0.0}
+        tasks = Training(DoubleTasks(), seed=3, ranks=ranks, together=3, **kept)
         for task in tasks.tasks((base.fenet, 1e-3), ([base.omega], 1e-2), count=8):
+            if len(tasks.losses) == dies_at:
+                raise Killed
             tasks.step(base.loss(task.query) * (1 + 0.1 * torch.randn(())))
         losses = [*batches.losses, *tasks.losses]
     return {**base.state_dict(), "losses": torch.tensor(losses, dtype=torch.float64)}
@@ -37,7 +46,13 @@ def train(ranks: Ranks, steps: bool = True) -> dict[str, torch.Tensor]:
 
 if __name__ == "__main__":
     these = join("cpu")
-    found = train(these)
+    to = Path(sys.argv[1])
+    found = {"whole": train(these)}
+    try:
+        train(these, checkpoint=to.with_suffix(".unfinished"), dies_at=2)
+    except Killed:
+        these.gather(None)
+    found["resumed"] = train(these, checkpoint=to.with_suffix(".unfinished"))
     if these.first:
-        save_tensors(Path(sys.argv[1]), found)
+        save_tensors(to, {f"{k} {n}": v for k, one in found.items() for n, v in one.items()})
     leave()

@@ -50,6 +50,12 @@ def test_a_cluster_without_room_is_one_line(in_smoke_folder, nodes, capsys):
     assert "0 CPUs" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_an_address_without_a_cluster_is_one_line(in_smoke_folder, monkeypatch, capsys):
+    monkeypatch.setenv("RAY_ADDRESS", "no port")
+    assert main([*SOME, "--out", "no_cluster", "--engine", "ray"]) == 2
+    assert "RAY_ADDRESS" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_without_ray_there_is_one_line(in_smoke_folder, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main([*SOME, "--out", "no_ray", "--engine", "ray"]) == 2

@@ -1,5 +1,6 @@
 """Meta-gradients against finite differences and a plain unrolled reference, in double precision."""
 
+import copy
 import functools
 import weakref
 from dataclasses import replace
@@ -268,10 +269,34 @@ def test_inner_loop_moves_only_what_has_a_rate():
     )
     assert fast.omega.abs().max() > 0
     assert torch.equal(detect(fast.fenet(task.query.images), model.omega), model(task.query.images))
-    heads = [
-        (p, q) for p, q in zip(model.fenet.parameters(), list(fast.named_parameters().values())[1:])
-    ]
+    heads = [(p, q) for p, q in zip(model.fenet.parameters(), list(fast.values().values())[1:])]
     assert all(torch.equal(p, q) for p, q in heads)
+
+
+def test_batch_norms_statistics_are_not_changed():
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    inputs = 5 + torch.randn(8, 4)
+    fast = inner_loop(
+        model, lambda fast: fast(inputs)[:, 0].exp().mean(), steps=2, rates=0.1, second_order=True
+    )
+    copied = copy.deepcopy(inner_loop(model, lambda _: 0, steps=0, rates=1, second_order=False))
+    assert not torch.allclose(fast(inputs), copied(inputs), atol=1e-3)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_an_adapted_module_stays_adapted_after_the_backward_sweep(flat):
+    model, inputs = torch.nn.Linear(4, 1), torch.ones(2, 4)
+    fast = inner_loop(
+        model, lambda fast: fast(inputs).sum(), steps=2, rates=0.1, second_order=True, flat=flat
+    )
+    before = fast(inputs)
+    before.square().sum().backward()
+    assert torch.equal(fast(inputs), before) and not torch.allclose(model(inputs), before)
+    with pytest.raises(AttributeError, match="forward"):
+        fast.state_dict()
 
 
 def test_inner_loop_refuses_names_that_the_module_does_not_have():

@@ -9,6 +9,7 @@ from torchvision.models import resnet50
 
 from benchmarks.presets import FULL, PAPER
 from benchmarks.run import _with_weights
+from benchmarks.speed import tame
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.networks import FENETS, ChannelNorm, ResNetFENet, SmallFENet
 
@@ -24,6 +25,31 @@ def test_features_of_all_cells_are_equally_long():
 def test_small_network():
     features = SmallFENet(channels=16, width=8)(torch.rand(2, 3, 48, 48))
     assert features.shape == (2, 16, 24, 24)
+
+
+@pytest.mark.parametrize("network", ["small", "resnet50"])
+def test_layout_and_precision_change_rounding_alone(network):
+    options = {"channels": 16, **({"weights": None} if network == "resnet50" else {})}
+    images, found = torch.rand(2, 3, 32, 32), {}
+    for name, arithmetic in {
+        "plain": {"channels_last": False},
+        "last": {"channels_last": True},
+        "half": {"channels_last": False, "precision": "bfloat16"},
+    }.items():
+        torch.manual_seed(0)
+        fenet = FENETS[network](**options, **arithmetic)
+        tame(fenet, 32)
+        features = fenet(images)
+        assert features.dtype == torch.float32
+        (features[:, ::2].square().mean()).backward()
+        gradients = [p.grad for p in fenet.parameters() if p.grad is not None]
+        assert all(gradient.dtype == torch.float32 for gradient in gradients)
+        found[name] = features.detach()
+    torch.testing.assert_close(found["last"], found["plain"], rtol=1e-3, atol=1e-3)
+    away = (found["half"] - found["plain"]).norm() / found["plain"].norm()
+    assert 1e-4 < away < 0.3
+    with pytest.raises(UserError, match="float16"):
+        FENETS[network](**options, precision="float16")
 
 
 def test_the_papers_network_sees_its_input():

@@ -26,7 +26,15 @@ def run_together(*arguments, **options):
 def test_two_processes_train_what_one_does(tmp_path):
     """In double precision: base model by batches, then tasks three a step, the last step short."""
     run_together("-m", "tests.ranked", str(tmp_path / "two.safetensors"))
-    shared = load_file(tmp_path / "two.safetensors")
+    saved = load_file(tmp_path / "two.safetensors")
+    shared, resumed = (
+        {name.removeprefix(how): value for name, value in saved.items() if name.startswith(how)}
+        for how in ("whole ", "resumed ")
+    )
+    assert (tmp_path / "two.unfinished").exists()  # it went on from there
+    for name, value in shared.items():
+        if name != "losses":
+            assert torch.equal(resumed[name], value), name
     alone, untrained = train(ALONE), train(ALONE, steps=False)
     assert set(shared) == set(alone)
     for name, value in alone.items():
