@@ -334,7 +334,7 @@ def _markdown(frame: pd.DataFrame, about: dict) -> str:
 def plot(frame: pd.DataFrame) -> Figure:
     """Time and memory a task against inner steps, a column a network."""
     kinds = list(frame.groupby(["network", "size"], sort=False))
-    figure = Figure(figsize=(3.6 * len(kinds), 6), layout="constrained")
+    figure = Figure(figsize=(max(3.6 * len(kinds), 9), 6.6), layout="constrained")
     axes = figure.subplots(2, len(kinds), squeeze=False)
     labels = ("seconds a task", "peak memory, MiB")
     for column, ((network, size), part) in enumerate(kinds):
@@ -344,7 +344,8 @@ def plot(frame: pd.DataFrame) -> Figure:
                 axis.plot(line.steps, line[value], marker="o", label=way)
             axis.set(xlabel="inner steps", ylabel=label, title=f"{network}, {size} pixels")
             axis.set_ylim(bottom=0)
-    axes[0, 0].legend()
+    longest = max(axes.flat, key=lambda axis: len(axis.lines))  # the small network has fewer ways
+    figure.legend(*longest.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
