@@ -19,32 +19,17 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from benchmarks.presets import find_preset
+from benchmarks.gpu_check import PLACE, build
+from benchmarks.presets import change, find_preset
 from benchmarks.run import add_work_options, command, open_workshop
 from benchmarks.speed import machine
 from benchmarks.workshop import Workshop
-from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.evaluation import evaluate_episode
 from fewshot_landmarks.files import write_text
-from fewshot_landmarks.learner import LEARNERS, Learner, find_learner
-from fewshot_landmarks.networks import FENETS
-from fewshot_landmarks.protocol import BENCHMARKS, SHOTS
+from fewshot_landmarks.learner import LEARNERS, Learner
+from fewshot_landmarks.protocol import SHOTS
 from fewshot_landmarks.tasks import Episodes
-
-PLACE = BENCHMARKS["B-2"]
-
-
-def build(workshop: Workshop, name: str, kept: bool) -> Learner:
-    """An untrained learner, with or without the memo of frozen features."""
-    torch.manual_seed(0)
-    preset, learner = workshop.preset, find_learner(name)
-    base = BaseModel(
-        FENETS[preset.network](**preset.network_options), PLACE.seen, learner.base_kind
-    )
-    settings = preset.settings(learner, PLACE.name)
-    settings = settings if kept else replace(settings, feature_cache=0)
-    return learner(base, settings).to(workshop.device).eval()
 
 
 def as_the_harness(model: Learner, episodes: Episodes, device: str) -> list[float]:
@@ -76,7 +61,8 @@ def measure(workshop: Workshop, name: str, episodes: Episodes, rounds: int) -> d
     best, found = dict.fromkeys(WAYS, math.inf), {}
     for _ in range(rounds):
         for way, (evaluate, kept) in WAYS.items():
-            model = build(workshop, name, kept)
+            preset = workshop.preset if kept else change(workshop.preset, ["feature_cache=0"])
+            model = build(preset, name, workshop.device).eval()
             began = time.perf_counter()
             found[way] = evaluate(model, episodes, workshop.device)
             best[way] = min(best[way], time.perf_counter() - began)

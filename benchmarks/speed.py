@@ -254,8 +254,8 @@ def measure_apart(case: Case, memory: float | None = None) -> Measured:
             return process.submit(measure, case).result()
         except ImportError as error:
             return Measured(math.nan, math.nan, math.nan, f"not installed: {error.name}")
-        except (BrokenProcessPool, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not out_of_memory(error):
+        except (MemoryError, RuntimeError) as error:
+            if not (isinstance(error, BrokenProcessPool) or out_of_memory(error)):
                 raise
             return Measured(math.nan, math.nan, math.nan, "out of memory")
 

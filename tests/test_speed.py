@@ -1,6 +1,7 @@
 """The speed table: every way computes the same gradient, and what comes out."""
 
 import json
+import os
 import sys
 from dataclasses import asdict
 
@@ -85,6 +86,12 @@ def test_a_way_that_fails_does_not_stop_the_rest(monkeypatch):
     monkeypatch.setattr(speed, "ProcessPoolExecutor", Here)
     failed = speed.measure_apart(Case("TorchOpt", "small", 16, 1, 2, 1, 0.0, "cpu"))
     assert "torchopt" in failed.failed
+
+
+def test_a_process_that_the_system_ends_does_not_stop_the_rest(monkeypatch):
+    monkeypatch.setattr(speed, "_begin", os._exit)
+    ended = speed.measure_apart(Case("ours, flat", "small", 16, 1, 2, 1, 0.0, "cpu"), memory=1)
+    assert ended.failed == "out of memory"
 
 
 def test_mistakes_are_one_line(capsys):
