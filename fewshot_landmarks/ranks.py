@@ -51,8 +51,8 @@ class Ranks:
     @contextmanager
     def in_turn(self) -> Iterator[None]:
         """The first process goes through the block, then all others: they find what it made."""
-        if not self.first:
-            _let_go(self.gather(None))
+        if not self.first and (told := self.gather(None)[0]) is not None:
+            raise UserError(f"the first process stopped: {told}")
         try:
             yield
         except BaseException as error:
@@ -64,11 +64,6 @@ class Ranks:
 
 
 ALONE = Ranks()
-
-
-def _let_go(told: Sequence) -> None:
-    if told[0] is not None:
-        raise UserError(f"the first process stopped: {told[0]}")
 
 
 @contextmanager
