@@ -4,8 +4,9 @@ networks", ICML 2017; section 4.3.2).
     (theta', omega') = (theta, omega) - beta1 grad loss_S(f_{theta, omega})     some steps
     (theta, omega)  <- (theta, omega) - beta2 grad loss_Q(f_{theta', omega'})   second order
 
-There are 39 detectors always: a category's N landmarks are repeated in order to fill 39 slots, so
-that each slot means something. A landmark's heatmap is the mean of its slots' softmaxed heatmaps.
+There are M = 39 detectors always, as many as any category has: a category's N landmarks are repeated
+in order to fill M slots, so that each slot means something. A landmark's heatmap is the mean of its
+slots' softmaxed heatmaps.
 
 Differs from the paper in: detectors adapt at a rate of their own (one rate at the paper's scale).
 """
@@ -14,7 +15,7 @@ from dataclasses import replace
 
 import torch
 
-from fewshot_landmarks.categories import MAX_LANDMARKS
+from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.heatmaps import query_loss, spatial_softmax, support_loss
 from fewshot_landmarks.inner_loop import inner_loop
 from fewshot_landmarks.learner import Detector, Learner
@@ -24,7 +25,7 @@ from fewshot_landmarks.training import Training
 
 
 class MAML(Learner):
-    """Meta-learnt initialisations of the feature extractor and of 39 detectors."""
+    """Meta-learnt initialisations of the feature extractor and of M detectors."""
 
     name = "MAML"
     search_space = {
@@ -35,7 +36,7 @@ class MAML(Learner):
 
     def __init__(self, base, settings):
         super().__init__(base, settings)
-        start = torch.zeros(MAX_LANDMARKS, base.channels)  # where FT's start too
+        start = torch.zeros(base.most_landmarks, base.channels)  # where FT's start too
         self.model = LandmarkModel(self.new_fenet(), start)
 
     def fit(self, training: Training) -> None:
@@ -46,7 +47,7 @@ class MAML(Learner):
 
     def meta_loss(self, task: Task) -> torch.Tensor:
         """The query loss of the adapted model, as a function of the initialisation."""
-        task = Task(task.category, expand(task.support), expand(task.query))
+        task = Task(task.category, self.expand(task.support), self.expand(task.query))
         model = self.tune(task.support, second_order=True)
         return query_loss(model(task.query.images), task)
 
@@ -63,29 +64,33 @@ class MAML(Learner):
 
     def adapt(self, support: Samples) -> Detector:
         landmarks = support.landmarks.shape[1]
-        model = self.tune(expand(support), second_order=False)
+        model = self.tune(self.expand(support), second_order=False)
         return lambda images: mean_of_slots(model(images), landmarks)
 
+    def slots(self, landmarks: int) -> torch.Tensor:
+        """Which landmark each of the M slots stands for: 0, 1, ..., N - 1, 0, 1, ..."""
+        count = len(self.model.omega)
+        if landmarks > count:
+            raise UserError(
+                f"{self.name} was trained with {count} detectors and cannot learn {landmarks} "
+                "landmarks: choose another learner, or leave some landmarks out"
+            )
+        return torch.arange(count) % landmarks
 
-def slots(landmarks: int) -> torch.Tensor:
-    """Which landmark each of the 39 slots stands for: 0, 1, ..., N - 1, 0, 1, ..."""
-    return torch.arange(MAX_LANDMARKS) % landmarks
-
-
-def expand(samples: Samples) -> Samples:
-    """The same garments with their landmarks repeated in order to 39."""
-    chosen = slots(samples.landmarks.shape[1])
-    return replace(
-        samples,
-        landmarks=samples.landmarks[:, chosen],
-        labelled=samples.labelled[:, chosen],
-        scored=samples.scored[:, chosen],
-    )
+    def expand(self, samples: Samples) -> Samples:
+        """The same garments with their landmarks repeated in order to fill the slots."""
+        chosen = self.slots(samples.landmarks.shape[1])
+        return replace(
+            samples,
+            landmarks=samples.landmarks[:, chosen],
+            labelled=samples.labelled[:, chosen],
+            scored=samples.scored[:, chosen],
+        )
 
 
 def mean_of_slots(heatmaps: torch.Tensor, landmarks: int) -> torch.Tensor:
-    """Slots' logits (B, 39, h, w) to the mean of each landmark's softmaxed slots (B, N, h, w)."""
-    chosen = slots(landmarks).to(heatmaps.device)
+    """Slots' logits (B, M, h, w) to the mean of each landmark's softmaxed slots (B, N, h, w)."""
     maps = spatial_softmax(heatmaps)
+    chosen = torch.arange(maps.shape[1], device=maps.device) % landmarks  # of each slot
     total = maps.new_zeros((len(maps), landmarks, *maps.shape[2:])).index_add_(1, chosen, maps)
     return total / chosen.bincount(minlength=landmarks).view(1, -1, 1, 1)

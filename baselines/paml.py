@@ -5,7 +5,7 @@ meta-learning", ECCV 2018; section 4.3.8): MAML and MRN in one.
     loss = loss_Q(f_{theta', H(omega')}) + weight * ||H(omega') - omega0||^2
 
 theta, omega and H are trained jointly, second order; omega0 are the base model's detectors. The
-detectors are MAML's 39 slots.
+detectors are MAML's M = 39 slots.
 
 Differs from the paper in: detectors adapt at a rate of their own (one rate at the paper's scale).
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from baselines.maml import MAML, expand, mean_of_slots, slots
+from baselines.maml import MAML, mean_of_slots
 from fewshot_landmarks.heatmaps import query_loss
 from fewshot_landmarks.learner import Detector
 from fewshot_landmarks.networks import WeightRegression
@@ -53,8 +53,8 @@ class PAML(MAML):
 
     def meta_loss(self, task: Task) -> torch.Tensor:
         """Query loss of the transformed model plus the distance to many-shot detectors."""
-        chosen = slots(task.landmarks)
-        task = Task(task.category, expand(task.support), expand(task.query))
+        chosen = self.slots(task.landmarks)
+        task = Task(task.category, self.expand(task.support), self.expand(task.query))
         model = self.tune(task.support, second_order=True)
         omega = self.regression(model.omega)
         heatmaps = model(task.query.images, omega)
@@ -65,7 +65,7 @@ class PAML(MAML):
 
     def adapt(self, support: Samples) -> Detector:
         landmarks = support.landmarks.shape[1]
-        model = self.tune(expand(support), second_order=False)
+        model = self.tune(self.expand(support), second_order=False)
         with torch.no_grad():
             omega = self.regression(model.omega)
         return lambda images: mean_of_slots(model(images, omega), landmarks)

@@ -19,10 +19,10 @@ from benchmarks.controls import CONTROLS, TunedFeatures
 from benchmarks.grid import Cell
 from benchmarks.presets import find_preset
 from benchmarks.run import add_work_options, command, open_workshop, work_off
-from benchmarks.statistics import mean_interval
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS, Benchmark
+from fewshot_landmarks.scores import mean_interval
 
 EPISODES = 20  # a category, the first of those that learners meet
 COLUMNS = ("measure", "benchmark", "categories", "shots", "value", "ci95", "episodes")

@@ -39,7 +39,6 @@ import pandas as pd
 from scipy.stats import rankdata, spearmanr
 
 from benchmarks.rendering import MEAN
-from benchmarks.statistics import mean_interval
 from benchmarks.tables import (
     ABLATIONS,
     LEARNERS,
@@ -60,6 +59,7 @@ from fewshot_landmarks.protocol import (
     TABLE4_BENCHMARK,
     TABLE4_SHOTS,
 )
+from fewshot_landmarks.scores import mean_interval
 
 HOLDS, FAILS, UNDECIDED, NOT_MEASURED = "holds", "doesn't", "undecided", "not measured"
 VERDICTS = (HOLDS, FAILS, UNDECIDED, NOT_MEASURED)

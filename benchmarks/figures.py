@@ -30,7 +30,6 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmarks.statistics import mean_interval
 from benchmarks.tables import (
     ABLATIONS,
     LEARNERS,
@@ -44,6 +43,7 @@ from fewshot_landmarks.categories import CATEGORIES, Category, category
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS, TABLE3_SHOTS, TABLE4_BENCHMARK
+from fewshot_landmarks.scores import mean_interval
 
 Maps = Mapping[str, Mapping[str, np.ndarray]]
 """By "benchmark/category": the arrays of `probes.landmark_heatmaps`."""

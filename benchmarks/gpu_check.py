@@ -15,14 +15,15 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks.memory import forget_peak, out_of_memory, peak_mib
 from benchmarks.presets import Preset, change, find_preset
 from benchmarks.run import command
 from benchmarks.speed import machine, random_task, tame, timed
 from fewshot_landmarks.base import BaseModel
+from fewshot_landmarks.categories import DEEPFASHION2
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import Learner, find_learner
+from fewshot_landmarks.memory import forget_peak, out_of_memory, peak_mib
 from fewshot_landmarks.networks import FENETS
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS
 from fewshot_landmarks.tasks import Task
@@ -41,7 +42,8 @@ def build(preset: Preset, name: str, device: str) -> Learner:
         options.setdefault("weights", None)  # time and memory do not depend on them
     fenet = FENETS[preset.network](**options)
     tame(fenet, preset.size)
-    base = BaseModel(fenet, PLACE.seen, learner.base_kind)
+    seen, most = DEEPFASHION2.landmarks(PLACE.seen), DEEPFASHION2.most_landmarks
+    base = BaseModel(fenet, seen, learner.base_kind, most)
     return learner(base, preset.settings(learner, PLACE.name)).to(device)
 
 

@@ -16,11 +16,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from benchmarks.memory import forget_peak, out_of_memory, peak_mib
 from benchmarks.workshop import Report, Workshop
-from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.learner import Learner, find_learner, fits
+from fewshot_landmarks.memory import forget_peak, out_of_memory, peak_mib
 from fewshot_landmarks.protocol import Benchmark
 
 
@@ -41,15 +40,14 @@ class Job:
     benchmark: Benchmark
     name: str  # the learner's name, or the kind of base model
     do: Callable[[Workshop, Report], None]  # picklable
-    tested: int = 0  # category of "evaluate" and "probe"
+    tested: str = ""  # category of "evaluate" and "probe"
     paths: tuple[Path, ...] = ()  # what it makes
     needs: tuple[Path, ...] = ()  # what must be there first
     weight: float = 1.0  # expected seconds, for the order and the progress bar
 
     @property
     def label(self) -> str:
-        tested = f" {category(self.tested).name}" if self.tested else ""
-        return f"{self.stage} {self.benchmark.name} {self.name}{tested}"
+        return f"{self.stage} {self.benchmark.name} {self.name} {self.tested}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -81,13 +79,14 @@ def plan(workshop: Workshop, cells: Iterable[Cell]) -> list[Job]:
             path = workshop.fit_path(benchmark, link)
             cost = 0.2 * workshop.settings(benchmark, link).tasks
             do = functools.partial(_fit, benchmark, source(link))
-            add(Job("fit", benchmark, link.name, do, 0, (path,), needs, cost))
+            add(Job("fit", benchmark, link.name, do, "", (path,), needs, cost))
             needs = (*needs, path)
         for tested, shots in missing.items():
             paths = tuple(workshop.episodes_path(benchmark, learner, tested, k) for k in shots)
             cost = 0.1 * preset.episodes * len(shots)
             do = functools.partial(_evaluate, benchmark, source(learner), tested, shots)
-            add(Job("evaluate", benchmark, learner.name, do, tested, paths, needs, cost))
+            name = workshop.source.categories[tested].name
+            add(Job("evaluate", benchmark, learner.name, do, name, paths, needs, cost))
     return list(jobs.values())
 
 

@@ -19,13 +19,13 @@ from benchmarks import grid
 from benchmarks.fingerprints import key
 from benchmarks.grid import Job, source
 from benchmarks.presets import find_preset
-from benchmarks.run import add_work_options, command, open_workshop, work_off
+from benchmarks.run import add_work_options, benchmarks_of, command, open_workshop, work_off
 from benchmarks.tune import trial_workshop, try_out
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import Learner, find_learner
-from fewshot_landmarks.protocol import BENCHMARKS, Benchmark, benchmark
+from fewshot_landmarks.protocol import Benchmark, benchmark
 
 TASKS = (75, 150, 300, 600)
 LEARNERS = ("PROTO", "MAML", "PROTO-MA", "PAML", "MetaCloth")
@@ -75,7 +75,7 @@ def plan(workshop: Workshop, points: Sequence[tuple]) -> Iterator[Job]:
             yield grid.base_job(workshop, place.rehearsal, learner.base_kind)
         do = functools.partial(measure, place, source(learner), tasks)
         name = f"{learner.name} {tasks} tasks"
-        yield Job("tune", place, name, do, 0, (path,), (base,), 0.2 * tasks)
+        yield Job("tune", place, name, do, "", (path,), (base,), 0.2 * tasks)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -98,9 +98,10 @@ def execute(arguments: argparse.Namespace) -> None:
         raise UserError(f"preset {preset.name} has no trials to measure as: give it `tuning`")
     if strange := [tasks for tasks in arguments.tasks if tasks < 1]:
         raise UserError(f"--tasks {strange[0]}: at least 1")
+    known = benchmarks_of(arguments, preset)
     points = [
         (place, find_learner(name), tasks)
-        for place in [benchmark(b) for b in arguments.benchmark] or BENCHMARKS.values()
+        for place in [benchmark(b, known) for b in arguments.benchmark] or known.values()
         for name in arguments.learner or LEARNERS
         for tasks in arguments.tasks or TASKS
     ]

@@ -22,13 +22,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from benchmarks.memory import peak_mib
 from benchmarks.run import command
 from benchmarks.speed import machine
 from fewshot_landmarks.categories import CATEGORIES
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
+from fewshot_landmarks.memory import peak_mib
 from fewshot_landmarks.tasks import LandmarkTasks
 
 WIDTH, HEIGHT = 96, 128  # of the photos

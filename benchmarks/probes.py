@@ -24,7 +24,7 @@ from fewshot_landmarks.files import write_bytes, write_text
 from fewshot_landmarks.heatmaps import decode, labelmaps, landmark_features, spatial_softmax
 from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.metacloth import BaseFEN
-from fewshot_landmarks.protocol import BENCHMARKS, TABLE3_SHOTS, TABLE4_BENCHMARK, Benchmark
+from fewshot_landmarks.protocol import TABLE3_SHOTS, TABLE4_BENCHMARK, Benchmark
 from fewshot_landmarks.tasks import Samples, Task
 
 FIGURE4 = {  # a category the benchmarks in which it is unseen; the figure has MetaCloth, episode 0
@@ -57,7 +57,7 @@ def similarities(
     rows, count = [], min(episodes, len(tasks))
     for number in range(count):
         measured = tuning_similarities(model, tasks[number].to(workshop.device), shots)
-        name = category(tested).name
+        name = workshop.source.categories[tested].name
         where = (benchmark.name, learner_class.name, workshop.seed, name, number, shots)
         rows.append(dict(zip(SIMILARITIES, (*where, *measured), strict=True)))
         report((number + 1) / count)
@@ -200,7 +200,8 @@ def plan(workshop: Workshop, cells: Iterable[Cell]) -> Iterator[Job]:
                 links = [workshop.fit_path(place, link) for link in chain(learner)]
                 needs = (workshop.base_path(place, learner.base_kind), *links)
                 do = functools.partial(make, place, source(learner), tested)
-                yield Job("probe", place, learner.name, do, tested, (path,), needs, 5.0)
+                name = workshop.source.categories[tested].name
+                yield Job("probe", place, learner.name, do, name, (path,), needs, 5.0)
 
 
 def probe_path(
@@ -231,7 +232,7 @@ def make_heatmaps(
     """Store the heatmaps of a learner on a category."""
     found = find_learner(learner)
     path = probe_path(workshop, place, found, tested, make_heatmaps)
-    name = f"{place.name}/{category(tested).name}"
+    name = f"{place.name}/{workshop.source.categories[tested].name}"
     write_bytes(path, heatmaps_npz({name: heatmaps(workshop, place, found, tested)}))
 
 
@@ -253,7 +254,7 @@ def gather(workshop: Workshop, seeds: Sequence[int], out: Path) -> None:
     rows, maps = [], {}
     for seed in seeds:
         seeded = replace(workshop, seed=seed)
-        for place, learner in itertools.product(BENCHMARKS.values(), map(find_learner, FIGURE6)):
+        for place, learner in itertools.product(workshop.source.benchmarks.values(), map(find_learner, FIGURE6)):
             for make, tested in _wanted(place, learner):
                 path = probe_path(seeded, place, learner, tested, make)
                 if not path.exists():

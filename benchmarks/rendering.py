@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import spearmanr
 
-from fewshot_landmarks.protocol import BENCHMARKS
-
 MEAN = "mean"  # the column that averages the shots
 AXES = {2: ("learner", "shots"), 3: ("learner", "category"), 4: ("model", "shots")}
 
@@ -34,9 +32,10 @@ class Block:
     """One benchmark's rows, as measured and as the paper reports them."""
 
     benchmark: str
+    title: str
     columns: tuple[str, ...]
     rows: Rows
-    paper: Rows
+    paper: Rows  # empty for a benchmark that is not the paper's
 
     def rank_correlation(self) -> tuple[float, int]:
         """Spearman's between the learners' order here and the paper's, over how many learners.
@@ -116,12 +115,16 @@ def to_markdown(table: Table, paper: bool = True) -> str:
     for block in table.blocks:
         rho, learners = block.rank_correlation()
         parts += [
-            f"## {block.benchmark}: {BENCHMARKS[block.benchmark].title}",
+            f"## {block.benchmark}: {block.title}".removesuffix(": "),
             _pipes(block.columns, block.rows),
+        ]
+        if not block.paper:
+            continue
+        parts.append(
             "Spearman's rank correlation of the learners' order with the paper's: "
             + (f"{rho:.2f}" if math.isfinite(rho) else "not defined")
-            + f" ({learners} learners).",
-        ]
+            + f" ({learners} learners)."
+        )
         if paper:
             parts += ["The paper's own numbers:", _pipes(block.columns, block.paper)]
     if notes := table.notes():

@@ -23,7 +23,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from benchmarks.claims import GROUPS
 from benchmarks.rendering import MEAN, Block, Cell, Table
-from benchmarks.statistics import mean_interval
 from benchmarks.tables import (
     ABLATIONS,
     LEARNERS,
@@ -37,6 +36,7 @@ from benchmarks.tables import (
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.protocol import BENCHMARKS
+from fewshot_landmarks.scores import mean_interval
 
 DASH = "—"
 FEW = "5"  # photos of the engineer who asks which learner to use

@@ -9,7 +9,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from benchmarks.presets import PRESETS, Preset, change, find_preset
 from benchmarks.tables import write_tables
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.data.garments import write_garments
+from fewshot_landmarks.data.keypoints import write_split
+from fewshot_landmarks.data.source import find_source
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, find_learner
@@ -28,8 +30,9 @@ from fewshot_landmarks.networks import FENETS
 from fewshot_landmarks.protocol import (
     BENCHMARKS,
     SHOTS,
-    TABLE4_BENCHMARK,
     TABLE4_SHOTS,
+    Benchmark,
+    ablated,
     benchmark,
 )
 from fewshot_landmarks.ranks import Ranks, join, leave, local_device
@@ -80,11 +83,39 @@ def parser() -> argparse.ArgumentParser:
 
 def add_work_options(made: argparse.ArgumentParser, seed_of: str) -> None:
     """What every command that does work asks for."""
-    made.add_argument("--data", type=Path, help="DeepFashion2; without it, garments are drawn")
+    made.add_argument(
+        "--data",
+        type=Path,
+        help="DeepFashion2's folder, or a split file of a COCO keypoint set; without it, garments "
+        "are drawn",
+    )
+    made.add_argument("--images", type=Path, metavar="DIR", help="photos of a COCO file in --data")
+    for side in ("seen", "unseen"):
+        made.add_argument(
+            f"--{side}", default="", metavar="NAMES", help="categories of a COCO file, by commas"
+        )
     made.add_argument("--out", type=Path, help="default: results/PRESET")
     made.add_argument("--seed", type=int, default=0, help=f"of {seed_of} (default: 0)")
     made.add_argument("--workers", type=int, default=os.cpu_count(), help="default: all cores")
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+
+
+def _find_data(arguments: argparse.Namespace, out: Path) -> None:
+    """Let --data name a split file where it names a COCO file and --seen its seen categories."""
+    if not arguments.seen:
+        if arguments.unseen or arguments.images:
+            raise UserError("--images and --unseen go with --seen, and with a COCO file in --data")
+        return
+    if not arguments.data or not arguments.data.is_file():
+        raise UserError("--seen names categories of a COCO keypoint file: give it by --data FILE")
+    names = [
+        [name.strip() for name in given.split(",") if name.strip()]
+        for given in (arguments.seen, arguments.unseen)
+    ]
+    path = out / "work" / "split.json"
+    write_split(path, arguments.data, arguments.images, *names)
+    arguments.data, arguments.out = path, out
+    arguments.seen, arguments.unseen, arguments.images = "", "", None
 
 
 def work_off(workshop: Workshop, jobs: Sequence[Job], workers: int, engine: str = "local") -> None:
@@ -109,7 +140,7 @@ def work_off(workshop: Workshop, jobs: Sequence[Job], workers: int, engine: str 
 
 def open_workshop(arguments: argparse.Namespace, preset: Preset) -> tuple[Path, Workshop]:
     """Where results go, and the workshop that makes them, its data at hand."""
-    out = arguments.out or Path("results") / preset.name
+    out = results(arguments, preset)
     data = prepare(arguments, preset, out)
     where = device(arguments.device)
     return out, Workshop(
@@ -117,25 +148,29 @@ def open_workshop(arguments: argparse.Namespace, preset: Preset) -> tuple[Path, 
     )
 
 
-def cells(arguments: argparse.Namespace) -> list[Cell]:
-    """The cells that the arguments ask for, checked. Ablations belong to B-2 unless asked for."""
+def cells(arguments: argparse.Namespace, benchmarks: Mapping[str, Benchmark]) -> list[Cell]:
+    """The cells that the arguments ask for, checked. Ablations are run on one benchmark (B-2)."""
     asked = arguments.benchmark or arguments.learner or arguments.shots
     if not (arguments.all or asked):
         raise UserError("nothing to do: give --all, or some of --benchmark, --learner, --shots")
     if strange := sorted(set(arguments.shots) - set(SHOTS)):
         raise UserError(f"--shots {strange[0]} is none of {', '.join(map(str, SHOTS))}")
     shots = tuple(sorted(set(arguments.shots))) or SHOTS
-    chosen = [benchmark(name) for name in arguments.benchmark] or list(BENCHMARKS.values())
+    asked_for = [benchmark(name, benchmarks) for name in arguments.benchmark]
+    chosen = asked_for or list(benchmarks.values())
     found = []
     for name in arguments.learner or (*LEARNERS, *ABLATIONS):
         find_learner(name)
         ablation = name in ABLATIONS
         kept = tuple(k for k in shots if k in TABLE4_SHOTS) if ablation else shots
         for place in chosen:
-            if kept and (not ablation or place.name == TABLE4_BENCHMARK):
+            if kept and (not ablation or place.name == ablated(benchmarks)):
                 found.append(Cell(place, name, kept))
     if not found:
-        raise UserError("no table has such a cell: ablations are run on B-2, from 3 shots on")
+        raise UserError(
+            "no table has such a cell: ablations are run on "
+            f"{ablated(benchmarks)}, from {min(TABLE4_SHOTS)} shots on"
+        )
     return found
 
 
@@ -185,7 +220,7 @@ def execute(arguments: argparse.Namespace) -> None:
     ranks = join(where)
     with ranks.in_turn():  # data are drawn, indexed and stored once
         preset, wanted = _asked(arguments, ranks)
-        out = arguments.out or Path("results") / preset.name
+        out = results(arguments, preset)
         if arguments.dry_run and not arguments.data and preset.drawn and not _drawn(preset):
             print(f"Would draw {preset.drawn.name}, then do all of {len(wanted)} cells.")
             return
@@ -236,7 +271,20 @@ def _asked(arguments: argparse.Namespace, ranks: Ranks) -> tuple[Preset, list[Ce
             f"{ranks.count} processes cannot share steps of {preset.meta_batch} tasks: give "
             f"--set meta_batch={ranks.count} or more (results are then those of that meta-batch)"
         )
-    return preset, cells(arguments)
+    return preset, cells(arguments, benchmarks_of(arguments, preset))
+
+
+def benchmarks_of(arguments: argparse.Namespace, preset: Preset) -> Mapping[str, Benchmark]:
+    """The paper's, or those of the keypoint set that --data names."""
+    _find_data(arguments, results(arguments, preset))
+    return find_source(arguments.data).benchmarks if arguments.data else BENCHMARKS
+
+
+def results(arguments: argparse.Namespace, preset: Preset) -> Path:
+    """Where results go: --out, or a folder of the preset's name, and a keypoint set's."""
+    keypoints = arguments.data and arguments.data.suffix == ".json"
+    name = f"{preset.name}-{arguments.data.stem}" if keypoints else preset.name
+    return arguments.out or Path("results") / name
 
 
 def _with_weights(preset: Preset, path: Path) -> Preset:

@@ -34,7 +34,6 @@ from tqdm import tqdm
 
 from benchmarks import grid
 from benchmarks.figures import METADATA, render
-from benchmarks.memory import forget_peak, limit_memory, out_of_memory, peak_mib
 from benchmarks.rendering import pipes
 from benchmarks.run import command, device
 from fewshot_landmarks.categories import category
@@ -42,6 +41,7 @@ from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
 from fewshot_landmarks.heatmaps import query_loss, support_loss
 from fewshot_landmarks.inner_loop import inner_loop
+from fewshot_landmarks.memory import forget_peak, limit_memory, out_of_memory, peak_mib
 from fewshot_landmarks.networks import FENETS, LandmarkModel
 from fewshot_landmarks.tasks import Samples, Task
 

@@ -18,11 +18,10 @@ from safetensors import safe_open
 from benchmarks.grid import Cost, chain
 from benchmarks.workshop import COLUMNS, Workshop
 from fewshot_landmarks import __version__
-from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
 from fewshot_landmarks.learner import REGISTRY, Learner, find_learner
-from fewshot_landmarks.protocol import BENCHMARKS, SHOTS, Benchmark
+from fewshot_landmarks.protocol import SHOTS, Benchmark
 
 CURVES = ("benchmark", "learner", "seed", "step", "loss")
 COSTS = ["stage", "benchmark", "name", "seed", "seconds", "peak_mib"]
@@ -71,7 +70,7 @@ def gather(workshop: Workshop, out: Path) -> None:
         except UserError:
             continue  # its module is gone; its records have no name any more
         seeded = replace(workshop, seed=seed)
-        for place in BENCHMARKS.values():
+        for place in workshop.source.benchmarks.values():
             found = list(_records(seeded, place, learner))
             lines += found
             if found:
@@ -133,13 +132,14 @@ def _costs(work: Path) -> str:
 def _run(workshop: Workshop, seeds: list[int]) -> dict:
     preset = workshop.preset
     drawn = _json(workshop.data / "generator.json", None)  # absent in real data
+    source = workshop.source
     return {
         "preset": preset.name,
         "seed": seeds[0] if seeds else workshop.seed,
         "seeds": seeds,
         "version": __version__,
         "data": {
-            "name": workshop.data.name if drawn else "DeepFashion2",
+            "name": workshop.data.name if drawn else source.name,
             "difficulty": drawn["difficulty"] if drawn else "real",
             "fingerprint": f"{workshop.train.fingerprint}-{workshop.validation.fingerprint}",
             "garments": {split: len(getattr(workshop, split)) for split in ("train", "validation")},
@@ -150,16 +150,16 @@ def _run(workshop: Workshop, seeds: list[int]) -> dict:
         "benchmarks": {
             name: {
                 "title": benchmark.title,
-                "seen": [category(i).name for i in benchmark.seen],
-                "unseen": [category(i).name for i in benchmark.unseen],
+                "seen": [source.categories[i].name for i in benchmark.seen],
+                "unseen": [source.categories[i].name for i in benchmark.unseen],
             }
-            for name, benchmark in BENCHMARKS.items()
+            for name, benchmark in source.benchmarks.items()
         },
         "plan": {"episodes": preset.episodes, "queries": preset.queries, "shots": list(SHOTS)},
         "numbers": asdict(preset),
         "settings": {
             place: {name: asdict(preset.settings(find_learner(name), place)) for name in REGISTRY}
-            for place in BENCHMARKS
+            for place in source.benchmarks
         },
         "versions": {
             "python": platform.python_version(),
@@ -172,7 +172,7 @@ def _run(workshop: Workshop, seeds: list[int]) -> dict:
 def _json(path: Path, default):
     try:
         return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return default
     except ValueError as error:
         raise UserError(f"{path} is broken ({error}): delete it and run again") from None

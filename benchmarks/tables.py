@@ -23,7 +23,7 @@ import json
 import shlex
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,6 @@ from benchmarks.rendering import (
     to_markdown,
     to_tex,
 )
-from benchmarks.statistics import mean_interval
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
@@ -48,13 +47,14 @@ from fewshot_landmarks.protocol import (
     BENCHMARKS,
     SHOTS,
     TABLE3_SHOTS,
-    TABLE4_BENCHMARK,
     TABLE4_SHOTS,
+    ablated,
 )
+from fewshot_landmarks.scores import mean_interval
 
 LEARNERS = ("FT", "MAML", "WG", "WG-ATT", "PROTO", "PROTO-MA", "MRN", "PAML", "MetaCloth")
 ABLATIONS = ("Base-FEN", "Base-FEN_M", "LD-Keep", "LD-Keep_M")
-TABLE3_BENCHMARKS = ("B-1", "B-2", "B-3")
+NOT_IN_TABLE3 = "B-4"
 PAPER_EPISODES = 100  # a category
 KEY = ["benchmark", "learner", "seed", "category", "episode", "shots"]  # one row each
 COLUMNS = dict.fromkeys(KEY, str) | dict.fromkeys(("seed", "episode", "shots", "scored"), int)
@@ -62,7 +62,7 @@ COLUMNS |= {"ne": float, "left_out": int, "landmarks": str}
 TITLES = {
     2: "Few-shot landmark detection on four benchmarks",
     3: f"Few-shot landmark detection of each unseen category, {TABLE3_SHOTS} shots",
-    4: f"What is tuned on a new task: the ablation on {TABLE4_BENCHMARK}",
+    4: "What is tuned on a new task: the ablation on {}",
 }
 
 
@@ -81,7 +81,7 @@ def read_episodes(directory: str | Path) -> pd.DataFrame:
         raise UserError(f"{path} cannot be read, run the benchmark again: {why}") from error
     if absent := [name for name in COLUMNS if name not in frame]:
         raise UserError(f"{path} lacks the columns {', '.join(absent)}")
-    if unknown := sorted(set(frame["benchmark"]) - set(BENCHMARKS)):
+    if unknown := sorted(set(frame["benchmark"]) - set(titles(read_run(directory)))):
         raise UserError(f"{path} has benchmarks that no table shows: {', '.join(unknown)}")
     if (twice := frame.duplicated(KEY)).any():
         row = ", ".join(map(str, frame.loc[twice, KEY].iloc[0]))
@@ -110,6 +110,14 @@ def _existing(directory: str | Path, name: str) -> Path:
     return path
 
 
+def titles(run: dict) -> dict[str, str]:
+    """The benchmarks of a run and their titles: the paper's, or those of another data set."""
+    own = run_field(run, "benchmarks", default={})
+    if set(own) <= set(BENCHMARKS):
+        return {name: benchmark.title for name, benchmark in BENCHMARKS.items()}
+    return {name: str(run_field(own, name, "title", default="")) for name in own}
+
+
 def run_field(run: dict, *path: str, default=None):
     """A nested field of the run, or the default where any part of the path is absent."""
     for key in path:
@@ -122,18 +130,19 @@ def run_field(run: dict, *path: str, default=None):
 
 def table2(episodes: pd.DataFrame, run: dict) -> Table:
     """Table 2: every learner on the four benchmarks, by shots."""
-    return _table(2, episodes, run, tuple(BENCHMARKS), _compared(episodes), SHOTS)
+    return _table(2, episodes, run, tuple(titles(run)), _compared(episodes), SHOTS)
 
 
 def table3(episodes: pd.DataFrame, run: dict) -> Table:
     """Table 3: every learner on each unseen category of B-1 to B-3, 8 shots."""
-    return _table(3, episodes, run, TABLE3_BENCHMARKS, _compared(episodes), (TABLE3_SHOTS,))
+    benchmarks = [name for name in titles(run) if name != NOT_IN_TABLE3]
+    return _table(3, episodes, run, benchmarks, _compared(episodes), (TABLE3_SHOTS,))
 
 
 def table4(episodes: pd.DataFrame, run: dict) -> Table:
-    """Table 4: the four ablations and MetaCloth on B-2, from 3 shots on."""
+    """Table 4: the four ablations and MetaCloth on one benchmark (B-2), from 3 shots on."""
     models = (*ABLATIONS, "MetaCloth")
-    return _table(4, episodes, run, (TABLE4_BENCHMARK,), models, TABLE4_SHOTS)
+    return _table(4, episodes, run, (ablated(titles(run)),), models, TABLE4_SHOTS)
 
 
 def _compared(episodes: pd.DataFrame) -> tuple[str, ...]:
@@ -171,15 +180,17 @@ def _table(
             needed = {(seed, name): needed_each for seed in seeds for name in categories}
             measured[learner] = _cells(run, own, needed, columns, number != 3)
         names = tuple(columns) if number == 3 else (*columns, MEAN)
-        blocks.append(Block(benchmark, names, measured, _paper(number, benchmark, names)))
+        paper = _paper(number, benchmark, names)
+        blocks.append(Block(benchmark, titles(run)[benchmark], names, measured, paper))
     caption = _caption(number, rows, run, blocks)
     return Table(number, caption, _differs(run), tuple(blocks))
 
 
 def unseen_categories(run: dict, benchmark: str, rows: pd.DataFrame) -> tuple[str, ...]:
     """The categories that a benchmark tests: the run's, else the protocol's, and others found."""
-    planned = [category(number).name for number in BENCHMARKS[benchmark].unseen]
-    planned = run_field(run, "benchmarks", benchmark, "unseen", default=planned)
+    planned = run_field(run, "benchmarks", benchmark, "unseen")
+    if planned is None:
+        planned = [category(number).name for number in BENCHMARKS[benchmark].unseen]
     return tuple(dict.fromkeys([*planned, *sorted(rows["category"].unique())]))
 
 
@@ -252,14 +263,14 @@ def _paper(number: int, benchmark: str, columns: Sequence[str]) -> Rows:
     }
 
 
-def _caption(number: int, rows: pd.DataFrame, run: dict, blocks: Iterable[Block]) -> str:
+def _caption(number: int, rows: pd.DataFrame, run: dict, blocks: Sequence[Block]) -> str:
     counts = {c.episodes for b in blocks for cells in b.rows.values() for c in cells if c.episodes}
     episodes = " to ".join(map(str, sorted({min(counts), max(counts)}))) if counts else "no"
     seeds = ", ".join(map(str, sorted(rows["seed"].unique()))) or "none"
     fingerprint = str(run_field(run, "data", "fingerprint", default="unknown"))[:12]
     draw = run_field(run, "benchmarks", "B-4", "seen")
     sentences = [
-        f"{TITLES[number]}: normalised error (NE), lower is better, the best of a column in bold",
+        f"{TITLES[number].format(blocks[0].benchmark)}: normalised error (NE), lower is better, the best of a column in bold",
         f"± is the 95% interval over episodes (1.96 standard errors), {episodes} episodes a value",
         f"B-4's draw of seen categories: {', '.join(draw)}" if draw and number == 2 else "",
         f"Data: {run_field(run, 'data', 'name', default='unknown')}, difficulty "

@@ -24,7 +24,7 @@ from benchmarks import grid
 from benchmarks.fingerprints import key
 from benchmarks.grid import Job, chain, source
 from benchmarks.presets import TUNED, Preset, find_preset
-from benchmarks.run import add_work_options, command, open_workshop, work_off
+from benchmarks.run import add_work_options, benchmarks_of, command, open_workshop, work_off
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
@@ -179,13 +179,13 @@ def plan(workshop: Workshop, places: Sequence[Benchmark], learners: Sequence[str
                 yield grid.base_job(workshop, rehearsal, learner.base_kind)
             do = functools.partial(study, place, source(learner))
             weight = 10.0 * workshop.preset.tuning.trials
-            yield Job("tune", place, learner.name, do, 0, (path,), (base,), weight)
+            yield Job("tune", place, learner.name, do, "", (path,), (base,), weight)
 
 
 def gather(workshop: Workshop, out: Path, learners: Sequence[str] = LEARNERS) -> dict:
     """Write trials.csv of all finished studies; their choices, by benchmark and learner."""
     rows, chosen = [], {}
-    for place in BENCHMARKS.values():
+    for place in workshop.source.benchmarks.values():
         for name in learners:
             learner = find_learner(name)
             path = study_path(workshop, place, learner)
@@ -206,7 +206,7 @@ def keep(path: Path, chosen: dict) -> list[str]:
     before = json.loads(path.read_text("utf-8")) if path.exists() else {}
     merged = {
         place: {**before.get(place, {}), **chosen.get(place, {})}
-        for place in BENCHMARKS
+        for place in dict.fromkeys([*BENCHMARKS, *before, *chosen])
         if place in before or place in chosen
     }
     write_text(path, json.dumps(merged, indent=1) + "\n")
@@ -257,7 +257,8 @@ def execute(arguments: argparse.Namespace) -> None:
         raise UserError(f"{strange[0]} takes MetaCloth's choices: tune MetaCloth")
     for name in names:
         find_learner(name)
-    places = [benchmark(name) for name in arguments.benchmark] or list(BENCHMARKS.values())
+    known = benchmarks_of(arguments, preset)
+    places = [benchmark(name, known) for name in arguments.benchmark] or list(known.values())
     out, workshop = open_workshop(arguments, preset)
     for place in places:
         workshop.check(place.rehearsal)

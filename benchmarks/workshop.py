@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from benchmarks.fingerprints import code, key
 from benchmarks.presets import Preset
 from fewshot_landmarks.base import BaseModel
-from fewshot_landmarks.categories import category
-from fewshot_landmarks.data.deepfashion2 import DeepFashion2
+from fewshot_landmarks.data.crops import Garments
+from fewshot_landmarks.data.source import Source, find_source
 from fewshot_landmarks.draws import raw_stream
 from fewshot_landmarks.evaluation import EpisodeErrors, evaluate_episode
 from fewshot_landmarks.files import write_text
@@ -31,7 +31,6 @@ from fewshot_landmarks.ranks import ALONE, Ranks
 from fewshot_landmarks.tasks import Episodes, LandmarkTasks
 from fewshot_landmarks.training import Training, save_tensors
 
-DATA_CODE = "fewshot_landmarks.data.deepfashion2"
 RECORD = ("benchmark", "learner", "seed", "category", "episode", "shots")
 Report = Callable[[float], None]
 
@@ -50,22 +49,22 @@ class Workshop:
     ranks: Ranks = ALONE  # processes that train together
 
     @cached_property
-    def train(self) -> DeepFashion2:
+    def source(self) -> Source:
+        """The data set and its benchmarks."""
+        return find_source(self.data)
+
+    @cached_property
+    def train(self) -> Garments:
         return self._garments("train")
 
     @cached_property
-    def validation(self) -> DeepFashion2:
+    def validation(self) -> Garments:
         return self._garments("validation")
 
-    def _garments(self, split: str) -> DeepFashion2:
+    def _garments(self, split: str) -> Garments:
         cache = self.work / "data"
-        garments = DeepFashion2(
-            self.data,
-            split,
-            size=self.preset.size,
-            strict=self.strict,
-            cache=cache,
-            progress=True,
+        garments = self.source.open(
+            split, size=self.preset.size, strict=self.strict, cache=cache, progress=True
         )
         if self.preset.crops == "packed":
             return garments.pack(cache, progress=True)
@@ -75,6 +74,11 @@ class Workshop:
 
     # ------------------------------------------------------------------ names of work
 
+    @property
+    def data_code(self) -> str:
+        """The module that reads the data."""
+        return type(self.train).__module__
+
     def base_key(self, benchmark: Benchmark, kind: str) -> str:
         return key(
             work="base",
@@ -82,7 +86,7 @@ class Workshop:
             seen=benchmark.seen,
             seed=self.seed,
             data=self.train.fingerprint,
-            code=code("fewshot_landmarks.base", "fewshot_landmarks.networks", DATA_CODE),
+            code=code("fewshot_landmarks.base", "fewshot_landmarks.networks", self.data_code),
             **self.preset.decides(
                 "size",
                 "network",
@@ -105,7 +109,7 @@ class Workshop:
             start=self._start_key(benchmark, learner),
             learner=learner.__qualname__,
             settings=asdict(self.settings(benchmark, learner)),
-            code=code(learner.__module__, DATA_CODE),
+            code=code(learner.__module__, self.data_code),
             seed=self.seed,
             **self.preset.decides("train_queries", "meta_batch"),
         )
@@ -127,7 +131,7 @@ class Workshop:
             fitted=self.fit_key(benchmark, learner),
             learner=learner.__qualname__,
             settings=asdict(self.settings(benchmark, learner)),
-            code=code(learner.__module__, "fewshot_landmarks.evaluation", DATA_CODE),
+            code=code(learner.__module__, "fewshot_landmarks.evaluation", self.data_code),
             data=self.validation.fingerprint,
             category=tested,
             shots=shots,
@@ -186,12 +190,12 @@ class Workshop:
     ) -> None:
         """A learner's errors on all episodes of one unseen category, a file for each shots."""
         model = self.fitted(benchmark, learner)
-        episodes = self.episodes(tested)
+        episodes, name = self.episodes(tested), self.source.categories[tested].name
         records: dict[int, list[dict]] = {k: [] for k in shots}
         for number in range(len(episodes)):
             task = episodes[number].to(self.device)
             for k in shots:
-                where = (benchmark.name, learner.name, self.seed, category(tested).name, number, k)
+                where = (benchmark.name, learner.name, self.seed, name, number, k)
                 self.seed_episode(number, k)
                 errors = evaluate_episode(model, task, k)
                 records[k].append({**dict(zip(RECORD, where)), **_row(errors)})
@@ -241,7 +245,9 @@ class Workshop:
     def _new_base(self, benchmark: Benchmark, kind: str) -> BaseModel:
         torch.manual_seed(self.seed)
         fenet = FENETS[self.preset.network](**self.preset.network_options)
-        return BaseModel(fenet, benchmark.seen, kind).to(self.device)
+        categories = self.source.categories
+        seen, most = categories.landmarks(benchmark.seen), categories.most_landmarks
+        return BaseModel(fenet, seen, kind, most).to(self.device)
 
     def _start(self, benchmark: Benchmark, learner: type[Learner]) -> Learner:
         """A learner as it begins its own stage."""

@@ -1,17 +1,19 @@
-"""python -m fewshot_landmarks doctor --data DIR"""
+"""fewshot-landmarks COMMAND, or python -m fewshot_landmarks COMMAND"""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from fewshot_landmarks import doctor
+from fewshot_landmarks.commands import adapt, doctor, draw, evaluate, predict
 from fewshot_landmarks.errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its own status, or 2 after a user's mistake."""
-    made = argparse.ArgumentParser("python -m fewshot_landmarks")
-    doctor.add_to(made.add_subparsers(required=True, metavar="COMMAND"))
+    made = argparse.ArgumentParser("fewshot-landmarks")
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
+    for command in (adapt, predict, evaluate, draw, doctor):
+        command.add_to(commands)
     asked = made.parse_args(arguments)
     try:
         return asked.execute(asked)

@@ -1,10 +1,11 @@
 """The base model M: what all learners start from (section 3.4.1)."""
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fewshot_landmarks.categories import category
 from fewshot_landmarks.heatmaps import cosine_detect, detect, heatmap_loss
 from fewshot_landmarks.tasks import Samples
 from fewshot_landmarks.training import Training
@@ -15,19 +16,28 @@ class BaseModel(nn.Module):
 
     Args:
         fenet: a feature extractor with `channels`.
-        seen: ids of the seen categories.
+        seen: how many landmarks each seen category has, by its id.
         kind: "linear" detectors, or "cosine" ones with a learnt scale (for WG and WG-ATT).
+        most_landmarks: of any category, unseen ones included; of the seen ones, if not given.
     """
 
-    def __init__(self, fenet: nn.Module, seen: tuple[int, ...], kind: str = "linear"):
+    def __init__(
+        self,
+        fenet: nn.Module,
+        seen: Mapping[int, int],
+        kind: str = "linear",
+        most_landmarks: int | None = None,
+    ):
         super().__init__()
         self.fenet = fenet
+        self.seen = dict(seen)
         self.kind = kind
+        self.most_landmarks = most_landmarks or max(seen.values())
         self.first: dict[int, int] = {}  # a seen category's first detector
         total = 0
-        for seen_category in seen:
+        for seen_category, landmarks in self.seen.items():
             self.first[seen_category] = total
-            total += category(seen_category).landmarks
+            total += landmarks
         self.omega = nn.Parameter(0.05 * torch.randn(total, fenet.channels))
         self.scale = nn.Parameter(torch.tensor(10.0), requires_grad=kind == "cosine")
 
@@ -43,7 +53,7 @@ class BaseModel(nn.Module):
     def slots(self, wanted: int) -> slice:
         """Which detectors are the category's."""
         first = self.first[wanted]
-        return slice(first, first + category(wanted).landmarks)
+        return slice(first, first + self.seen[wanted])
 
     def detectors(self, wanted: int) -> torch.Tensor:
         """omega0 of a seen category: (N, C)."""

@@ -1,11 +1,12 @@
-"""DeepFashion2's 13 clothing categories and their landmark definitions.
+"""Categories and their landmark definitions: DeepFashion2's 13, and those of any keypoint set.
 
-The facts stand in `data/landmarks.json` (indices are 0-based within a category): names and ids
-as in the data set's annotations, the number of landmarks, the pairs that are mirror images of
-each other, and the edges of the skeleton. Landmarks in no pair lie on the axis of symmetry.
+DeepFashion2's facts stand in `data/landmarks.json` (indices are 0-based within a category): names
+and ids as in the data set's annotations, the number of landmarks, the pairs that are mirror images
+of each other, and the edges of the skeleton. Landmarks in no pair lie on the axis of symmetry.
 """
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 
@@ -14,14 +15,15 @@ from fewshot_landmarks.errors import UserError
 
 @dataclass(frozen=True)
 class Category:
-    """One clothing category; landmark indices are 0-based."""
+    """One category; landmark indices are 0-based."""
 
     id: int
     name: str
-    landmarks: int  # how many the category defines, 8 to 39
-    pairs: tuple[tuple[int, int], ...]  # landmarks that are mirror images of each other
-    edges: tuple[tuple[int, int], ...]  # the skeleton, for drawing
-    oks_sigmas: tuple[float, ...]
+    landmarks: int  # how many the category defines
+    pairs: tuple[tuple[int, int], ...] = ()  # landmarks that are mirror images of each other
+    edges: tuple[tuple[int, int], ...] = ()  # the skeleton, for drawing
+    oks_sigmas: tuple[float, ...] = ()  # of COCO's object keypoint similarity; empty: not known
+    landmark_names: tuple[str, ...] = ()  # empty: they are called by their numbers, 1 to N
 
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:
@@ -30,10 +32,49 @@ class Category:
         merged = {tuple(sorted({i, partner.get(i, i)})) for i in range(self.landmarks)}
         return tuple(sorted(merged))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its landmarks are called."""
+        return self.landmark_names or tuple(str(i + 1) for i in range(self.landmarks))
 
-def _load() -> tuple[Category, ...]:
+
+class Categories(Mapping[int, Category]):
+    """Categories by id, in order of their ids; names find them too."""
+
+    def __init__(self, categories: Iterable[Category]):
+        self._by_id = {found.id: found for found in sorted(categories, key=lambda c: c.id)}
+        self._by_name = {found.name: found for found in self._by_id.values()}
+
+    def __getitem__(self, number: int) -> Category:
+        return self._by_id[number]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._by_id)
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def landmarks(self, ids: Iterable[int]) -> dict[int, int]:
+        """How many landmarks each of some categories has."""
+        return {number: self[number].landmarks for number in ids}
+
+    @property
+    def most_landmarks(self) -> int:
+        """Of any category."""
+        return max(found.landmarks for found in self._by_id.values())
+
+    def find(self, key: int | str) -> Category:
+        """The category of an id or a name; raises `UserError` for an unknown one."""
+        try:
+            return self._by_name[key] if isinstance(key, str) else self._by_id[key]
+        except (KeyError, TypeError):
+            names = ", ".join(f"{c.id} {c.name}" for c in self._by_id.values())
+            raise UserError(f"unknown category {key!r}: choose one of {names}") from None
+
+
+def _load() -> Categories:
     text = resources.files("fewshot_landmarks.data").joinpath("landmarks.json").read_text("utf-8")
-    return tuple(
+    return Categories(
         Category(
             id=row["id"],
             name=row["name"],
@@ -46,16 +87,6 @@ def _load() -> tuple[Category, ...]:
     )
 
 
-CATEGORIES = _load()
-MAX_LANDMARKS = max(category.landmarks for category in CATEGORIES)  # 39, long sleeve outwear
-
-_BY_KEY = {key: category for category in CATEGORIES for key in (category.id, category.name)}
-
-
-def category(key: int | str) -> Category:
-    """The category of an id (1 to 13) or a name; raises `UserError` for an unknown one."""
-    try:
-        return _BY_KEY[key]
-    except (KeyError, TypeError):
-        names = ", ".join(f"{c.id} {c.name}" for c in CATEGORIES)
-        raise UserError(f"unknown category {key!r}: choose one of {names}") from None
+DEEPFASHION2 = _load()
+CATEGORIES = tuple(DEEPFASHION2.values())
+category = DEEPFASHION2.find

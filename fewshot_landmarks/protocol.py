@@ -1,5 +1,6 @@
 """The paper's protocol as data (sections 4.1 and 4.2)."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fewshot_landmarks.categories import CATEGORIES, category
@@ -85,9 +86,15 @@ BENCHMARKS = {
 }
 
 
-def benchmark(name: str) -> Benchmark:
+def benchmark(name: str, among: Mapping[str, Benchmark] = BENCHMARKS) -> Benchmark:
     """The benchmark of a name, "B-1r" being B-1's rehearsal; `UserError` for an unknown one."""
-    if name.removesuffix("r") not in BENCHMARKS:
-        raise UserError(f"unknown benchmark {name!r}: choose one of {', '.join(BENCHMARKS)}")
-    found = BENCHMARKS[name.removesuffix("r")]
-    return found.rehearsal if name.endswith("r") else found
+    found = among.get(name) or among.get(name.removesuffix("r"))
+    if found is None:
+        raise UserError(f"unknown benchmark {name!r}: choose one of {', '.join(among)}")
+    return found if name in among else found.rehearsal
+
+
+def ablated(benchmarks: Iterable[str]) -> str:
+    """The benchmark that ablations are run on: Table 4's, or the first of another data set's."""
+    names = list(benchmarks)
+    return TABLE4_BENCHMARK if TABLE4_BENCHMARK in names else names[0]

@@ -16,7 +16,7 @@ with contextlib.redirect_stderr(io.StringIO()):  # gym, which it imports, tells 
     import learn2learn as l2l
 from learn2learn.data.task_dataset import DataDescription
 
-from fewshot_landmarks.categories import category
+from fewshot_landmarks.categories import DEEPFASHION2
 from fewshot_landmarks.draws import raw_stream
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.protocol import SHOTS
@@ -33,7 +33,7 @@ class Samples:
     origin: torch.Tensor  # (B, 2): original pixel = origin + scale * crop pixel
     scale: torch.Tensor  # (B, 2)
     area: torch.Tensor  # (B,) garment's area, original pixels squared
-    categories: torch.Tensor  # (B,) ids, 1 to 13
+    categories: torch.Tensor  # (B,) ids
     indices: torch.Tensor  # (B,) positions in the data set
 
     @property
@@ -65,7 +65,8 @@ class Task:
 
     @property
     def landmarks(self) -> int:
-        return category(self.category).landmarks
+        """How many landmarks its category has."""
+        return self.support.landmarks.shape[1]
 
     def learnable(self, shots: int | None = None) -> torch.Tensor:
         """(N,) bool: landmarks that at least one of the first `shots` support images labels."""
@@ -110,7 +111,8 @@ class LandmarkTasks(l2l.data.Taskset):
 
     Args:
         garments: a data set whose items are `Garment`s, with `labels` (category id of each),
-            `photos` (number of the photo each is in) and `usable` (M,) arrays.
+            `photos` (number of the photo each is in) and `usable` (M,) arrays, and `categories`
+            where they are not DeepFashion2's.
         categories: ids of the categories that tasks are drawn from, with equal chances.
         shots: numbers of support garments; each task draws one of them.
         queries: number of query garments a task.
@@ -137,8 +139,9 @@ class LandmarkTasks(l2l.data.Taskset):
         photos = len(np.unique(self.garments.photos[members]))
         needed = max(self.shots) + self.queries
         if photos < needed:
+            categories = getattr(self.garments, "categories", DEEPFASHION2)
             raise UserError(
-                f"category {category(wanted).name!r} has garments in {photos} photos of "
+                f"category {categories[wanted].name!r} has garments in {photos} photos of "
                 f"{getattr(self.garments, 'root', 'the data set')}, and a task of "
                 f"{max(self.shots)} shots and {self.queries} queries needs {needed}: "
                 "add photos, or choose fewer shots or queries"

@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 
 from fewshot_landmarks.data import index as index_module
-from fewshot_landmarks.data.deepfashion2 import DeepFashion2, crop_window, resize
+from fewshot_landmarks.data.crops import crop_window, resize
+from fewshot_landmarks.data.deepfashion2 import DeepFashion2
 from fewshot_landmarks.data.index import load_index
 from fewshot_landmarks.errors import UserError
 

@@ -12,9 +12,9 @@ import pytest
 from matplotlib.container import BarContainer
 
 from benchmarks import figures, probes, store
-from benchmarks.statistics import mean_interval
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.scores import mean_interval
 
 TROUSERS = category("trousers")
 RUN = {

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from baselines.maml import expand, mean_of_slots, slots
+from baselines.maml import mean_of_slots
 from baselines.proto import nearness, prototypes
 from benchmarks.presets import PRESETS
 from fewshot_landmarks.errors import UserError
@@ -184,11 +184,12 @@ def test_proto_ma_starts_as_proto():
 
 
 def test_maml_slots():
-    chosen = slots(8)
-    assert len(chosen) == 39 and chosen.tolist()[:10] == [0, 1, 2, 3, 4, 5, 6, 7, 0, 1]
-    assert slots(39).tolist() == list(range(39))
-    support = expand(toy_task(9).support)
-    assert torch.equal(support.landmarks[:, 8], support.landmarks[:, 0])
+    given = toy_task(9).support
+    maml = build("MAML")
+    support = maml.expand(given)
+    assert support.landmarks.shape[1] == support.labelled.shape[1] == 39
+    assert torch.equal(support.landmarks[:, 8], given.landmarks[:, 0])
+    assert torch.equal(maml.expand(support).landmarks, support.landmarks)
     heatmaps = torch.randn(2, 39, 3, 3)
     mean = mean_of_slots(heatmaps, 8)
     by_hand = heatmaps[:, [7, 15, 23, 31]].flatten(2).softmax(-1).mean(1).view(2, 3, 3)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from baselines.maml import expand
 from baselines.proto import prototypes
 from fewshot_landmarks.heatmaps import (
     detect,
@@ -92,7 +91,7 @@ def unrolled(model, start, support, rates, steps, second_order):
 
 def test_maml_against_plain_unrolling():
     maml, task = build("MAML"), double(toy_task())
-    expanded = Task(task.category, expand(task.support), expand(task.query))
+    expanded = Task(task.category, maml.expand(task.support), maml.expand(task.query))
     start = dict(maml.model.named_parameters())
     rates = {"fenet": 0.05, "omega": 0.5}
     gradients = {}
@@ -218,7 +217,7 @@ def test_algorithm_3_written_out():
 
 def test_paml_written_out():
     model, task = build("PAML"), double(toy_task())
-    expanded = Task(task.category, expand(task.support), expand(task.query))
+    expanded = Task(task.category, model.expand(task.support), model.expand(task.query))
     start = dict(model.model.named_parameters())
     values = unrolled(model.model, start, expanded.support, {"fenet": 0.05, "omega": 0.5}, 3, True)
     omega = model.regression(values["omega"])

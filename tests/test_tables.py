@@ -16,11 +16,11 @@ from scipy.stats import sem
 
 from benchmarks import tables
 from benchmarks.rendering import to_csv, to_markdown, to_tex
-from benchmarks.statistics import mean_interval
 from benchmarks.tables import ABLATIONS, LEARNERS, table2, table3, table4, write_tables
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.protocol import BENCHMARKS
+from fewshot_landmarks.scores import mean_interval
 
 GOLDEN = Path(__file__).parent / "fixtures" / "table4.tex"
 PAPER = Path(tables.__file__).with_name("paper")

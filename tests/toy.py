@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from fewshot_landmarks.base import BaseModel
-from fewshot_landmarks.categories import category
-from fewshot_landmarks.data.deepfashion2 import Garment
+from fewshot_landmarks.categories import DEEPFASHION2, category
+from fewshot_landmarks.data.crops import Garment
 from fewshot_landmarks.networks import SmallFENet
 from fewshot_landmarks.tasks import LandmarkTasks, Samples, Task, collate
 
@@ -66,7 +66,8 @@ def toy_task(wanted=9, shots=2, queries=2, hidden=0.2) -> Task:
 
 def toy_base(seen=(7, 9), kind="linear", channels=4) -> BaseModel:
     torch.manual_seed(0)
-    base = BaseModel(SmallFENet(channels=channels, width=8), seen, kind)
+    fenet = SmallFENet(channels=channels, width=8)
+    base = BaseModel(fenet, DEEPFASHION2.landmarks(seen), kind, DEEPFASHION2.most_landmarks)
     return base.requires_grad_(False)
 
 

@@ -1,0 +1,1 @@
+"""What `fewshot-landmarks COMMAND` does, one module a command."""

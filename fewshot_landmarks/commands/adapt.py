@@ -1,0 +1,47 @@
+"""Learn a category from a few annotated photos.
+
+    fewshot-landmarks adapt --support kimono.json --learner MetaCloth --out kimono.safetensors
+
+Any names and any number of landmarks, 1 to many photos. What comes out finds these landmarks in
+other photos: fewshot-landmarks predict.
+"""
+
+import argparse
+from pathlib import Path
+
+from fewshot_landmarks.commands.common import (
+    add_annotations,
+    add_model,
+    device,
+    open_model,
+    read_objects,
+)
+
+
+def add_to(commands) -> None:
+    """Add the command to a parser's commands."""
+    made = commands.add_parser(
+        "adapt", help="learn a category from a few annotated photos", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add_annotations(made, "--support", "the annotated photos")
+    made.add_argument("--learner", default="MetaCloth", help="default: MetaCloth")
+    add_model(made)
+    made.add_argument("--out", type=Path, required=True, metavar="FILE", help=".safetensors")
+    made.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Adapt, save, and say what was learnt."""
+    model = open_model(arguments.model, arguments.learner, device(arguments.device))
+    objects = read_objects(arguments.support, arguments.images, arguments.category)
+    finder = objects.adapt(model)
+    finder.save(arguments.out)
+    labelled = finder.support.boxed.labelled
+    print(
+        f"{model.learner.name} adapted to {objects.category!r}: {labelled.shape[1]} landmarks from "
+        f"{labelled.shape[0]} annotated objects, in {arguments.out}"
+    )
+    if never := [name for name, any_ in zip(finder.names, labelled.any(0)) if not any_]:
+        print(f"no photo labels {', '.join(never)}: they will not be found, and score 0")
+    return 0

@@ -1,0 +1,129 @@
+"""What several commands ask for and do."""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fewshot_landmarks.data.annotations import Annotations, read_annotations
+from fewshot_landmarks.data.keypoints import declared
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.model import Finder, Model, load
+from fewshot_landmarks.photos import Unreadable, read_photo
+
+MODELS = Path("results/full/models")  # where models of this project lie
+
+
+def add_annotations(made: argparse.ArgumentParser, option: str, what: str) -> None:
+    """Ask for annotations."""
+    made.add_argument(
+        option,
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help=f"{what}: COCO keypoint JSON, a folder of LabelMe files, or CVAT XML",
+    )
+    made.add_argument("--images", type=Path, metavar="DIR", help="where its photos are")
+    made.add_argument("--category", metavar="NAME", help="which, where there are several")
+
+
+def add_model(made: argparse.ArgumentParser) -> None:
+    """Ask for a meta-trained learner."""
+    made.add_argument(
+        "--model",
+        type=Path,
+        default=MODELS,
+        metavar="PATH",
+        help=f"a model, or a folder of LEARNER.safetensors (default: {MODELS})",
+    )
+    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+
+
+def device(name: str) -> str:
+    """The device that --device asks for."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: this machine's torch finds no GPU; use cpu or auto")
+    return name
+
+
+def open_model(path: Path, learner: str, device: str) -> Model:
+    """A learner's model: the file itself, or the learner's in a folder."""
+    if path.is_dir():
+        there = sorted(found.stem for found in path.glob("*.safetensors"))
+        if learner not in there:
+            has = ", ".join(there) or "no model"
+            raise UserError(f"{path} has {has}, not {learner}: choose another, or give --model FILE")
+        path = path / f"{learner}.safetensors"
+    found = load(path, device)
+    return found.model if isinstance(found, Finder) else found
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Annotated objects of one category, their photos read: what `Model.adapt` takes."""
+
+    images: list[np.ndarray]
+    landmarks: np.ndarray  # (M, N, 2)
+    visible: np.ndarray  # (M, N)
+    boxes: np.ndarray  # (M, 4)
+    names: tuple[str, ...]
+    category: str
+
+    def adapt(self, model: Model) -> Finder:
+        return model.adapt(
+            self.images,
+            self.landmarks,
+            self.visible,
+            boxes=self.boxes,
+            names=self.names,
+            category=self.category,
+        )
+
+
+def read_objects(path: Path, images: Path | None, category: str | None) -> Objects:
+    """The annotated objects of a category, with a printed line for each that cannot be used.
+
+    Raises `UserError` where there are several categories to choose from, or nothing is left.
+    """
+    annotations = one_category(read_annotations(path, images=images, category=category))
+    for line in annotations.index.skipped:
+        print(f"skipped: {line}")
+    read = list(_photos(annotations))
+    if not read:
+        raise UserError(f"{path}: none of its photos can be read")
+    kept = np.array([i for i, _ in read])
+    index = annotations.index.select(np.isin(np.arange(len(annotations.index)), kept))
+    kind = annotations.categories.find(int(index.category[0]))
+    each = [index.landmarks(i) for i in range(len(index))]
+    return Objects(
+        images=[photo for _, photo in read],
+        landmarks=np.stack([points for points, _ in each]),
+        visible=np.stack([seen for _, seen in each]),
+        boxes=index.box,
+        names=kind.names,
+        category=kind.name,
+    )
+
+
+def one_category(annotations: Annotations) -> Annotations:
+    """The annotations, if they are of one category."""
+    found = sorted({int(number) for number in annotations.index.category})
+    if len(found) > 1:
+        names = ", ".join(repr(annotations.categories[number].name) for number in found)
+        raise UserError(f"{annotations.source} has the categories {names}: choose one, --category")
+    return annotations
+
+
+def _photos(annotations: Annotations) -> Iterator[tuple[int, np.ndarray]]:
+    """Position and photo of each object whose photo can be read."""
+    for i, number in enumerate(annotations.index.photo):
+        photo = annotations.photos[number]
+        try:
+            yield i, read_photo(photo.path, declared(photo))
+        except Unreadable as reason:
+            print(f"skipped: {photo.path}: {reason}")

@@ -1,0 +1,191 @@
+"""A picture of annotated or predicted landmarks: python -m fewshot_landmarks draw --out sheet.png
+
+A contact sheet of some objects, spread evenly over the file. Of annotations, a dot is a visible
+landmark and a ring an occluded one; of predictions, colours run from red (score 0) to green (1).
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fewshot_landmarks.categories import Category
+from fewshot_landmarks.data.annotations import read_annotations
+from fewshot_landmarks.drawing import (
+    check_picture,
+    contact_sheet,
+    legend,
+    note_cell,
+    object_cell,
+    write_picture,
+)
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.photos import Unreadable, read_photo
+
+MOST = 1000  # objects on a sheet
+SHOWN = 20  # lines on annotations left out
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """One object to draw; coordinates are in pixels of its photo."""
+
+    photo: Path
+    declared: tuple[int, int] | None  # the photo's width and height, as annotated
+    title: str
+    box: np.ndarray  # (4,): x1, y1, x2, y2
+    points: np.ndarray  # (N, 2)
+    visible: np.ndarray | None = None  # (N,): 0, 1 or 2
+    scores: np.ndarray | None = None  # (N,): 0 to 1
+    category: Category | None = None
+
+
+def add_to(commands) -> None:
+    """Add the command to a parser's commands."""
+    made = commands.add_parser(
+        "draw", help="a picture of annotated or predicted landmarks", description=__doc__
+    )
+    source = made.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--annotations", type=Path, metavar="PATH", help="COCO JSON, LabelMe folder or CVAT XML"
+    )
+    source.add_argument("--predictions", type=Path, metavar="JSON", help="what predict wrote")
+    made.add_argument("--images", type=Path, metavar="DIR", help="folder of the photos")
+    made.add_argument("--category", metavar="NAME", help="draw this one only (name or id)")
+    made.add_argument("--count", type=int, default=24, help="objects at most (default: 24)")
+    made.add_argument("--columns", type=int, default=6, help="objects in a row (default: 6)")
+    made.add_argument("--side", type=int, default=400, help="pixels of an object (default: 400)")
+    made.add_argument("--out", type=Path, required=True, metavar="PICTURE")
+    made.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Write the sheet; 1 if none of its photos could be read."""
+    check_picture(arguments.out)
+    for name, most in (("count", MOST), ("columns", MOST), ("side", 2000)):
+        given = getattr(arguments, name)
+        if not 1 <= given <= most:
+            raise UserError(f"--{name} {given} is impossible: choose 1 to {most}")
+    read = annotated if arguments.annotations else predicted
+    chosen, total = read(arguments)
+
+    cells, shown, skipped = [], {}, {}
+    for each in chosen:
+        try:
+            photo = read_photo(each.photo, each.declared)
+        except Unreadable as reason:
+            skipped[each.photo] = f"{each.photo}: {reason}"
+            cells.append(note_cell(f"not drawn: {reason}", arguments.side))
+            continue
+        cells.append(
+            object_cell(
+                photo,
+                each.points,
+                each.box,
+                arguments.side,
+                visible=each.visible,
+                scores=each.scores,
+                edges=each.category.edges if each.category else (),
+            )
+        )
+        if each.category and each.category.landmark_names:
+            shown[each.category.name] = each.category.landmark_names
+    titles = [each.title for each in chosen]
+    sheet = contact_sheet(cells, titles, arguments.columns, arguments.side)
+    if shown:
+        sheet = np.hstack([sheet, legend(shown, len(sheet))])
+    write_picture(arguments.out, sheet)
+    for line in skipped.values():
+        print(f"skipped: {line}", file=sys.stderr)
+    print(f"{arguments.out}: {len(chosen)} of {total} objects")
+    return int(all(each.photo in skipped for each in chosen))
+
+
+def annotated(arguments: argparse.Namespace) -> tuple[list[Drawn], int]:
+    """Some of the annotated objects, and how many there are."""
+    found = read_annotations(
+        arguments.annotations, images=arguments.images, category=arguments.category
+    )
+    index = found.index
+    for line in index.skipped[:SHOWN]:
+        print(f"skipped: {line}", file=sys.stderr)
+    if len(index.skipped) > SHOWN:
+        print(f"skipped: {len(index.skipped) - SHOWN} more", file=sys.stderr)
+    if index.unlabelled:
+        print(f"skipped: {index.unlabelled} crowds or bare of landmarks", file=sys.stderr)
+
+    def drawn(i: int) -> Drawn:
+        photo, category = found.photos[index.photo[i]], found.categories[int(index.category[i])]
+        points, visible = index.landmarks(i)
+        return Drawn(
+            photo.path,
+            (photo.width, photo.height) if photo.width and photo.height else None,
+            f"{photo.path.name}  {category.name} {index.item[i]}",
+            index.box[i],
+            points,
+            visible=visible,
+            category=category,
+        )
+
+    return _some(len(index), drawn, arguments)
+
+
+def predicted(arguments: argparse.Namespace) -> tuple[list[Drawn], int]:
+    """Some of the predicted objects, and how many there are."""
+    path = arguments.predictions
+    if arguments.images is None:
+        raise UserError("--predictions needs --images: the folder that holds the photos")
+    try:
+        rows = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        raise UserError(f"{path} is not JSON: give the file that predict wrote") from None
+    if not isinstance(rows, list):
+        raise UserError(f"{path} is not a list of predictions: give the file that predict wrote")
+    numbered = list(enumerate(rows, start=1))
+    if arguments.category is not None:
+        numbered = [
+            (n, row)
+            for n, row in numbered
+            if isinstance(row, dict) and str(row.get("category_id")) == arguments.category
+        ]
+
+    def drawn(i: int) -> Drawn:
+        number, row = numbered[i]
+        try:
+            x, y, width, height = map(float, row["bbox"])
+            if not np.isfinite([x, y, width, height]).all():
+                raise ValueError("its bbox is not finite")
+            marks = np.array(row["keypoints"], np.float64).reshape(-1, 3)
+            return Drawn(
+                arguments.images / row["file_name"],
+                None,
+                f"{row['score']:.2f}  {Path(row['file_name']).name}",
+                np.array([x, y, x + width, y + height]),
+                marks[:, :2],
+                scores=marks[:, 2],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            lack = f"has no {error}" if isinstance(error, KeyError) else f"is broken ({error})"
+            raise UserError(
+                f"{path}: prediction {number} {lack}: give the file that predict wrote"
+            ) from None
+
+    return _some(len(numbered), drawn, arguments)
+
+
+def _some(
+    total: int, drawn: Callable[[int], Drawn], arguments: argparse.Namespace
+) -> tuple[list[Drawn], int]:
+    """Of `total` objects those to draw, evenly spread, and the total."""
+    if not total:
+        source = arguments.annotations or arguments.predictions
+        kind = f" of the category {arguments.category}" if arguments.category else ""
+        raise UserError(f"{source} has no object{kind} to draw")
+    chosen = np.unique(np.linspace(0, total - 1, min(arguments.count, total)).round().astype(int))
+    return [drawn(int(i)) for i in chosen], total

@@ -1,0 +1,491 @@
+"""How good predictions are: python -m fewshot_landmarks evaluate --predictions P --annotations A
+
+Predictions are a COCO results file, as `predict` writes it. Each is matched with one annotated
+object: by annotation_id where it has one, else within its photo and category by the boxes that
+overlap most. Landmarks that are annotated are scored; one that is not counts for calibration
+alone, as a miss, for a score is the probability that the landmark is there and close to its place.
+"""
+
+import argparse
+import io
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy.optimize import linear_sum_assignment
+
+from fewshot_landmarks.categories import Category
+from fewshot_landmarks.data.annotations import Annotations, read_annotations
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import write_bytes, write_text
+from fewshot_landmarks.scores import (
+    Bins,
+    Estimate,
+    NoCoco,
+    auc,
+    calibration_error,
+    mean_error,
+    mean_interval,
+    mean_pck,
+    oks,
+    oks_ap,
+    pck,
+    reliability,
+    resampled,
+)
+
+CLOSE = 0.1  # of the square root of the object's area: what a landmark's score is about
+UNITS = {"area": "the square root of the object's area", "side": "the longer side of its box"}
+
+
+def add_to(commands) -> None:
+    """Add the command to a parser's commands."""
+    made = commands.add_parser(
+        "evaluate", help="compare predictions with annotations", description=__doc__
+    )
+    made.add_argument("--predictions", type=Path, required=True, metavar="FILE")
+    made.add_argument(
+        "--annotations", type=Path, required=True, metavar="PATH", help="COCO, LabelMe or CVAT"
+    )
+    made.add_argument(
+        "--images", type=Path, metavar="DIR", help="photos, where they are not beside these"
+    )
+    made.add_argument("--category", metavar="NAME", help="only this one (default: all)")
+    made.add_argument(
+        "--pck",
+        type=_thresholds,
+        default=(0.05, 0.1, 0.2),
+        metavar="T,T,...",
+        help="thresholds of PCK; AUC is up to the largest (default: 0.05,0.1,0.2)",
+    )
+    made.add_argument(
+        "--by",
+        choices=tuple(UNITS),
+        default="area",
+        help="errors are in units of the square root of the object's area (default), or of the "
+        "longer side of its box, as MP-100 has them",
+    )
+    made.add_argument("--out", type=Path, metavar="DIR", help="for tables and a figure")
+    made.set_defaults(execute=execute)
+
+
+def _thresholds(text: str) -> tuple[float, ...]:
+    try:
+        values = tuple(sorted({float(part) for part in text.split(",")}))
+    except ValueError:
+        values = ()
+    if not values or not all(0 < value < math.inf for value in values):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers above 0: 0.05,0.1,0.2")
+    return values
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Print the tables, and write them where `--out` says."""
+    annotations = read_annotations(
+        arguments.annotations, images=arguments.images, category=arguments.category
+    )
+    predictions, others = read_predictions(arguments.predictions, annotations)
+    objects = match(predictions, annotations)
+    if (objects < 0).all():
+        raise UserError(
+            f"none of the {len(predictions)} predictions of {arguments.predictions} matches an "
+            f"object of {arguments.annotations}: are image_id and annotation_id those of that file?"
+        )
+    matched = compare(predictions, objects, annotations, arguments.by)
+    precision, notes = average_precision(predictions, annotations)
+    metrics = pd.DataFrame([*score(matched, arguments.pck), *precision])
+    landmarks = by_landmark(matched)
+
+    total, skipped = len(annotations.index), annotations.index.skipped
+    notes += [
+        f"{total - len(matched.error)} of {total} annotated objects have no prediction: errors are "
+        "without them.",
+        f"{(objects < 0).sum()} of {len(predictions)} predictions match no object.",
+    ]
+    if matched.calibration is None:
+        notes.append("Calibration is left out: keypoints' scores are not all from 0 to 1.")
+    if others:
+        notes.append(f"{others} predictions of other categories are left out.")
+    if unlabelled := annotations.index.unlabelled:
+        notes.append(f"{unlabelled} annotated objects without labelled landmarks are left out.")
+    if skipped:
+        notes.append(f"{len(skipped)} faults in the annotations, the first: {skipped[0]}")
+    text = report(metrics, landmarks, notes, arguments.by)
+    print(text, end="")
+    if arguments.out:
+        write_text(arguments.out / "metrics.csv", to_csv(metrics))
+        write_text(arguments.out / "landmarks.csv", to_csv(landmarks))
+        write_text(arguments.out / "metrics.md", text)
+        if matched.calibration:
+            write_bytes(arguments.out / "reliability.png", draw(reliability(*matched.calibration)))
+    return 0
+
+
+# ------------------------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """One entry of a results file."""
+
+    image: int
+    category: int
+    points: np.ndarray  # (N, 2) x, y in pixels of the photo
+    scores: np.ndarray  # (N,)
+    score: float
+    box: np.ndarray  # (4,) x1, y1, x2, y2: what was searched, else what holds the points
+    annotation: int | None
+
+
+def read_predictions(path: Path, annotations: Annotations) -> tuple[list[Prediction], int]:
+    """A results file's predictions of the annotations' categories, and how many are of others.
+
+    Raises `UserError` for a file that cannot be read, for an entry that is no prediction or not of
+    its category, and where no prediction is left.
+    """
+    try:
+        entries = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read predictions: {path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError):  # JSON that is broken, or bytes that are not UTF-8
+        raise UserError(f"{path} is not JSON: it should be the file that predict wrote") from None
+    if not isinstance(entries, list):
+        raise UserError(f"{path} holds no list of predictions: it should be as predict wrote it")
+    categories, photos = annotations.categories, {p.id: p.path for p in annotations.photos}
+    predictions, others = [], 0
+    for number, entry in enumerate(entries):
+        try:
+            category = _whole(entry, "category_id")
+            if category not in categories:
+                others += 1
+                continue
+            predictions.append(_prediction(entry, categories[category]))
+            _same_photo(entry, photos)
+        except ValueError as reason:
+            raise UserError(f"{path}, prediction {number}: {reason}") from None
+    if not predictions:
+        names = ", ".join(f"{c.id} {c.name}" for c in categories.values())
+        raise UserError(f"{path} holds no prediction of {names}, which {annotations.source} is of")
+    return predictions, others
+
+
+def _prediction(entry: dict, category: Category) -> Prediction:
+    """An entry as it should be; raises `ValueError` that says what is wrong."""
+    keypoints = _numbers(entry, "keypoints")
+    if len(keypoints) != 3 * category.landmarks:
+        raise ValueError(
+            f"keypoints holds {len(keypoints)} numbers, and {category.name} has "
+            f"{category.landmarks} landmarks of 3 each"
+        )
+    x, y, scores = keypoints.reshape(-1, 3).T
+    points = np.stack([x, y], 1)
+    box = np.concatenate([points.min(0), points.max(0)])
+    if "bbox" in entry:
+        box = _numbers(entry, "bbox")
+        if len(box) != 4:
+            raise ValueError("bbox is not x, y, width and height")
+        box = np.concatenate([box[:2], box[:2] + box[2:]])
+    score = scores.mean()
+    if "score" in entry:
+        (score,) = _numbers({"score": [entry["score"]]}, "score")
+    return Prediction(
+        image=_whole(entry, "image_id"),
+        category=category.id,
+        points=points,
+        scores=scores,
+        score=float(score),
+        box=box,
+        annotation=_whole(entry, "annotation_id") if "annotation_id" in entry else None,
+    )
+
+
+def _whole(entry, key: str) -> int:
+    if not isinstance(entry, dict):
+        raise ValueError("not an object with image_id, category_id and keypoints")
+    if type(entry.get(key)) is not int:
+        raise ValueError(f"{key} is {entry.get(key)!r:.40}, not a whole number")
+    return entry[key]
+
+
+def _numbers(entry: dict, key: str) -> np.ndarray:
+    try:
+        values = np.array(entry.get(key))
+    except ValueError:  # ragged
+        values = np.array(None)
+    if values.ndim != 1 or values.dtype.kind not in "iuf":
+        raise ValueError(f"{key} is not numbers")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{key} has a NaN or an infinite number")
+    return values.astype(np.float64)
+
+
+def _same_photo(entry: dict, photos: dict[int, Path]) -> None:
+    """An image_id may be of another numbering: the photo's name tells."""
+    photo, name = photos.get(entry["image_id"]), entry.get("file_name")
+    if photo is not None and isinstance(name, str) and Path(name).name != photo.name:
+        raise ValueError(
+            f"image_id {entry['image_id']} is {name}, and {photo.name} in the annotations: predict "
+            "with --annotations, so that both number photos alike"
+        )
+
+
+# ------------------------------------------------------------------------------ matching
+
+
+def match(predictions: Sequence[Prediction], annotations: Annotations) -> np.ndarray:
+    """For each prediction the position of its object in the index, or -1: (P,) int.
+
+    No two predictions have one object. Raises `UserError` where two name the same.
+    """
+    index = annotations.index
+    places = [
+        (annotations.photos[photo].id, int(category))
+        for photo, category in zip(index.photo, index.category, strict=True)
+    ]
+    by_id = {int(item): i for i, item in enumerate(index.item)}
+    found = np.full(len(predictions), -1)
+    taken, free, members = set(), defaultdict(list), defaultdict(list)  # by photo and category
+    for k, prediction in enumerate(predictions):
+        place = prediction.image, prediction.category
+        if prediction.annotation is None:
+            free[place].append(k)
+            continue
+        i = by_id.get(prediction.annotation)
+        if i in taken:
+            raise UserError(
+                f"annotation {prediction.annotation} has two predictions: give one file of one run"
+            )
+        if i is not None and places[i] == place:
+            found[k] = i
+            taken.add(i)
+    for i, place in enumerate(places):
+        if i not in taken:
+            members[place].append(i)
+    for place, rivals in free.items():
+        for k, i in _overlapping(predictions, rivals, index.box, members.get(place, [])):
+            found[k] = i
+    return found
+
+
+def _overlapping(predictions, rivals, boxes, objects) -> Iterator[tuple[int, int]]:
+    """Pairs of a prediction and an object, such that boxes overlap most over all pairs."""
+    if len(rivals) == len(objects) == 1:
+        yield rivals[0], objects[0]  # whatever the boxes
+        return
+    overlap = np.array([[_iou(predictions[k].box, boxes[i]) for i in objects] for k in rivals])
+    for row, column in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
+        if overlap[row, column] > 0:
+            yield rivals[row], objects[column]
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boxes x1, y1, x2, y2."""
+    width, height = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    both = max(width, 0) * max(height, 0)
+    union = np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - both
+    return float(both / union) if union > 0 else 0.0
+
+
+# ------------------------------------------------------------------------------- scoring
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """The M matched objects; landmarks are padded to the most that a category has."""
+
+    categories: tuple[Category, ...]  # of each object
+    error: np.ndarray  # (M, N) in units of the object's size, NaN where not scored
+    scores: np.ndarray  # (M, N) as predicted, NaN where the category has no such landmark
+    close: np.ndarray  # (M, N) bool: there, and within `CLOSE` of the square root of the area
+    similarity: np.ndarray  # (M,) OKS, NaN where the category has no sigmas
+
+    @property
+    def calibration(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The scores and the hits of all landmarks; None where scores are no probabilities."""
+        there = ~np.isnan(self.scores)
+        scores = self.scores[there]
+        return (scores, self.close[there]) if 0 <= scores.min() <= scores.max() <= 1 else None
+
+
+def compare(
+    predictions: Sequence[Prediction], objects: np.ndarray, annotations: Annotations, by: str
+) -> Matched:
+    """Errors of the predictions that have an object, in the order of predictions."""
+    index, pairs = annotations.index, [(k, i) for k, i in enumerate(objects) if i >= 0]
+    categories = tuple(annotations.categories[int(index.category[i])] for _, i in pairs)
+    shape = len(pairs), max(category.landmarks for category in categories)
+    error, scores, close = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, bool)
+    similarity = np.full(len(pairs), np.nan)
+    for row, ((k, i), category) in enumerate(zip(pairs, categories, strict=True)):
+        predicted, (true, visible) = predictions[k], index.landmarks(i)
+        own, area, box = slice(category.landmarks), float(index.area[i]), index.box[i]
+        distance = np.linalg.norm(predicted.points - true, axis=1)
+        size = math.sqrt(area) if by == "area" else float(max(box[2:] - box[:2]))
+        error[row, own] = np.where(visible > 0, distance / size, np.nan)
+        scores[row, own] = predicted.scores
+        close[row, own] = (visible > 0) & (distance < CLOSE * math.sqrt(area))
+        if category.oks_sigmas:
+            one = predicted.points[None], true[None], visible[None] > 0, np.array([area])
+            similarity[row] = oks(*one, category.oks_sigmas)[0]
+    return Matched(categories, error, scores, close, similarity)
+
+
+def score(matched: Matched, thresholds: Sequence[float]) -> list[dict]:
+    """A row for each metric over all matched objects, with its interval over objects."""
+    error, limit = matched.error, max(thresholds)
+
+    def shares(rows) -> list[float]:
+        each = [pck(error[rows], threshold) for threshold in thresholds]
+        return [*each, mean_pck(error[rows], thresholds), auc(error[rows], limit)]
+
+    names = [*(f"PCK@{threshold:g}" for threshold in thresholds), "mean PCK", f"AUC to {limit:g}"]
+    ends = resampled(shares, len(error))
+    estimates = {"mean NE": mean_error(error)}
+    for name, *three in zip(names, shares(slice(None)), *ends, strict=True):
+        estimates[name] = Estimate(*three)
+    rows = [_row(name, one, *_counts(error)) for name, one in estimates.items()]
+    known = ~np.isnan(matched.similarity)
+    if known.any():
+        mean, half = mean_interval(matched.similarity[known])
+        one = Estimate(mean, mean - half, mean + half)
+        rows.append(_row("mean OKS", one, *_counts(error[known])))
+    if matched.calibration:  # of its error's resamples most lie above it: no interval
+        gap = Estimate(calibration_error(*matched.calibration))
+        rows.append(_row("expected calibration error", gap, *_counts(matched.scores)))
+    return rows
+
+
+def average_precision(
+    predictions: Sequence[Prediction], annotations: Annotations
+) -> tuple[list[dict], list[str]]:
+    """Rows of OKS-AP over all objects and predictions of categories with sigmas; notes on it."""
+    index, categories = annotations.index, annotations.categories
+    present = {int(number) for number in np.unique(index.category)}
+    sigmas = {number: categories[number].oks_sigmas for number in sorted(present)}
+    without = [categories[number].name for number, values in sigmas.items() if not values]
+    sigmas = {number: values for number, values in sigmas.items() if values}
+    if not sigmas:
+        return [], ["OKS-AP is left out: no sigmas are known."]
+    notes = [f"OKS-AP is without {', '.join(without)}: no sigmas are known."] if without else []
+    known = [i for i in range(len(index)) if int(index.category[i]) in sigmas]
+    truth = {
+        "images": [{"id": photo.id} for photo in annotations.photos],
+        "annotations": [
+            {
+                "image_id": annotations.photos[index.photo[i]].id,
+                "category_id": int(index.category[i]),
+                "keypoints": np.column_stack(index.landmarks(i)).ravel().tolist(),
+                "area": float(index.area[i]),
+                "bbox": (index.box[i] - [0, 0, *index.box[i, :2]]).tolist(),
+            }
+            for i in known
+        ],
+    }
+    results = [
+        {
+            "image_id": one.image,
+            "category_id": one.category,
+            "keypoints": np.column_stack([one.points, one.scores]).ravel().tolist(),
+            "score": one.score,
+        }
+        for one in predictions
+    ]
+    try:
+        found = oks_ap(truth, results, sigmas)
+    except NoCoco as lacking:
+        return [], [*notes, f"OKS-AP is left out: {lacking}."]
+    counts = len(known), sum(np.count_nonzero(index.landmarks(i)[1]) for i in known)
+    return [_row(f"OKS-{name}", one, *counts) for name, one in found.items()], notes
+
+
+def by_landmark(matched: Matched) -> pd.DataFrame:
+    """Errors of each landmark of each category, over the objects where it is scored."""
+    rows = []
+    for category in sorted(set(matched.categories), key=lambda category: category.id):
+        own = np.array([one.id == category.id for one in matched.categories])
+        for name, errors in zip(category.names, matched.error[own].T, strict=False):
+            errors = errors[~np.isnan(errors)]
+            mean, half = mean_interval(errors)
+            rows.append(
+                {
+                    "category": category.name,
+                    "landmark": name,
+                    "NE": mean,
+                    "low": mean - half,
+                    "high": mean + half,
+                    f"PCK@{CLOSE}": pck(errors, CLOSE),
+                    "objects": len(errors),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _row(metric: str, estimate: Estimate, objects: int, landmarks: int) -> dict:
+    return {"metric": metric, **estimate._asdict(), "objects": objects, "landmarks": landmarks}
+
+
+def _counts(values: np.ndarray) -> tuple[int, int]:
+    """How many objects, and landmarks that are not NaN."""
+    return len(values), int(np.count_nonzero(~np.isnan(values)))
+
+
+# ------------------------------------------------------------------------------- writing
+
+
+def report(
+    metrics: pd.DataFrame, landmarks: pd.DataFrame, notes: Sequence[str], by: str
+) -> str:
+    """All of it as Markdown."""
+    parts = [
+        f"Errors are in units of {UNITS[by]}; intervals are 95%, over objects (of OKS-AP: over "
+        "photos).",
+        to_markdown(metrics),
+        to_markdown(landmarks),
+        "\n".join(f"- {note}" for note in notes),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """A table, the two ends of an interval in one column."""
+    ends = zip(frame["low"], frame["high"], strict=True)
+    shown = frame.drop(columns="high").rename(columns={"low": "95% interval"})
+    shown["95% interval"] = [
+        "" if math.isnan(low) else f"{low:.4f} to {high:.4f}" for low, high in ends
+    ]
+    rows = [shown.columns, ["---"] * len(shown.columns), *shown.itertuples(index=False)]
+    return "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in rows)
+
+
+def _cell(value) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.4f}"
+    return str(value).replace("|", "\\|")
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    return frame.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+
+
+def draw(bins: Bins) -> bytes:
+    """A reliability diagram as PNG: share of hits by score, and how many have that score."""
+    figure = Figure(figsize=(4, 5), layout="constrained")
+    upper, lower = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+    width = 1 / len(bins.count)
+    centres = (np.arange(len(bins.count)) + 0.5) * width
+    upper.plot([0, 1], [0, 1], color="#888888", linewidth=1, label="calibrated")
+    upper.bar(centres, bins.hits, 0.9 * width, color="#77AADD")
+    upper.plot(bins.score, bins.hits, "o", color="#000000", markersize=4, label="mean score")
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share there and close")
+    upper.legend(loc="upper left")
+    lower.bar(centres, bins.count, 0.9 * width, color="#888888")
+    lower.set(xlabel="score", ylabel="landmarks")
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=150, metadata={"Software": None})
+    return content.getvalue()

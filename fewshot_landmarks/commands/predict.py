@@ -1,0 +1,257 @@
+"""Find landmarks in photos.
+
+    fewshot-landmarks predict --model kimono.safetensors --images DIR --out predictions.json
+
+Writes COCO keypoint results, in which each keypoint's third number is the probability that the
+landmark is there and found within a tenth of the object's size; and a picture of each photo.
+A photo that cannot be read is skipped and said. Stopped and run again, it goes on.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from fewshot_landmarks.commands.common import device
+from fewshot_landmarks.data.annotations import read_annotations
+from fewshot_landmarks.data.keypoints import declared
+from fewshot_landmarks.drawing import draw_landmarks
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import write_bytes, write_text
+from fewshot_landmarks.model import AT_ONCE, Finder, load
+from fewshot_landmarks.photos import Unreadable, find_photos, read_photo
+
+LONGEST = 1024  # side of the pictures, pixels
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An object to be searched: its photo, and its box where there is one."""
+
+    path: Path
+    image_id: int
+    declared: tuple[int, int] | None = None
+    box: tuple[float, ...] | None = None
+    annotation_id: int | None = None
+    category_id: int = 1
+
+    @property
+    def key(self) -> list:
+        return [self.image_id, self.annotation_id]
+
+
+def add_to(commands) -> None:
+    """Add the command to a parser's commands."""
+    made = commands.add_parser(
+        "predict", help="find landmarks in photos", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    made.add_argument("--model", type=Path, required=True, help="what `adapt` wrote")
+    made.add_argument("--images", type=Path, metavar="DIR", help="photos, or one photo")
+    made.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="PATH",
+        help="annotations whose boxes are searched, one object each; without them the object is "
+        "found in the whole photo first, which is less sure",
+    )
+    made.add_argument("--category", metavar="NAME", help="of --boxes, where there are several")
+    made.add_argument("--out", type=Path, required=True, metavar="FILE", help=".json")
+    made.add_argument(
+        "--drawings", type=Path, metavar="DIR", help="default: a folder named like --out"
+    )
+    made.add_argument("--no-drawings", action="store_true", help="write no pictures")
+    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    made.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Predict what is not predicted yet; write results once all are there."""
+    finder = load(arguments.model, device(arguments.device))
+    if not isinstance(finder, Finder):
+        raise UserError(
+            f"{arguments.model} is a learner that knows no category yet: run `fewshot-landmarks "
+            "adapt` with it first, and give what that writes"
+        )
+    wanted = list(_wanted(arguments))
+    drawings = None if arguments.no_drawings else arguments.drawings or arguments.out.with_suffix("")
+    unfinished = arguments.out.with_name(f".{arguments.out.name}.unfinished")
+    lines = _resume(unfinished, _digest(arguments.model, wanted))
+    done = {json.dumps(line["key"]) for line in lines}
+    todo = [each for each in wanted if json.dumps(each.key) not in done]
+    try:
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("a", encoding="utf-8") as file:
+            for batch in _batches(todo, drawings):
+                for line in _predict(finder, batch, drawings):
+                    lines.append(line)
+                    _note(file, line)
+    except OSError as error:
+        raise UserError(f"cannot write {unfinished}: {error.strerror or error}") from None
+    order = {json.dumps(each.key): i for i, each in enumerate(wanted)}
+    lines.sort(key=lambda line: order[json.dumps(line["key"])])
+    found = [line["result"] for line in lines if "result" in line]
+    write_text(arguments.out, json.dumps(found) + "\n")
+    unfinished.unlink(missing_ok=True)
+    skipped = [line["skipped"] for line in lines if "skipped" in line]
+    print(f"{len(found)} objects in {arguments.out}" + (f", drawn in {drawings}" * bool(drawings)))
+    if skipped:
+        print(f"skipped {len(skipped)}:", *skipped, sep="\n  ")
+    return 0 if found else 1
+
+
+def _wanted(arguments: argparse.Namespace) -> Iterator[Wanted]:
+    """What is to be searched, in order."""
+    if arguments.boxes is None:
+        if arguments.images is None:
+            raise UserError("nothing to search: give --images DIR, or annotations with --boxes")
+        for number, path in enumerate(find_photos(arguments.images), 1):
+            yield Wanted(path, number)
+        return
+    annotations = read_annotations(
+        arguments.boxes, images=arguments.images, category=arguments.category
+    )
+    index = annotations.index
+    for line in index.skipped:
+        print(f"skipped: {line}", file=sys.stderr)
+    for i, number in enumerate(index.photo):
+        photo = annotations.photos[number]
+        yield Wanted(
+            photo.path,
+            photo.id,
+            declared(photo),
+            tuple(map(float, index.box[i])),
+            int(index.item[i]),
+            int(index.category[i]),
+        )
+
+
+def _digest(model: Path, wanted: Sequence[Wanted]) -> str:
+    """What decides the predictions."""
+    asked = json.dumps([[str(w.path), w.key, w.box] for w in wanted])
+    return hashlib.sha256(model.read_bytes() + asked.encode()).hexdigest()[:16]
+
+
+def _resume(path: Path, digest: str) -> list[dict]:
+    """The finished lines of an earlier call for the same; of another, none."""
+    try:
+        first, *rest = path.read_text("utf-8").splitlines()
+    except (OSError, ValueError):
+        first, rest = "", []
+    if first != digest:
+        write_text(path, f"{digest}\n")
+        return []
+    lines = []
+    for line in rest:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:  # cut short when it was stopped
+            write_text(path, "\n".join([digest, *map(json.dumps, lines)]) + "\n")
+            break
+    return lines
+
+
+def _note(file: TextIO, line: dict) -> None:
+    file.write(json.dumps(line) + "\n")
+    file.flush()
+
+
+def _batches(
+    todo: Sequence[Wanted], drawings: Path | None
+) -> Iterator[list[tuple[Wanted, np.ndarray | str]]]:
+    """Objects with their photos, or why these cannot be read; a photo is read once for all of its
+    objects that follow each other."""
+    batch: list[tuple[Wanted, np.ndarray | str]] = []
+    path, photo = None, None
+    for each in tqdm(todo, desc="predicting", unit="object", disable=len(todo) < AT_ONCE):
+        if each.path != path:
+            path = each.path
+            try:
+                photo = read_photo(each.path, each.declared)
+            except Unreadable as reason:
+                photo = f"{each.path}: {reason}"
+        batch.append((each, photo))
+        if len(batch) == AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _predict(
+    finder: Finder, batch: Sequence[tuple[Wanted, np.ndarray | str]], drawings: Path | None
+) -> Iterator[dict]:
+    """A line for each object of a batch."""
+    good = []
+    for wanted, photo in batch:
+        reason = photo if isinstance(photo, str) else _outside(wanted, photo)
+        if reason:
+            yield {"key": wanted.key, "skipped": reason}
+        else:
+            good.append((wanted, photo))
+    if not good:
+        return
+    boxes = None if good[0][0].box is None else np.array([wanted.box for wanted, _ in good])
+    found = finder.predict([photo for _, photo in good], boxes)
+    for (wanted, photo), landmarks, scores, box in zip(
+        good, found.landmarks, found.scores, found.boxes
+    ):
+        if drawings:
+            _draw(drawings, wanted, photo, landmarks, scores)
+        yield {"key": wanted.key, "result": _result(wanted, landmarks, scores, box)}
+
+
+def _outside(wanted: Wanted, photo: np.ndarray) -> str:
+    height, width = photo.shape[:2]
+    if wanted.box is None:
+        return ""
+    x1, y1, x2, y2 = wanted.box
+    if x1 < width and y1 < height and x2 > max(x1, 0) and y2 > max(y1, 0):
+        return ""
+    return f"{wanted.path}: the box of annotation {wanted.annotation_id} lies outside it"
+
+
+def _result(wanted: Wanted, landmarks: np.ndarray, scores: np.ndarray, box: np.ndarray) -> dict:
+    """An object in COCO's results format. A landmark that cannot be found is 0, 0 with score 0."""
+    x1, y1, x2, y2 = map(float, box)
+    known = np.nan_to_num(landmarks)
+    keypoints = [
+        round(float(value), digits)
+        for (x, y), score in zip(known, scores)
+        for value, digits in ((x, 2), (y, 2), (score, 4))
+    ]
+    result = {
+        "image_id": wanted.image_id,
+        "category_id": wanted.category_id,
+        "keypoints": keypoints,
+        "score": round(float(scores.mean()), 4),
+        "bbox": [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)],
+        "file_name": wanted.path.name,
+    }
+    if wanted.annotation_id is not None:
+        result["annotation_id"] = wanted.annotation_id
+    return result
+
+
+def _draw(
+    folder: Path, wanted: Wanted, photo: np.ndarray, landmarks: np.ndarray, scores: np.ndarray
+) -> None:
+    """Write the photo, no longer than it need be, with its landmarks."""
+    ratio = min(1.0, LONGEST / max(photo.shape[:2]))
+    sides = [max(1, round(side * ratio)) for side in photo.shape[1::-1]]
+    small = cv2.resize(photo, sides, interpolation=cv2.INTER_AREA)
+    picture = draw_landmarks(
+        small, np.nan_to_num(landmarks) * ratio, scores=np.where(scores > 0, scores, 0)
+    )
+    item = "" if wanted.annotation_id is None else f"-{wanted.annotation_id}"
+    coded, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    if coded:
+        write_bytes(folder / f"{wanted.path.stem}{item}.jpg", data.tobytes())

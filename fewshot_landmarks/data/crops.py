@@ -1,0 +1,382 @@
+"""Annotated objects as crops: what every data set here does once it knows its index.
+
+Coordinates are continuous: pixel i covers [i, i + 1), in photos and in crops.
+"""
+
+import os
+import zipfile
+from collections.abc import Callable, Iterable
+from math import ceil, floor, isfinite
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from fewshot_landmarks.categories import Categories
+from fewshot_landmarks.data.index import Index
+from fewshot_landmarks.data.shards import QUALITY, Shards, open_shards, write_shards
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import written_whole
+
+# Crops are small and read in several processes: OpenCV's threads would only get in each
+# other's way, and they do not survive a fork.
+cv2.setNumThreads(0)
+
+
+class Garment(NamedTuple):
+    """One item of the data set, with the N landmarks of its category.
+
+    Where the annotation does not label a landmark its coordinates mean nothing, and a labelled
+    one may lie outside the crop: select with `labelled` or `inside`.
+    """
+
+    image: torch.Tensor  # (3, S, S) float32, RGB, 0 to 1
+    landmarks: torch.Tensor  # (N, 2) float32: x, y in pixels of the crop
+    labelled: torch.Tensor  # (N,) bool: v > 0 in the annotation
+    inside: torch.Tensor  # (N,) bool: labelled and inside the crop; only these may be trained on
+    visible: torch.Tensor  # (N,) uint8: v as annotated, 0 not labelled, 1 occluded, 2 visible
+    origin: torch.Tensor  # (2,) float32: original = origin + crop * scale
+    scale: torch.Tensor  # (2,) float32
+    area: torch.Tensor  # () float32: original pixels squared, of the annotated box or the mask
+    category: int  # its id
+    index: int  # position in the data set
+
+
+class Damaged(Exception):
+    """A photo that cannot be used; the message says which and why."""
+
+
+class Garments(Dataset):
+    """Annotated objects of some categories, each cropped by its box and resized to a square.
+
+    The crop is the bounding box grown on each side by `margin` times its width or height, cut
+    off at the photo's edges and stretched to `size` x `size` pixels.
+
+    A subclass finds the index and defines `_read` (a photo by its number) and `_place` (where an
+    object is annotated, for messages).
+
+    Attributes:
+        categories: what the objects are, by id.
+        labels: (M,) int64, the category's id of each garment.
+        photos: (M,) int64, the number of the photo that each garment is in.
+        usable: (M,) bool, False for a garment found damaged by `pack`; do not ask for those.
+        skipped: a line for each file or garment left out.
+        unlabelled: how many garments were left out for want of a labelled landmark.
+        fingerprint: 16 hex digits that name the garments' content; see `Index.digest`.
+
+    Raises:
+        UserError: an argument is impossible, or, with `strict`, something was skipped.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        split: str,
+        index: Index,
+        categories: Categories,
+        *,
+        size: int,
+        margin: float,
+        strict: bool,
+    ) -> None:
+        if size < 1:
+            raise UserError(f"a crop of size {size} is impossible: choose 1 pixel or more")
+        if not (isfinite(margin) and margin >= 0):
+            raise UserError(f"a margin of {margin} is impossible: choose 0 or more")
+        self.root, self.split = root, split
+        self.size, self.margin, self.strict = size, float(margin), strict
+        self.categories = categories
+        self._index = index
+        self._refuse(index.skipped)
+        self.labels = index.category.astype(np.int64)
+        self.photos = index.photo.astype(np.int64)
+        self.usable = np.ones(len(index), bool)
+        self.skipped = list(index.skipped)
+        self.unlabelled = index.unlabelled
+        self.fingerprint = index.digest()
+        self._packed: _Packed | Shards | None = None
+
+    def _read(self, number: int) -> np.ndarray:
+        """Photo of that number: (height, width, 3) uint8, RGB. Raises `Damaged`."""
+        raise NotImplementedError
+
+    def _place(self, i: int) -> str:
+        """Where garment i is annotated."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, i: int) -> Garment:
+        """Garment i; raises `UserError` if its photo is damaged or does not reach its box."""
+        i = range(len(self))[i]
+        if self._packed is None:
+            try:
+                window, crop = self._cut(self._read(self.photos[i]), i)
+            except Damaged as reason:
+                raise self._user_error(str(reason)) from None
+        elif self.usable[i]:
+            window, crop = self._packed.read(i)
+        else:
+            raise UserError(f"garment {i} of {self.root / self.split} is damaged: see `usable`")
+        return self._garment(i, window, crop)
+
+    def original_landmarks(self, i: int) -> torch.Tensor:
+        """Garment i's landmarks as annotated: (N, 2) float32, pixels of the photo."""
+        points, _ = self._index.landmarks(range(len(self))[i])
+        return torch.from_numpy(points.copy())
+
+    def pack(self, directory: str | os.PathLike, *, progress: bool = False) -> "Garments":
+        """Store all crops in one file of `directory` and read them from there from now on.
+
+        The file takes M x size x size x 3 bytes. Its name tells the data and the crops apart,
+        so that it is used again when it is there already. A garment that turns out damaged is
+        noted in `skipped` and no longer `usable`; with `strict` it raises `UserError`. So does
+        a directory that cannot be written to. Returns this data set.
+        """
+        name = f"crops-{self.fingerprint}-{self.size}-{self.margin!r}"
+        crops, notes = (Path(directory) / f"{name}{suffix}" for suffix in (".npy", ".npz"))
+        packed = _Packed.open(crops, notes, self._packed_shape)
+        if packed is None:
+            try:
+                self._write_pack(crops, notes, progress)
+            except OSError as error:
+                megabytes = int(np.prod(self._packed_shape)) >> 20
+                raise UserError(
+                    f"cannot write {megabytes + 1} MiB of crops to {crops}: "
+                    f"{error.strerror or error}; make room or choose another folder"
+                ) from None
+            packed = _Packed(crops, notes)
+        return self._read_from(packed)
+
+    def prepare(
+        self, directory: str | os.PathLike, *, workers: int = 1, progress: bool = False
+    ) -> "Garments":
+        """Store all crops in shards of a folder in `directory`, and read them from there.
+
+        For large data: crops are JPEGs in tar files (see `shards`), so they are not bit for bit
+        those of the photos. Stopped and called again, it goes on; shards that are there are used
+        again. `fingerprint` then says so too. Damaged garments and a folder that cannot be written
+        are dealt with as by `pack`.
+        """
+        digest = self._index.digest()
+        folder = Path(directory) / f"crops-{digest}-{self.size}-{self.margin!r}"
+        shards = open_shards(folder, len(self))
+        if shards is None:
+            write_shards(folder, _Cutter(self), workers, progress, f"preparing {self.split}")
+            shards = Shards(folder)
+        self.fingerprint = f"{digest}-jpeg{QUALITY}"
+        return self._read_from(shards)
+
+    def _read_from(self, stored: "_Packed | Shards") -> "Garments":
+        self._refuse(stored.skipped)
+        self._packed = stored
+        self.usable = stored.windows[:, 2] > stored.windows[:, 0]
+        self.skipped = [*self._index.skipped, *stored.skipped]
+        return self
+
+    @property
+    def _packed_shape(self) -> tuple[int, int, int, int]:
+        return len(self), self.size, self.size, 3
+
+    def _write_pack(self, crops: Path, notes: Path, progress: bool) -> None:
+        windows = np.zeros((len(self), 4), np.int32)  # stays empty for a damaged garment
+        skipped = {}  # a line once, though a damaged photo may hold several garments
+        cutter = _Cutter(self)
+        # Written in sequence, not through a memory map: a full disk is then an error, not a
+        # signal that ends the process.
+        with (
+            written_whole(crops) as file,
+            tqdm(total=len(self), desc=f"packing {self.split}", disable=not progress) as bar,
+        ):
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": "|u1", "fortran_order": False, "shape": self._packed_shape}
+            )
+            for i in range(len(self)):
+                cut = cutter.cut(i)
+                if isinstance(cut, str):
+                    self._refuse([cut])
+                    skipped[cut] = None
+                    file.write(bytes(self.size * self.size * 3))
+                else:
+                    windows[i], crop = cut
+                    file.write(crop.tobytes())
+                bar.update()
+        with written_whole(notes) as file:
+            np.savez(file, windows=windows, skipped=np.array(list(skipped), str))
+
+    def _refuse(self, skipped: Iterable[str]) -> None:
+        if self.strict and (lines := list(skipped)):
+            more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+            raise self._user_error(f"{lines[0]}{more}")
+
+    def _user_error(self, line: str) -> UserError:
+        return UserError(
+            f"{self.root}{os.sep}{line}; "
+            "fetch the file again, or delete the photo and its annotation"
+        )
+
+    def _cut(self, photo: np.ndarray, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Garment i's window x1, y1, x2, y2 in its photo, and its crop (S, S, 3)."""
+        cut = cut_out(photo, self._index.box[i], self.margin, self.size)
+        if cut is None:
+            height, width = photo.shape[:2]
+            raise Damaged(
+                f"{self._place(i)}: its box lies outside its photo of {width} x {height} pixels"
+            )
+        return cut
+
+    def _garment(self, i: int, window: np.ndarray, crop: np.ndarray) -> Garment:
+        points, visible = self._index.landmarks(i)
+        area, kind = float(self._index.area[i]), int(self.labels[i])
+        return garment(window, crop, points, visible, area=area, category=kind, index=i)
+
+
+def garment(
+    window: np.ndarray,
+    crop: np.ndarray,
+    points: np.ndarray,
+    visible: np.ndarray,
+    *,
+    area: float,
+    category: int,
+    index: int,
+) -> Garment:
+    """An item of a data set from its crop (S, S, 3) uint8 and its landmarks in the photo (N, 2)."""
+    size = len(crop)
+    origin = window[:2].astype(np.float64)
+    scale = (window[2:] - window[:2]) / size
+    landmarks = ((points - origin) / scale).astype(np.float32)
+    inside = (visible > 0) & ((landmarks >= 0) & (landmarks < size)).all(axis=1)
+    image = np.divide(crop.transpose(2, 0, 1), 255, dtype=np.float32, order="C")
+    return Garment(
+        image=torch.from_numpy(np.asarray(image)),
+        landmarks=torch.from_numpy(landmarks),
+        labelled=torch.from_numpy(visible > 0),
+        inside=torch.from_numpy(inside),
+        visible=torch.from_numpy(visible.copy()),
+        origin=torch.from_numpy(origin.astype(np.float32)),
+        scale=torch.from_numpy(scale.astype(np.float32)),
+        area=torch.tensor(area, dtype=torch.float32),
+        category=category,
+        index=index,
+    )
+
+
+def cut_out(
+    photo: np.ndarray, box: np.ndarray, margin: float, size: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The window x1, y1, x2, y2 (4,) int32 of a box in a photo, and its crop (S, S, 3).
+
+    None where the box has no part in the photo.
+    """
+    height, width = photo.shape[:2]
+    x1, y1, x2, y2 = window = crop_window(box, margin, width, height)
+    if x1 >= x2 or y1 >= y2:
+        return None
+    return np.array(window, np.int32), resize(photo[y1:y2, x1:x2], size)
+
+
+def crop_window(
+    box: np.ndarray, margin: float, width: int, height: int
+) -> tuple[int, int, int, int]:
+    """Edges x1, y1, x2, y2 of the whole pixels that hold the grown box, cut off at the photo.
+
+    Empty (x1 >= x2 or y1 >= y2) if the box itself has no part in the photo.
+    """
+    x1, y1, x2, y2 = map(float, box)
+    if x1 >= width or y1 >= height:
+        return 0, 0, 0, 0
+    dx, dy = margin * (x2 - x1), margin * (y2 - y1)
+    return (
+        max(floor(x1 - dx), 0),
+        max(floor(y1 - dy), 0),
+        min(ceil(x2 + dx), width),
+        min(ceil(y2 + dy), height),
+    )
+
+
+def resize(image: np.ndarray, size: int) -> np.ndarray:
+    """`image` (height, width, 3) stretched to (size, size, 3), antialiased where it shrinks.
+
+    Each side by itself: OpenCV's area filter does not average when one of the sides grows.
+    """
+    height, width = image.shape[:2]
+    smaller = cv2.resize(image, (min(width, size), min(height, size)), interpolation=cv2.INTER_AREA)
+    return cv2.resize(smaller, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+class _Cutter:
+    """Cuts a data set's garments out of its photos; each photo is decoded once for all of its own.
+
+    Garments are asked for in their order.
+    """
+
+    def __init__(self, garments: Garments) -> None:
+        self._garments = garments
+        self._photo: tuple[int, np.ndarray | str] | None = None
+
+    def __len__(self) -> int:
+        return len(self._garments)
+
+    def cut(self, i: int) -> tuple[np.ndarray, np.ndarray] | str:
+        """Garment i's window and crop, or why there is none."""
+        number = int(self._garments.photos[i])
+        if self._photo is None or self._photo[0] != number:
+            self._photo = number, _or_reason(self._garments._read, number)
+        photo = self._photo[1]
+        return photo if isinstance(photo, str) else _or_reason(self._garments._cut, photo, i)
+
+    def describe(self, i: int) -> dict:
+        """What the data set knows of garment i, in pixels of its photo."""
+        index = self._garments._index
+        points, visible = index.landmarks(i)
+        return {
+            "photo": int(index.photo[i]),
+            "item": int(index.item[i]),
+            "category_id": int(index.category[i]),
+            "landmarks": [[*map(float, point), int(v)] for point, v in zip(points, visible)],
+            "area": float(index.area[i]),
+        }
+
+
+def _or_reason(read: Callable, *args):
+    """`read(*args)`, or why it is damaged."""
+    try:
+        return read(*args)
+    except Damaged as reason:
+        return str(reason)
+
+
+class _Packed:
+    """Crops stored by `DeepFashion2.pack`: opened anew, not copied, in another process."""
+
+    crops: np.ndarray  # (M, S, S, 3) uint8, RGB, mapped from the file
+    windows: np.ndarray  # (M, 4) int32: x1, y1, x2, y2 in the photo; zeros if damaged
+    skipped: list[str]
+
+    def __init__(self, crops: Path, notes: Path) -> None:
+        self._paths = crops, notes
+        self.crops = np.load(crops, mmap_mode="r", allow_pickle=False)
+        with np.load(notes, allow_pickle=False) as stored:
+            self.windows, self.skipped = stored["windows"], stored["skipped"].tolist()
+
+    def read(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Garment i's window and its crop."""
+        return self.windows[i], self.crops[i]
+
+    @classmethod
+    def open(cls, crops: Path, notes: Path, shape: tuple[int, ...]) -> "_Packed | None":
+        """The stored crops, or None where they are not there in full."""
+        try:
+            packed = cls(crops, notes)
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+            return None
+        return packed if packed.crops.shape == shape else None
+
+    def __reduce__(self):
+        return _Packed, self._paths

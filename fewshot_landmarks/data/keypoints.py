@@ -1,0 +1,182 @@
+"""Any COCO keypoint set as a task distribution: MP-100's files, or one's own.
+
+A split file says which categories are seen in meta-training and which are tested:
+
+    {"name": "mp100", "train": "annotations/mp100_split1_train.json",
+     "test": "annotations/mp100_split1_test.json", "images": "images",
+     "benchmarks": {"split1": {"seen": ["hand", ...], "unseen": ["face", ...]}}}
+
+Paths are relative to the split file. Without "test", both sides come from "train". Without
+"benchmarks", what "train" annotates is seen, and what only "test" annotates is unseen.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from fewshot_landmarks.categories import Categories, Category
+from fewshot_landmarks.data.annotations import Annotations, Photo, read_annotations
+from fewshot_landmarks.data.crops import Damaged, Garments
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import write_text
+from fewshot_landmarks.photos import Unreadable, read_photo
+from fewshot_landmarks.protocol import BENCHMARKS, Benchmark
+
+
+class Keypoints(Garments):
+    """Annotated objects in photos, in the order of their annotations; see `Garments`.
+
+    Args:
+        annotations: what `read_annotations` found.
+        split: what messages call this part of the data.
+        size, margin, strict: as of `DeepFashion2`.
+    """
+
+    def __init__(
+        self,
+        annotations: Annotations,
+        split: str = "annotations",
+        *,
+        size: int = 64,
+        margin: float = 0.1,
+        strict: bool = False,
+    ) -> None:
+        self.annotations = annotations
+        super().__init__(
+            annotations.source,
+            split,
+            annotations.index,
+            annotations.categories,
+            size=size,
+            margin=margin,
+            strict=strict,
+        )
+
+    def _read(self, number: int) -> np.ndarray:
+        photo = self.annotations.photos[number]
+        try:
+            return read_photo(photo.path, declared(photo))
+        except Unreadable as reason:
+            raise Damaged(f"{photo.path}: {reason}") from None
+
+    def _place(self, i: int) -> str:
+        return f"annotation {self._index.item[i]}"
+
+
+def declared(photo: Photo) -> tuple[int, int] | None:
+    """Width and height, if its annotations say them: they tell whether they mean it as turned."""
+    return (photo.width, photo.height) if photo.width and photo.height else None
+
+
+@dataclass(frozen=True)
+class KeypointSplit:
+    """What a split file says; data are read when they are needed."""
+
+    name: str
+    files: Mapping[str, Path]  # "train" and "validation" (what the split file calls "test")
+    images: Path | None
+    written: Mapping[str, Mapping[str, object]]  # benchmarks as the file has them
+
+    def annotations(self, split: str) -> Annotations:
+        return read_annotations(self.files[split], images=self.images)
+
+    def open(
+        self,
+        split: str,
+        *,
+        size: int,
+        strict: bool = False,
+        cache: Path | None = None,
+        progress: bool = False,
+    ) -> Keypoints:
+        """One side's objects. Annotations are read anew: there is no index to cache."""
+        return Keypoints(self.annotations(split), split, size=size, strict=strict)
+
+    @cached_property
+    def categories(self) -> Categories:
+        """Those of both sides, which must agree on what they share."""
+        found: dict[int, Category] = {}
+        for split, path in self.files.items():
+            for category in self.annotations(split).categories.values():
+                known = found.setdefault(category.id, category)
+                if (known.name, known.landmarks) != (category.name, category.landmarks):
+                    raise UserError(
+                        f"{path}: category {category.id} is {category.name!r} with "
+                        f"{category.landmarks} keypoints, in the other file {known.name!r} with "
+                        f"{known.landmarks}: number categories alike in both"
+                    )
+        return Categories(found.values())
+
+    @cached_property
+    def benchmarks(self) -> dict[str, Benchmark]:
+        """Its benchmarks, by name."""
+        if not self.written:
+            return {self.name: self._by_file()}
+        return {name: self._benchmark(name, given) for name, given in self.written.items()}
+
+    def _by_file(self) -> Benchmark:
+        sides = [set(self.annotations(split).index.category.tolist()) for split in self.files]
+        seen, unseen = sides[0], sides[-1] - sides[0]
+        if not unseen:
+            raise UserError(
+                f"{self.name}: every category is annotated for training, none is left to test: "
+                'name them under "benchmarks" in the split file, or with --seen'
+            )
+        return Benchmark(self.name, "", tuple(sorted(seen)), tuple(sorted(unseen)))
+
+    def _benchmark(self, name: str, given: Mapping[str, object]) -> Benchmark:
+        seen = self._ids(given.get("seen", ()))
+        tested = self._ids(given.get("unseen", ())) or tuple(
+            number for number in self.categories if number not in seen
+        )
+        if not seen or not tested or set(seen) & set(tested):
+            raise UserError(
+                f"benchmark {name!r} of {self.name}: give seen categories, and unseen ones that "
+                "are none of them"
+            )
+        return Benchmark(name, str(given.get("title", "")), seen, tested)
+
+    def _ids(self, names: Iterable[str | int]) -> tuple[int, ...]:
+        return tuple(sorted({self.categories.find(name).id for name in names}))
+
+
+def write_split(
+    path: Path, data: Path, images: Path | None, seen: Iterable[str], unseen: Iterable[str]
+) -> None:
+    """A split file of one COCO file, whose categories not seen are unseen unless some are named."""
+    sides = {"seen": list(seen), "unseen": list(unseen)}
+    said = {"name": data.stem, "train": str(data.resolve()), "benchmarks": {data.stem: sides}}
+    if images:
+        said["images"] = str(images.resolve())
+    write_text(path, json.dumps(said, indent=1) + "\n")
+
+
+def read_split(path: Path) -> KeypointSplit:
+    """The split of a file, or that of a COCO file which names no split.
+
+    Raises `UserError` where the file cannot be read or does not say what is needed.
+    """
+    try:
+        said = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}; give a split file (see README)") from None
+    if not isinstance(said, dict) or not ({"train", "annotations"} & set(said)):
+        raise UserError(f'{path} is neither a split file (with "train") nor COCO keypoint JSON')
+    if "annotations" in said:
+        return KeypointSplit(path.stem, {"train": path, "validation": path}, None, {})
+    given = said.get("benchmarks") or {}
+    if not isinstance(given, dict) or not all(isinstance(each, dict) for each in given.values()):
+        raise UserError(f'{path}: "benchmarks" must hold {{"NAME": {{"seen": [...]}}}}')
+    if taken := sorted(set(given) & set(BENCHMARKS)):
+        raise UserError(f"{path}: {taken[0]} is a benchmark of the paper: call yours otherwise")
+    train = path.parent / said["train"]
+    return KeypointSplit(
+        name=str(said.get("name", path.stem)),
+        files={"train": train, "validation": path.parent / said.get("test", said["train"])},
+        images=path.parent / said["images"] if said.get("images") else None,
+        written=given,
+    )

@@ -1,0 +1,426 @@
+"""A meta-trained learner as one file, and what it makes of a few annotated photos.
+
+    model = load("results/full/models/MetaCloth.safetensors")
+    finder = model.adapt(images, landmarks, visible)
+    found = finder.predict(more_images)
+
+A learner's `adapt` is pure, so an adapted model *is* its learner and its support: a finder's file
+holds both, and adapts again when it is opened. Files are safetensors, never pickles.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from scipy.stats import theilslopes
+
+from fewshot_landmarks import __version__
+from fewshot_landmarks.base import BaseModel
+from fewshot_landmarks.confidence import Calibration, signs
+from fewshot_landmarks.data.crops import cut_out, garment
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.heatmaps import decode
+from fewshot_landmarks.learner import Detector, Learner, find_learner
+from fewshot_landmarks.networks import FENETS
+from fewshot_landmarks.photos import Unreadable, read_photo
+from fewshot_landmarks.tasks import Samples, collate
+from fewshot_landmarks.training import save_tensors
+
+FORMAT = 1  # of the files: raise it when older ones can no longer be read
+HEADER = "fewshot_landmarks"  # the entry of a file's metadata that says what it is
+MARGIN = 0.1  # of a crop around a box, as in training
+SLACK = 0.05  # of a box around landmarks, where no box is given
+AT_ONCE = 32  # crops
+
+Image: TypeAlias = object
+"""Whatever `read_photo` takes: a path, a PIL image, an array (H, W, 3), a tensor (3, H, W)."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A meta-trained learner: adapts to any category from a few annotated photos."""
+
+    learner: Learner
+    name: str  # the learner's, as `find_learner` takes it
+    network: str  # of networks.FENETS
+    network_options: Mapping[str, object]
+    size: int  # side of the crops, pixels
+    calibration: Calibration | None  # turns signs of trust into probabilities
+    about: Mapping[str, object]  # what it was trained on, for a reader
+
+    @property
+    def device(self) -> torch.device:
+        return self.learner.base.omega.device
+
+    def adapt(
+        self,
+        images: Sequence[Image],
+        landmarks: np.ndarray,
+        visible: np.ndarray | None = None,
+        *,
+        boxes: np.ndarray | None = None,
+        names: Sequence[str] | None = None,
+        category: str = "object",
+    ) -> "Finder":
+        """What finds the landmarks of K annotated photos in others.
+
+        images: K photos; landmarks: (K, N, 2), x and y in pixels of each, where pixel i covers
+        [i, i + 1); visible: (K, N), 0 or False where a landmark is not labelled (by default where
+        its coordinates are NaN); boxes: (K, 4), x1, y1, x2, y2 around the object (by default
+        around its landmarks); names: of the N landmarks; category: what the object is called.
+
+        Raises `UserError` where shapes do not agree, no landmark is labelled inside its photo, or a
+        photo cannot be read.
+        """
+        landmarks, visible = _annotation(len(images), landmarks, visible)
+        names = tuple(names or (str(i + 1) for i in range(landmarks.shape[1])))
+        if len(names) != landmarks.shape[1]:
+            raise UserError(f"{len(names)} names for {landmarks.shape[1]} landmarks: give each one")
+        boxes = [None] * len(images) if boxes is None else _boxes(boxes, len(images))
+        boxed, whole, shapes = [], [], []
+        for i, (image, points, seen, box) in enumerate(zip(images, landmarks, visible, boxes)):
+            photo = _photo(image, i)
+            height, width = photo.shape[:2]
+            seen = seen * ((points >= 0) & (points < (width, height))).all(-1)
+            points = np.nan_to_num(points)
+            if not seen.any():
+                raise UserError(f"support photo {i + 1} has no labelled landmark inside it")
+            box = around(points[seen > 0], width, height) if box is None else box
+            sides = box[2:] - box[:2]
+            for crops, frame, margin in ((boxed, box, MARGIN), (whole, (0, 0, width, height), 0)):
+                cut = cut_out(photo, np.asarray(frame), margin, self.size)
+                if cut is None or not (sides > 0).all():
+                    raise UserError(f"the box of support photo {i + 1} is empty or outside it")
+                area = float(sides.prod())
+                crops.append(garment(*cut, points, seen, area=area, category=0, index=i))
+            shapes.append(np.where(seen[:, None] > 0, (points - box[:2]) / sides, np.nan))
+        shape = _mean(np.stack(shapes))
+        return Finder(self, Support(category, names, collate(boxed), collate(whole), shape))
+
+    def save(self, path: str | PathLike) -> None:
+        """Write the model, whole or not at all."""
+        _save(Path(path), "learner", self, self.learner.state_dict(), {})
+
+
+@dataclass(frozen=True)
+class Support:
+    """Annotated photos of one category, cropped."""
+
+    category: str
+    names: tuple[str, ...]  # of the N landmarks
+    boxed: Samples  # around the object
+    whole: Samples  # all of the photo: for photos whose object is not boxed
+    shape: np.ndarray  # (N, 2): mean place of each landmark, 0 to 1 across the object's box
+
+
+@dataclass(frozen=True)
+class Found:
+    """Landmarks in B images. Those that no support photo labels are NaN, with a score of 0."""
+
+    landmarks: np.ndarray  # (B, N, 2) float32: x, y in pixels of each image
+    scores: np.ndarray  # (B, N) float32, 0 to 1: how probable it is that the landmark is there and
+    # its error below a tenth of the object's size (calibrated where the model is)
+    boxes: np.ndarray  # (B, 4) float32: x1, y1, x2, y2 that were searched
+
+
+@dataclass(frozen=True)
+class Finder:
+    """A learner adapted to a category."""
+
+    model: Model
+    support: Support
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the N landmarks."""
+        return self.support.names
+
+    def predict(self, images: Sequence[Image], boxes: np.ndarray | None = None) -> Found:
+        """The landmarks in B images: of any size each, see `Model.adapt`.
+
+        boxes: (B, 4), x1, y1, x2, y2 around each object. Without them it is found first: landmarks
+        in the whole photo tell where the box is.
+
+        Raises `UserError` where an image cannot be read or a box lies outside it.
+        """
+        boxes = None if boxes is None else _boxes(boxes, len(images))
+        parts = [
+            self._predict(
+                [_photo(image, i) for i, image in enumerate(images[start : start + AT_ONCE], start)],
+                None if boxes is None else boxes[start : start + AT_ONCE],
+            )
+            for start in range(0, len(images), AT_ONCE)
+        ]
+        n = len(self.names)
+        empty = Found(*(np.zeros((0, *shape), np.float32) for shape in ((n, 2), (n,), (4,))))
+        columns = [field.name for field in fields(Found)]
+        return Found(*(np.concatenate([getattr(p, c) for p in [empty, *parts]]) for c in columns))
+
+    def _predict(self, photos: Sequence[np.ndarray], boxes: np.ndarray | None) -> Found:
+        if boxes is None:
+            sizes = [(photo.shape[1], photo.shape[0]) for photo in photos]
+            frames = np.array([(0, 0, *size) for size in sizes], np.float32)
+            looked = self._find(self._whole, self.support.whole, photos, frames, 0.0)
+            boxes = np.array([_box_of(*found, self.support.shape, *size)
+                              for *found, size in zip(*looked, sizes)], np.float32)  # fmt: skip
+        return Found(*self._find(self._boxed, self.support.boxed, photos, boxes, MARGIN), boxes)
+
+    def _find(
+        self,
+        detector: Detector,
+        support: Samples,
+        photos: Sequence[np.ndarray],
+        boxes: np.ndarray,
+        margin: float,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Landmarks (B, N, 2) in pixels of the photos, and their scores (B, N)."""
+        cuts = [cut_out(photo, box, margin, self.model.size) for photo, box in zip(photos, boxes)]
+        if None in cuts:
+            raise UserError(f"box {list(boxes[cuts.index(None)])} lies outside its photo")
+        nothing = np.zeros((len(self.names), 2), np.float32), np.zeros(len(self.names), np.uint8)
+        crops = [garment(*cut, *nothing, area=1.0, category=0, index=0) for cut in cuts]
+        query = collate(crops).to(self.model.device)
+        with torch.no_grad():
+            heatmaps = detector(query.images)
+            found = decode(heatmaps, query.size)
+            scores = score(self.model.calibration, heatmaps, found, support)
+        lost = (scores == 0).unsqueeze(-1)
+        places = query.to_original(found).masked_fill(lost, float("nan"))
+        return places.cpu().numpy(), scores.cpu().numpy()
+
+    @cached_property
+    def _boxed(self) -> Detector:
+        return adapted(self.model.learner, self.support.boxed.to(self.model.device))
+
+    @cached_property
+    def _whole(self) -> Detector:
+        return adapted(self.model.learner, self.support.whole.to(self.model.device))
+
+    def save(self, path: str | PathLike) -> None:
+        """Write the learner and its support, whole or not at all."""
+        support = self.support
+        tensors = {"shape": torch.from_numpy(support.shape)}
+        for crops in ("boxed", "whole"):
+            samples = _as_bytes(getattr(support, crops))
+            tensors |= {f"{crops}.{f.name}": getattr(samples, f.name) for f in fields(Samples)}
+        tensors = {f"support.{name}": tensor for name, tensor in tensors.items()}
+        said = {"category": support.category, "names": support.names}
+        _save(Path(path), "finder", self.model, self.model.learner.state_dict() | tensors, said)
+
+
+def adapted(learner: Learner, support: Samples) -> Detector:
+    """The learner's detector; whatever it draws is the same each time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        with torch.no_grad():
+            return learner.adapt(support)
+
+
+def score(
+    calibration: Calibration | None, heatmaps: torch.Tensor, found: torch.Tensor, support: Samples
+) -> torch.Tensor:
+    """Scores (B, N) of landmarks (B, N, 2) found in heatmaps (B, N, h, w); see `Found`."""
+    calibrated = calibration or Calibration.none()
+    scores = calibrated(signs(heatmaps, found, support.to(found.device)))
+    learnable = support.labelled.any(0).to(found.device)
+    known = learnable & ~heatmaps.isnan().flatten(2).any(-1)
+    return torch.where(known, scores, 0.0)
+
+
+def around(points: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The box (4,) of points (P, 2) with some slack, cut off at the photo."""
+    low, high = points.min(0), points.max(0)
+    slack = max(SLACK * (high - low).max(), 1.0)
+    x1, y1 = np.maximum(low - slack, 0)
+    x2, y2 = np.minimum(high + slack, (width, height))
+    return np.array([x1, y1, x2, y2], np.float32)
+
+
+def _mean(shapes: np.ndarray) -> np.ndarray:
+    """Mean over the photos (K, N, 2) that have a landmark: (N, 2), NaN where none has."""
+    known = np.isfinite(shapes)
+    counts = known.sum(0)
+    total = np.where(known, shapes, 0.0).sum(0)
+    return np.where(counts > 0, total / np.maximum(counts, 1), np.nan).astype(np.float32)
+
+
+def _box_of(
+    found: np.ndarray, scores: np.ndarray, shape: np.ndarray, width: int, height: int
+) -> tuple[float, float, float, float]:
+    """The box whose landmarks would lie as those found (N, 2) do; the photo where that fails.
+
+    Along each axis the median slope of the better half of the landmarks (Theil and Sen), which
+    outliers do not move.
+    """
+    trusted = np.isfinite(found).all(-1) & np.isfinite(shape).all(-1)
+    trusted &= scores >= np.median(scores[trusted]) if trusted.any() else False
+    edges = []
+    for axis, side in enumerate((width, height)):
+        x, y = shape[trusted, axis], found[trusted, axis]
+        if len(set(x.tolist())) < 2:
+            return 0, 0, width, height
+        length, start, *_ = theilslopes(y, x)
+        first, last = max(start, 0), min(start + length, side)
+        if last - first < side / 20:
+            return 0, 0, width, height
+        edges.append((first, last))
+    (x1, x2), (y1, y2) = edges
+    return x1, y1, x2, y2
+
+
+# ------------------------------------------------------------------------------ arguments
+
+
+def _photo(image: Image, i: int) -> np.ndarray:
+    try:
+        return read_photo(image)
+    except Unreadable as reason:
+        name = image if isinstance(image, (str, PathLike)) else f"image {i + 1}"
+        raise UserError(f"{name}: {reason}") from None
+
+
+def _annotation(count: int, landmarks, visible) -> tuple[np.ndarray, np.ndarray]:
+    """Landmarks (K, N, 2) float32 and their visibility (K, N) uint8, checked."""
+    try:
+        landmarks = np.asarray(landmarks, np.float32)
+    except (TypeError, ValueError):
+        raise UserError("landmarks must be numbers (K, N, 2), as many in each photo") from None
+    if count == 0 or landmarks.ndim != 3 or landmarks.shape[::2] != (count, 2):
+        raise UserError(
+            f"landmarks of shape {landmarks.shape} for {count} support photos: give (K, N, 2), x "
+            "and y of N landmarks in each of K photos, at least one"
+        )
+    known = np.isfinite(landmarks).all(-1)
+    visible = known if visible is None else np.asarray(visible)
+    if visible.shape != landmarks.shape[:2]:
+        raise UserError(f"visible has shape {visible.shape}: give {landmarks.shape[:2]}")
+    return landmarks, (visible * known).astype(np.uint8)
+
+
+def _boxes(boxes, count: int) -> np.ndarray:
+    boxes = np.asarray(boxes, np.float32)
+    if boxes.shape != (count, 4) or not np.isfinite(boxes).all():
+        raise UserError(f"boxes of shape {boxes.shape} for {count} images: give x1, y1, x2, y2 each")
+    return boxes
+
+
+# ---------------------------------------------------------------------------------- files
+
+
+def _as_bytes(samples: Samples) -> Samples:
+    return replace(samples, images=(samples.images * 255).round().to(torch.uint8))
+
+
+def _save(
+    path: Path, kind: str, model: Model, tensors: dict[str, torch.Tensor], said: dict
+) -> None:
+    base = model.learner.base
+    header = {
+        "format": FORMAT,
+        "kind": kind,
+        "version": __version__,
+        "learner": model.name,
+        "settings": asdict(model.learner.settings),
+        "network": model.network,
+        "network_options": {**model.network_options},
+        "size": model.size,
+        "base": {"seen": base.seen, "kind": base.kind, "most_landmarks": base.most_landmarks},
+        "calibration": asdict(model.calibration) if model.calibration else None,
+        "about": {**model.about},
+        **said,
+    }
+    save_tensors(path, tensors, **{HEADER: json.dumps(header)})
+
+
+def load(path: str | PathLike, device: str | torch.device = "cpu") -> Model | Finder:
+    """The model or finder of a file.
+
+    Raises `UserError` where the file is missing or broken, a pickle, of another kind or of a
+    format that this version does not read, or where its learner cannot be found.
+    """
+    path = Path(path)
+    header, tensors = _read(path)
+    if header.get("format") != FORMAT or header.get("kind") not in ("learner", "finder"):
+        raise UserError(
+            f"{path} has format {header.get('format')!r} and kind {header.get('kind')!r}, this "
+            f"version ({__version__}) reads format {FORMAT}: export or adapt it again"
+        )
+    try:
+        model = _model(header, tensors)
+        model.learner.to(device)
+        finder = Finder(model, _support(header, tensors)) if header["kind"] == "finder" else None
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        cause = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} does not fit together ({cause}): export or adapt it again") from None
+    return finder or model
+
+
+def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise UserError(f"cannot read the model {path}: {error.strerror or error}") from None
+    if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        raise UserError(
+            f"{path} is a pickle, which could run any code when it is opened: refused; models of "
+            "this project are .safetensors"
+        )
+    try:
+        with safe_open(str(path), "pt") as file:
+            said = (file.metadata() or {}).get(HEADER)
+            tensors = {name: file.get_tensor(name) for name in file.keys()} if said else {}
+        header = json.loads(said) if said else {}
+    except (SafetensorError, ValueError, OSError) as error:
+        raise UserError(f"{path} is no model, or broken: {error}") from None
+    if not said:
+        raise UserError(
+            f"{path} holds weights, but not of this project's models: give a file that "
+            "`python -m benchmarks.export` or `fewshot-landmarks adapt` wrote"
+        )
+    return header, tensors
+
+
+def _model(header: dict, tensors: Mapping[str, torch.Tensor]) -> Model:
+    options, said = dict(header["network_options"]), header["base"]
+    if header["network"] == "resnet50":
+        options["weights"] = None  # they are in the file
+    seen = {int(number): count for number, count in said["seen"].items()}
+    fenet = FENETS[header["network"]](**options)
+    base = BaseModel(fenet, seen, said["kind"], said["most_landmarks"])
+    learner_class = find_learner(header["learner"])
+    learner = learner_class(base, learner_class.Settings(**_tuples(header["settings"])))
+    learner.load_state_dict({n: t for n, t in tensors.items() if not n.startswith("support.")})
+    calibration = Calibration(**_tuples(header["calibration"])) if header["calibration"] else None
+    return Model(
+        learner.eval(),
+        header["learner"],
+        header["network"],
+        options,
+        header["size"],
+        calibration,
+        header["about"],
+    )
+
+
+def _tuples(said: Mapping[str, object]) -> dict:
+    """JSON has no tuples."""
+    return {n: tuple(value) if isinstance(value, list) else value for n, value in said.items()}
+
+
+def _support(header: dict, tensors: Mapping[str, torch.Tensor]) -> Support:
+    def samples(crops: str) -> Samples:
+        found = Samples(*(tensors[f"support.{crops}.{field.name}"] for field in fields(Samples)))
+        return replace(found, images=found.images / 255)
+
+    shape = tensors["support.shape"].numpy()
+    return Support(
+        header["category"], tuple(header["names"]), samples("boxed"), samples("whole"), shape
+    )
