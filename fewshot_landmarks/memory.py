@@ -1,20 +1,22 @@
 """The most memory that a piece of work took in a process that does one after another."""
 
+import ctypes
 import math
 from pathlib import Path
 
 import torch
 
 
-def forget_peak(device: str) -> None:
-    """Begin to measure anew. Does nothing where the system cannot."""
+def forget_peak(device: str) -> bool:
+    """Begin to measure anew. False, and nothing done, where the system cannot."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
-        return
+        return True
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        pass
+        return False
+    return True
 
 
 def peak_mib(device: str) -> float:
@@ -27,6 +29,17 @@ def peak_mib(device: str) -> float:
         return math.nan
     peak = next((line.split()[1] for line in status if line.startswith("VmHWM:")), math.nan)
     return float(peak) / 2**10
+
+
+def release_freed() -> None:
+    """Hand what is freed back to the system, so that a peak is that of what follows alone.
+
+    Does nothing where the C library cannot.
+    """
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError, TypeError):
+        pass
 
 
 def limit_memory(gib: float | None) -> None:

@@ -1,4 +1,4 @@
-"""What `evaluate` says of hand-made predictions: numbers worked out on paper, matching, bad input."""
+"""What `evaluate` says of hand-made predictions: numbers worked out on paper, bad input."""
 
 import argparse
 import json
@@ -85,7 +85,7 @@ TRUTH = [
 ]
 PREDICTED = [
     predicted(1, [(53, 50), (100, 58), (150, 65)], [0.95, 0.85, 0.15]),
-    predicted(2, [(50, 61), (130, 60), (9, 9)], [0.95, 0.25, 0.85]),
+    predicted(2, [(50, 61), (130, 60), (1, 1)], [0.95, 0.25, 0.85]),
 ]
 
 
@@ -140,6 +140,9 @@ def test_only_one_category(files, tmp_path, capsys):
     both = pd.read_csv(tmp_path / "all" / "metrics.csv", index_col="metric")
     assert both.loc["mean NE", "value"] == pytest.approx(0.97 / 7, abs=1e-5)
     assert both.loc["mean NE", "landmarks"] == 7
+    each = pd.read_csv(tmp_path / "all" / "landmarks.csv", index_col=["category", "landmark"])
+    assert each["objects"].tolist() == [2, 2, 1, 1, 1]
+    assert each["NE"].tolist() == pytest.approx([0.02, 0.19, 0.15, 0.2, 0.2])
     one = pd.read_csv(tmp_path / "star" / "metrics.csv", index_col="metric")
     assert one.loc["mean NE", ["value", "landmarks"]].tolist() == pytest.approx([0.2, 2])
     assert pd.read_csv(tmp_path / "star" / "landmarks.csv")["landmark"].tolist() == ["one", "two"]
@@ -157,6 +160,14 @@ def test_ids_of_annotations_decide_over_boxes(files):
     predictions = [
         predicted(1, POINTS, annotation_id=12, bbox=LEFT),
         predicted(1, POINTS, annotation_id=11, bbox=RIGHT),
+    ]
+    assert matches(*files(TWO, predictions)) == [12, 11]
+
+
+def test_what_an_id_names_is_not_there_for_boxes(files):
+    predictions = [
+        predicted(1, POINTS, bbox=LEFT),
+        predicted(1, POINTS, annotation_id=11, bbox=LEFT),
     ]
     assert matches(*files(TWO, predictions)) == [12, 11]
 
@@ -181,7 +192,7 @@ def test_the_lone_object_of_a_photo_and_category_needs_no_box(files):
 
 
 def test_boxes_that_overlap_most_match(files):
-    # The first overlaps both objects, the left one most, but the second only the left one.
+    # The first overlaps both objects, the left one more, but the second only the left one.
     predictions = [
         predicted(1, POINTS, bbox=[25, 0, 100, 100]),
         predicted(1, POINTS, bbox=[0, 0, 60, 100]),
@@ -189,6 +200,8 @@ def test_boxes_that_overlap_most_match(files):
     ]
     assert matches(*files(TWO, predictions)) == [12, 11, None]
     assert matches(*files(TWO, predictions[:1])) == [11]
+    wide = [predicted(1, POINTS, bbox=[70, 0, 60, 100])]  # from 70 to 130
+    assert matches(*files(TWO, wide)) == [12]
     assert matches(*files(TWO, [predictions[2]])) == [None]
 
 
@@ -216,13 +229,16 @@ def test_average_precision_counts_what_is_missed_and_leaves_out_what_has_no_sigm
     files, tmp_path, capsys
 ):
     truth = [*TRUTH, annotated(13, 1, [(5, 5), (9, 9)], category=STAR)]
-    exact = predicted(1, POINTS, score=0.9)
+    kites = [
+        predicted(1, POINTS, score=0.8, bbox=[10, 20, 200, 50]),
+        predicted(1, [(300, 200)] * 3, score=0.9, bbox=[290, 190, 20, 20]),
+    ]
     stars = [predicted(1, [(5, 5), (9, 9)], category=STAR)]
-    run(*files(truth, [exact, *stars], SIGMAS), "--out", tmp_path)
+    run(*files(truth, [*kites, *stars], SIGMAS), "--out", tmp_path)
     rows = pd.read_csv(tmp_path / "metrics.csv", index_col="metric")
-    # One of two kites is found: 51 of 101 steps of recall.
+    # One of two kites is found, after one that is none: 51 of 101 steps of recall, precision 1/2.
     for name in ("OKS-AP", "OKS-AP50", "OKS-AP75"):
-        assert rows.loc[name, "value"] == pytest.approx(51 / 101, abs=1e-5)
+        assert rows.loc[name, "value"] == pytest.approx(51 / 202, abs=1e-5)
         assert rows.loc[name, ["objects", "landmarks"]].tolist() == [2, 5]
     assert rows.loc["mean OKS", ["value", "objects"]].tolist() == [1, 1]
     assert "star" in capsys.readouterr().out.split("OKS-AP is without")[1]

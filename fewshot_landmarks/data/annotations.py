@@ -394,7 +394,7 @@ def _found(folders: list[Path], names: Iterable[str]) -> tuple[Path | None, int]
     """The first that is a file, with its size in bytes."""
     for name in names:
         for folder in folders:
-            place = os.path.join(folder, name)
+            place = os.path.normpath(os.path.join(folder, name))
             try:
                 if name and os.path.isfile(place):
                     return Path(place), os.path.getsize(place)
@@ -447,7 +447,7 @@ def _pixels(value: object) -> int | None:
         pixels = int(float(value)) if isinstance(value, (int, float, str)) else 0
     except (ValueError, OverflowError):
         return None
-    return pixels if 0 < pixels else None
+    return pixels if 0 < pixels <= _LARGEST else None
 
 
 def _finite(values: object, what: str) -> list:
@@ -695,8 +695,8 @@ class _Object:
     name: str  # to call it by in a line
     skeleton: str | None
     marks: dict = field(default_factory=dict)  # landmark's name -> x, y, v
-    boxes: list = field(default_factory=list)  # x1, y1, x2, y2
-    polygons: list = field(default_factory=list)  # (K, 2)
+    boxes: list = field(default_factory=list)  # corners of each, (K, 2)
+    polygons: list = field(default_factory=list)  # likewise
 
 
 # A photo, its shapes, and lines on what is wrong with it; None for a file that is no photo's.
@@ -728,7 +728,7 @@ def _from_shapes(
 
 
 def _objects(photo: _Named, shapes: list[_Shape], found: _Rows) -> list[_Object]:
-    """The objects of a photo: those whose landmarks are labelled, each once."""
+    """The objects of a photo that have points, with the boxes and polygons that are theirs."""
     grouped: dict[object, list[_Shape]] = {}
     for shape in shapes:
         if shape.kind == "point":
@@ -736,31 +736,29 @@ def _objects(photo: _Named, shapes: list[_Shape], found: _Rows) -> list[_Object]
     objects = {}
     for k, (group, points) in enumerate(grouped.items(), 1):
         name = photo.names[0] + (f": object {k}" if len(grouped) > 1 else "")
-        one = objects[group] = _Object(name, points[0].skeleton)
-        one.marks = {p.label: (*p.points[0], p.visible) for p in points}
         twice = [label for label, n in Counter(p.label for p in points).items() if n > 1]
         if twice:
             found.skipped.append(
                 f"{name}: {', '.join(twice)} occurs twice in one object, which is left out; give "
                 "each object of a photo a group id of its own"
             )
-            del objects[group]
+            continue
+        marks = {point.label: (*point.points[0], point.visible) for point in points}
+        objects[group] = _Object(name, points[0].skeleton, marks)
     for shape in shapes:
-        if shape.kind != "point":
-            corners = np.array(shape.points, np.float64)
-            if shape.group is not None:
-                owners = [objects[shape.group]] if shape.group in objects else []
-                found.unlabelled += shape.kind == "box" and shape.group not in grouped
-            elif len(grouped) == 1:
-                owners = list(objects.values())
-            else:
-                owners = [one for one in objects.values() if _within(one, corners)]
-                found.unlabelled += shape.kind == "box" and not grouped
-            if len(owners) == 1:
-                if shape.kind == "box":
-                    owners[0].boxes.append((*corners.min(axis=0), *corners.max(axis=0)))
-                else:
-                    owners[0].polygons.append(corners)
+        if shape.kind == "point":
+            continue
+        corners = np.array(shape.points, np.float64)
+        if shape.group is not None:
+            owners = [objects[shape.group]] if shape.group in objects else []
+        elif len(grouped) == 1:
+            owners = list(objects.values())
+        else:
+            owners = [one for one in objects.values() if _within(one, corners)]
+        if len(owners) == 1:
+            (owners[0].boxes if shape.kind == "box" else owners[0].polygons).append(corners)
+        elif shape.kind == "box" and (shape.group or not grouped) and shape.group not in grouped:
+            found.unlabelled += 1  # an object without any landmark
     return list(objects.values())
 
 
@@ -776,14 +774,16 @@ def _outline(one: _Object, skipped: list[str]) -> tuple[tuple | None, float | No
     if len(one.boxes) > 1:
         skipped.append(f"{one.name}: {len(one.boxes)} boxes could be its own, none of them is used")
     elif one.boxes:
-        x1, y1, x2, y2 = one.boxes[0]
-        if x1 < x2 and y1 < y2:
-            return one.boxes[0], area
+        box = _around(one.boxes)
+        if box[0] < box[2] and box[1] < box[3]:
+            return box, area
         skipped.append(f"{one.name}: its box has no area and is not used")
-    if area:
-        corners = np.concatenate(one.polygons)
-        return (*corners.min(axis=0), *corners.max(axis=0)), area
-    return None, None
+    return (_around(one.polygons) if area else None), area
+
+
+def _around(corners: list[np.ndarray]) -> tuple[float, ...]:
+    corners = np.concatenate(corners)
+    return *corners.min(axis=0), *corners.max(axis=0)
 
 
 def _shape_categories(
@@ -883,10 +883,10 @@ def _labelme_shapes(name: str, rows: list) -> tuple[list[_Shape], list[str]]:
             points = row.get("points")
             if not isinstance(points, list) or not points:
                 raise _Bad("has no points")
-            kind = row.get("shape_type") or ("point" if len(points) == 1 else "polygon")
+            kind = str(row.get("shape_type") or "") or ("point" if len(points) == 1 else "polygon")
             least = {"point": 1, "rectangle": 2, "polygon": 3}.get(kind)
             if least is None:
-                unread.add(str(kind))
+                unread.add(kind)
                 continue
             for point in points:
                 if len(_finite(point, "a point")) != 2:
@@ -978,9 +978,8 @@ def _cvat_photo(element: ElementTree.Element, number: int) -> _Named:
 
 
 def _cvat_shapes(name: str, image: ElementTree.Element) -> tuple[list[_Shape], list[str]]:
-    several = Counter(
-        element.get("label") for element in image.iterfind("points") if ";" in element.get("points", "")
-    )
+    lists = (e for e in image.iterfind("points") if ";" in e.get("points", ""))
+    several = Counter(e.get("label", "") for e in lists)
     shapes, lines, unread = [], [], set()
     for k, element in enumerate(image, 1):
         tag, label, group = element.tag, element.get("label", ""), element.get("group_id", "0")

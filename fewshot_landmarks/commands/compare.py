@@ -1,0 +1,604 @@
+"""Which learner for your photos, and would more of them help?
+
+    fewshot-landmarks compare --support kimono.json --query more.json
+
+Every learner adapts to the same few objects of --support, drawn several times, and finds the
+landmarks of all objects of --query, each in its annotated box. Errors are in units of the square
+root of an object's area. Give a file twice, with --shots well below the number of its objects, if
+there is only one: objects in a photo of a draw's support are then left out of its query.
+"""
+
+import argparse
+import io
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from fewshot_landmarks.commands.common import MODELS, device, one_category, open_model
+from fewshot_landmarks.data.annotations import Annotations, read_annotations
+from fewshot_landmarks.data.keypoints import Keypoints
+from fewshot_landmarks.draws import permutation
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import write_bytes, write_text
+from fewshot_landmarks.heatmaps import decode
+from fewshot_landmarks.learner import REGISTRY, Detector, Learner
+from fewshot_landmarks.memory import forget_peak, out_of_memory, peak_mib, release_freed
+from fewshot_landmarks.metrics import normalised_error
+from fewshot_landmarks.model import AT_ONCE, adapted
+from fewshot_landmarks.scores import RESAMPLES, Estimate
+from fewshot_landmarks.tasks import Samples, collate
+
+SHOTS = (1, 3, 5, 8, 10)  # by default, and all there are
+CLOSE = 0.1  # of PCK
+MORE = 5  # objects that one may think of annotating
+
+
+def add_to(commands) -> None:
+    """Add the command to a parser's commands."""
+    made = commands.add_parser(
+        "compare", help="try all learners on your photos", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    what = "COCO keypoint JSON, a folder of LabelMe files, or CVAT XML"
+    made.add_argument(
+        "--support", type=Path, required=True, metavar="PATH", help=f"to learn from: {what}"
+    )
+    made.add_argument(
+        "--query", type=Path, required=True, metavar="PATH", help="to be tested on: the same"
+    )
+    made.add_argument("--support-images", type=Path, metavar="DIR", help="where its photos are")
+    made.add_argument("--query-images", type=Path, metavar="DIR", help="where its photos are")
+    made.add_argument("--category", metavar="NAME", help="which, where there are several")
+    made.add_argument(
+        "--models",
+        type=Path,
+        default=MODELS,
+        metavar="DIR",
+        help=f"a folder of LEARNER.safetensors (default: {MODELS})",
+    )
+    made.add_argument("--learner", nargs="+", metavar="L", help="which (default: all there are)")
+    made.add_argument(
+        "--shots",
+        nargs="+",
+        type=_positive,
+        metavar="K",
+        help="support objects to adapt to (default: as many of 1, 3, 5, 8 and 10 as there are, "
+        "and all there are)",
+    )
+    made.add_argument(
+        "--draws", type=_positive, default=10, metavar="N", help="of the support (default: 10)"
+    )
+    made.add_argument("--seed", type=_whole, default=0, help="of the draws (default: 0)")
+    made.add_argument("--out", type=Path, metavar="DIR", help="for tables and a figure")
+    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    made.set_defaults(execute=execute)
+
+
+def _whole(text: str, least: int = 0) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+    return int(text)
+
+
+_positive = partial(_whole, least=1)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Try all learners, print what was found, and write it where `--out` says."""
+    where = device(arguments.device)
+    names = find_models(arguments.models, arguments.learner)
+    support = one_category(
+        read_annotations(
+            arguments.support, images=arguments.support_images, category=arguments.category
+        )
+    )
+    query = one_category(
+        read_annotations(arguments.query, images=arguments.query_images, category=arguments.category)
+    )
+    order, notes = same_landmarks(support, query)
+    # A broken file shows before any work; then one model at a time is in memory.
+    sizes = {name: open_model(arguments.models, name, "cpu").size for name in names}
+
+    @cache
+    def trial(size: int) -> Trial:
+        sides = Crops.of(support, size), Crops.of(query, size).reordered(order)
+        return Trial.of(*sides, arguments.shots, arguments.draws, arguments.seed)
+
+    first = trial(sizes[names[0]])
+    notes += [*first.support.notes, *first.query.notes, *first.notes()]
+    results = {}
+    for name in tqdm(names, desc="comparing", unit="learner", disable=None):
+        results[name] = measure(
+            lambda: open_model(arguments.models, name, where).learner, trial(sizes[name]), where
+        )
+    comparison = Comparison.of(results, first, arguments.seed)
+    text = report(comparison, results, first, notes)
+    print(text, end="")
+    if arguments.out:
+        write_text(arguments.out / "compare.csv", to_csv(results, first))
+        write_text(arguments.out / "compare.md", text)
+        write_bytes(arguments.out / "compare.png", draw(comparison))
+    return 0 if comparison.errors else 1
+
+
+# ------------------------------------------------------------------------------- reading
+
+
+def find_models(folder: Path, wanted: Sequence[str] | None) -> list[str]:
+    """Names of the learners of a folder, in the order of the paper; all, or those wanted.
+
+    Raises `UserError` where there is none, or not one that is wanted.
+    """
+    there = {path.stem for path in folder.glob("*.safetensors")} if folder.is_dir() else set()
+    if not there:
+        raise UserError(f"no LEARNER.safetensors in {folder}: give a folder of models, --models")
+    if unknown := [name for name in wanted or () if name not in there]:
+        raise UserError(
+            f"no learner {unknown[0]!r} in {folder}, which has {', '.join(sorted(there))}"
+        )
+    places = {name: i for i, name in enumerate(REGISTRY)}
+    return sorted(set(wanted or there), key=lambda name: (places.get(name, len(places)), name))
+
+
+def same_landmarks(support: Annotations, query: Annotations) -> tuple[list[int], list[str]]:
+    """For each landmark of the support its position in the query; lines on what differs.
+
+    Raises `UserError` where the names are not the same.
+    """
+    kinds = [side.categories[int(side.index.category[0])] for side in (support, query)]
+    ours, theirs = (kind.names for kind in kinds)
+    if sorted(ours) != sorted(theirs):
+        sides = (support.source, set(ours) - set(theirs)), (query.source, set(theirs) - set(ours))
+        only = "; ".join(f"only {s} has {', '.join(sorted(n))}" for s, n in sides if n)
+        raise UserError(f"support and query differ in their landmarks: {only}: name both alike")
+    lines = []
+    if kinds[0].name != kinds[1].name and not kinds[0].landmark_names:
+        lines.append(f"The support's category is {kinds[0].name!r}, the query's {kinds[1].name!r}.")
+    if ours != theirs:
+        lines.append(f"Landmarks of {query.source} are put in the order of {support.source}.")
+    return [theirs.index(name) for name in ours], lines
+
+
+@dataclass(frozen=True, eq=False)
+class Crops:
+    """Annotated objects of one category, cropped."""
+
+    source: Path
+    samples: Samples
+    photos: tuple[Path, ...]  # of each object
+    items: tuple[int, ...]  # id of each object's annotation
+    notes: tuple[str, ...]  # on what is left out
+
+    @classmethod
+    def of(cls, annotations: Annotations, size: int) -> "Crops":
+        """All objects that have a labelled landmark and a photo that can be read."""
+        garments = Keypoints(annotations, size=size)
+        with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            garments.pack(folder)  # decodes a photo once for all of its objects
+            found = [garments[int(i)] for i in np.flatnonzero(garments.usable)]
+        found = [garment for garment in found if garment.inside.any()]
+        if not found:
+            reason = next(iter(garments.skipped), "no landmark is labelled within its box")
+            raise UserError(f"{annotations.source}: no object can be used: {reason}")
+        notes = [f"{annotations.source}: left out: {line}" for line in garments.skipped]
+        if bare := int(garments.usable.sum()) - len(found):
+            notes.append(f"{annotations.source}: {bare} objects without a landmark in their box")
+        photos = [annotations.photos[garments.photos[g.index]].path.resolve() for g in found]
+        items = [int(annotations.index.item[g.index]) for g in found]
+        return cls(annotations.source, collate(found), tuple(photos), tuple(items), tuple(notes))
+
+    def reordered(self, order: list[int]) -> "Crops":
+        """With landmarks in another order."""
+        part = {name: getattr(self.samples, name)[:, order] for name in _BY_LANDMARK}
+        return replace(self, samples=replace(self.samples, **part))
+
+
+_BY_LANDMARK = ("landmarks", "labelled", "scored")
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What every learner is asked: the same for all."""
+
+    support: Crops  # n objects
+    query: Crops  # Q objects
+    shots: tuple[int, ...]  # ascending
+    order: np.ndarray  # (D, n) of the support in each draw: K shots are the first K
+    asked: np.ndarray  # (D, Q) bool: query objects that are in no photo of the draw's most shots
+
+    @classmethod
+    def of(
+        cls, support: Crops, query: Crops, shots: Sequence[int] | None, draws: int, seed: int
+    ) -> "Trial":
+        """Raises `UserError` for too many shots, or where nothing is left to be asked."""
+        n = len(support.items)
+        shots = tuple(sorted(set(shots or [*(k for k in SHOTS if k < n), n])))
+        if shots[-1] > n:
+            raise UserError(
+                f"--shots {shots[-1]}: {support.source} has {n} objects; choose at most as many"
+            )
+        draws = 1 if shots == (n,) else draws
+        order = np.stack([permutation(n, seed, draw) for draw in range(draws)])
+        taken = [{support.photos[i] for i in chosen[: shots[-1]]} for chosen in order]
+        asked = np.array([[photo not in photos for photo in query.photos] for photos in taken])
+        if not asked.any(1).all():
+            raise UserError(
+                f"every object of {query.source} is in a photo of the {shots[-1]} support objects "
+                "of a draw: give other photos to --query, or fewer --shots"
+            )
+        made = cls(support, query, shots, order, asked)
+        if not any(made.counts(k).any() for k in shots):
+            raise UserError(
+                f"no landmark that {support.source} labels is labelled in {query.source}: nothing "
+                "can be scored"
+            )
+        return made
+
+    def draws(self, shots: int) -> range:
+        """Draws of so many shots; all objects are drawn but once."""
+        return range(1 if shots == len(self.support.items) else len(self.order))
+
+    def scored(self, draw: int, shots: int) -> np.ndarray:
+        """(Q, N) bool: landmarks asked, labelled, and labelled by a support object."""
+        chosen = self.order[draw, :shots]
+        learnable = self.support.samples.labelled[chosen].any(0)
+        return (self.query.samples.scored & learnable).numpy() & self.asked[draw, :, None]
+
+    def counts(self, shots: int) -> np.ndarray:
+        """(D, Q): scored landmarks of each query object in each draw."""
+        return np.stack([self.scored(draw, shots).sum(1) for draw in self.draws(shots)])
+
+    def notes(self) -> Iterator[str]:
+        """What a reader has to know of it."""
+        out = (~self.asked).sum(1)
+        if out.any():
+            spread = f"{out.min()} to {out.max()}" if out.min() < out.max() else f"{out[0]}"
+            yield (
+                f"{spread} of {len(self.query.items)} query objects are in photos of a draw's "
+                "support and left out of it."
+            )
+        for shots in self.shots:
+            labelled = self.support.samples.labelled
+            missing = [
+                (~labelled[self.order[draw, :shots]].any(0)).sum().item()
+                for draw in self.draws(shots)
+            ]
+            if any(missing):
+                yield (
+                    f"With {_objects(shots)}, {np.mean(missing):.3g} of {labelled.shape[1]} "
+                    "landmarks are labelled by none (mean over draws): they are not scored."
+                )
+
+
+# ----------------------------------------------------------------------------- measuring
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One learner, adapted once."""
+
+    shots: int
+    draw: int
+    sums: np.ndarray  # (Q,) of the errors of an object's scored landmarks; NaN: diverged
+    hits: np.ndarray  # (Q,) how many of them are below `CLOSE`
+    adapt: float  # seconds
+    predict: float  # seconds an object
+    mib: float  # the most memory of the adaptation, over what was there before; NaN: unknown
+
+
+def measure(load: Callable[[], Learner], trial: Trial, device: str) -> list[Cell] | str:
+    """All cells of a learner, the most shots first; or why it cannot learn this category."""
+    learner = load()
+    try:
+        with torch.no_grad():  # libraries choose their ways at first
+            learner.base.fenet(trial.support.samples.images[:1].to(device))
+        return [
+            _cell(learner, trial, draw, shots, device)
+            for shots in trial.shots[::-1]
+            for draw in trial.draws(shots)
+        ]
+    except UserError as reason:
+        return str(reason)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        return "memory is not enough"
+
+
+def _cell(learner: Learner, trial: Trial, draw: int, shots: int, device: str) -> Cell:
+    query, scored = trial.query.samples, trial.scored(draw, shots)
+    support = trial.support.samples[torch.from_numpy(trial.order[draw, :shots])].to(device)
+    release_freed()
+    known = forget_peak(device)
+    before, began = peak_mib(device), time.perf_counter()
+    detector = adapted(learner, support)
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    ready, peak = time.perf_counter(), peak_mib(device)
+    asked = torch.from_numpy(np.flatnonzero(trial.asked[draw]))
+    found = torch.zeros_like(query.landmarks)
+    found[asked] = torch.cat([_find(detector, query[rows], device) for rows in asked.split(AT_ONCE)])
+    done = time.perf_counter()
+    true = query.to_original(query.landmarks)
+    errors = normalised_error(found, true, torch.from_numpy(scored), query.area).double().numpy()
+    return Cell(
+        shots,
+        draw,
+        sums=np.where(scored, errors, 0).sum(1),
+        hits=(errors < CLOSE).sum(1),
+        adapt=ready - began,
+        predict=(done - ready) / len(asked),
+        mib=peak - before if known else math.nan,
+    )
+
+
+def _find(detector: Detector, query: Samples, device: str) -> torch.Tensor:
+    """Landmarks (B, N, 2) in pixels of the photos; NaN where a heatmap diverged."""
+    with torch.no_grad():
+        heatmaps = detector(query.images.to(device)).cpu()
+    found = query.to_original(decode(heatmaps, query.size))
+    found[heatmaps.isnan().flatten(2).any(-1)] = math.nan
+    return found
+
+
+# ----------------------------------------------------------------------------- comparing
+
+
+def resamples(draws: int, objects: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each draw and each query object counts: (1 + RESAMPLES, D) and (1 + .., Q).
+
+    Once each in the first row; in the others as drawn with replacement, both at once.
+    """
+    random = np.random.default_rng(seed)
+    counts = (random.multinomial(n, np.full(n, 1 / n), RESAMPLES) for n in (draws, objects))
+    drawn, chosen = (np.vstack([np.ones(each.shape[1]), each]) for each in counts)
+    return drawn, chosen
+
+
+def means(
+    sums: np.ndarray, counts: np.ndarray, drawn: np.ndarray, chosen: np.ndarray
+) -> np.ndarray:
+    """For each resample the mean over draws of the mean over scored landmarks: (1 + RESAMPLES,).
+
+    sums, counts: (D, Q), of the scored landmarks of an object in a draw. A single draw is there in
+    every resample. NaN where nothing is scored.
+    """
+    total, count = chosen @ sums.T, chosen @ counts.T
+    weight = (drawn if len(sums) > 1 else 1) * (count > 0)
+    with np.errstate(invalid="ignore"):
+        return (weight * total / np.maximum(count, 1)).sum(1) / weight.sum(1)
+
+
+def falls(errors: np.ndarray, shots: Sequence[int]) -> np.ndarray:
+    """For each resample the fall of the error with each doubling of the shots: (R,).
+
+    errors: (R, K). It is that of the straight line through the mean errors, by least squares on
+    log2 of the shots. NaN for less than two numbers of shots.
+    """
+    known = np.isfinite(errors[0])
+    x = np.log2(np.array(shots, np.float64)[known])
+    if len(x) < 2:
+        return np.full(len(errors), math.nan)
+    x -= x.mean()
+    return -(errors[:, known] @ x) / (x @ x)
+
+
+def estimate(values: np.ndarray) -> Estimate:
+    """The first of values (1 + RESAMPLES,), with the 95% percentile interval of the others."""
+    if np.isnan(values[0]) or np.isnan(values[1:]).all():
+        return Estimate(float(values[0]))
+    return Estimate(float(values[0]), *np.nanpercentile(values[1:], (2.5, 97.5)).tolist())
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Errors of the learners that can learn the category, for the same resamples."""
+
+    shots: tuple[int, ...]
+    errors: Mapping[str, np.ndarray]  # by learner: (1 + RESAMPLES, K), see `means`
+    close: Mapping[str, np.ndarray]  # PCK, (1 + RESAMPLES,) with the most shots
+
+    @classmethod
+    def of(cls, results: Mapping[str, list[Cell] | str], trial: Trial, seed: int) -> "Comparison":
+        weights = resamples(*trial.asked.shape, seed)
+        counts = {shots: trial.counts(shots) for shots in trial.shots}
+        errors, close = {}, {}
+        for name, cells in results.items():
+            if isinstance(cells, str):
+                continue
+            by = {k: [cell for cell in cells if cell.shots == k] for k in trial.shots}
+            sums = {k: np.stack([cell.sums for cell in own]) for k, own in by.items()}
+            errors[name] = np.stack([means(sums[k], counts[k], *weights) for k in trial.shots], 1)
+            most = trial.shots[-1]
+            hits = np.stack([cell.hits for cell in by[most]])
+            close[name] = means(hits, counts[most], *weights)
+        if trial.asked.shape[1] == 1:  # no interval over one object
+            for values in (*errors.values(), *close.values()):
+                values[1:] = math.nan
+        return cls(trial.shots, errors, close)
+
+    def scores(self, learner: str) -> list[Estimate]:
+        """Errors with each number of shots, and PCK with the most."""
+        columns = [*self.errors[learner].T, self.close[learner]]
+        return [estimate(column) for column in columns]
+
+    @property
+    def best(self) -> str | None:
+        """The learner with the least error with the most shots; None if there is none."""
+        known = {n: e[0, -1] for n, e in self.errors.items() if np.isfinite(e[0, -1])}
+        return min(known, key=known.get, default=None)
+
+    def difference(self, learner: str) -> Estimate:
+        """Its error less the best one's, with the most shots, on the same resamples."""
+        return estimate(self.errors[learner][:, -1] - self.errors[self.best][:, -1])
+
+
+# ------------------------------------------------------------------------------- writing
+
+
+def report(
+    comparison: Comparison,
+    results: Mapping[str, list[Cell] | str],
+    trial: Trial,
+    notes: Sequence[str],
+) -> str:
+    """All of it as Markdown."""
+    n, asked, draws = len(trial.support.items), len(trial.query.items), len(trial.order)
+    repeated = f"{draws} draws of each number of shots" + f" below {n}" * (trial.shots[-1] == n)
+    about = [
+        "Errors are means in units of the square root of the object's area, with 95% intervals over "
+        "draws and query objects together.",
+        f"{n} support objects, {repeated if draws > 1 else 'all at once'}; {asked} query objects.",
+        f"Time and memory are those of the first adaptation to {_objects(trial.shots[-1])}, and of "
+        "one object then, when no features are kept from earlier draws.",
+    ]
+    if asked == 1:
+        about.append("There is no interval over one query object.")
+    parts = [to_markdown(comparison, results), *sentences(comparison, n)]
+    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in [*about, *notes])]) + "\n"
+
+
+def to_markdown(comparison: Comparison, results: Mapping[str, list[Cell] | str]) -> str:
+    """A row a learner; the best of a column of errors is bold."""
+    shots = comparison.shots
+    header = ["learner", *(f"NE, {_shots(k)}" for k in shots), f"PCK@{CLOSE}, {_shots(shots[-1])}"]
+    header += ["adapt, s", "one object, s", "MiB"]
+    scores = {name: comparison.scores(name) for name in comparison.errors}
+    columns = [[each.value for each in column] for column in zip(*scores.values())]
+    choose = [np.nanmin] * len(shots) + [np.nanmax]
+    best = [of(c) if np.isfinite(c).any() else None for of, c in zip(choose, columns)]
+    lines = [header, ["---"] * len(header)]
+    for name, cells in results.items():
+        if isinstance(cells, str):
+            lines.append([name, f"fails: {cells}".replace("|", "\\|"), *[""] * (len(header) - 2)])
+            continue
+        first = cells[0]  # of the most shots
+        shown = [_shown(found, found.value == b) for found, b in zip(scores[name], best)]
+        memory = "" if math.isnan(first.mib) else f"{max(first.mib, 0):.0f}"
+        lines.append([name, *shown, f"{first.adapt:.2g}", f"{first.predict:.2g}", memory])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def sentences(comparison: Comparison, objects: int) -> list[str]:
+    """Which learner is best, and what more of the objects that there are would do for it."""
+    best, most = comparison.best, _objects(comparison.shots[-1])
+    if best is None:
+        return ["No learner gives an answer: see the table."]
+    errors = comparison.errors[best]
+    first = f"{best} is best with {most}: error {_numbers(estimate(errors[:, -1]))}."
+    others = {
+        name: comparison.difference(name)
+        for name, each in comparison.errors.items()
+        if name != best and np.isfinite(each[0, -1])
+    }
+    alike = {name: found for name, found in others.items() if not found.low > 0}
+    if others and all(math.isnan(found.low) for found in others.values()):
+        first += " Whether another differs from it cannot be told."
+    elif alike:
+        told = "; ".join(f"{name}, by {_numbers(found)}" for name, found in alike.items())
+        rest = "; all others are worse" if len(alike) < len(others) else ""
+        first += f" Not distinguishable from it, for the difference may be 0: {told}{rest}."
+    elif others:
+        first += " All others are distinguishable from it, and worse."
+
+    by_shots = falls(errors, comparison.shots)
+    fall = estimate(by_shots)
+    if math.isnan(fall.value):
+        return [first, "What more photos would do cannot be told from one number of shots."]
+    doublings = math.log2((objects + MORE) / objects)
+    more = estimate(by_shots * doublings)
+    second = (
+        f"With each doubling of the support {best}'s error falls by {_numbers(fall)}; by that, "
+        f"{MORE} objects more than your {objects} ({doublings:.2f} doublings) would lower it by "
+        f"{_numbers(more)}, an extrapolation."
+    )
+    if fall.low <= 0 <= fall.high:
+        second += " The interval includes 0: they may not help."
+    return [first, second]
+
+
+def _shown(found: Estimate, best: bool) -> str:
+    if math.isnan(found.value):
+        return "no answer"
+    return _numbers(found, "**" if best else "")
+
+
+def _numbers(found: Estimate, mark: str = "") -> str:
+    ends = "" if math.isnan(found.low) else f" ({found.low:.4f} to {found.high:.4f})"
+    return f"{mark}{found.value:.4f}{mark}{ends}"
+
+
+def _shots(count: int) -> str:
+    return f"{count} shot" + "s" * (count > 1)
+
+
+def _objects(count: int) -> str:
+    return f"{count} support object" + "s" * (count > 1)
+
+
+def to_csv(results: Mapping[str, list[Cell] | str], trial: Trial) -> str:
+    """A row for each adaptation; `support` holds the ids of the annotations it learnt from."""
+    rows = []
+    for name, cells in results.items():
+        for cell in [] if isinstance(cells, str) else cells:
+            count = int(trial.scored(cell.draw, cell.shots).sum())
+            chosen = trial.order[cell.draw, : cell.shots]
+            rows.append(
+                {
+                    "learner": name,
+                    "shots": cell.shots,
+                    "draw": cell.draw,
+                    "ne": cell.sums.sum() / count if count else math.nan,
+                    f"pck@{CLOSE}": cell.hits.sum() / count if count else math.nan,
+                    "objects": int(trial.asked[cell.draw].sum()),
+                    "landmarks": count,
+                    "adapt_seconds": cell.adapt,
+                    "object_seconds": cell.predict,
+                    "mib": cell.mib,
+                    "support": " ".join(str(trial.support.items[i]) for i in chosen),
+                }
+            )
+    return pd.DataFrame(rows).to_csv(index=False, float_format="%.6f", lineterminator="\n")
+
+
+def draw(comparison: Comparison) -> bytes:
+    """Error against shots as PNG: a line a learner, with its intervals."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    shots = np.array(comparison.shots, float)
+    middle = (len(comparison.errors) - 1) / 2
+    for i, (name, errors) in enumerate(comparison.errors.items()):
+        found = np.array([estimate(column) for column in errors.T])
+        axes.errorbar(
+            shots * 2 ** (0.03 * (i - middle)),  # side by side, not over each other
+            found[:, 0],
+            np.abs(found[:, 1:] - found[:, :1]).T,
+            label=name,
+            color=f"C{i % 10}",
+            marker="ovs^D<>pX"[i % 9],
+            linewidth=2.2 if name == comparison.best else 1.2,
+            markersize=4,
+            elinewidth=0.8,
+            capsize=2,
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(shots, [f"{k:g}" for k in shots])
+    axes.set(xlabel="support objects", ylabel="normalised error")
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y", color="#E4E4E4")
+    axes.spines[["top", "right"]].set_visible(False)
+    if comparison.errors:
+        figure.legend(loc="outside right upper", frameon=False)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=150, metadata={"Software": None})
+    return content.getvalue()

@@ -1,0 +1,197 @@
+"""Annotate, adapt and correct in a browser.
+
+    fewshot-landmarks page --learner MetaCloth
+
+A page on this machine alone: it answers no other machine, and fetches nothing from any.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from fewshot_landmarks.commands.common import add_model, device, open_model
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import write_text
+from fewshot_landmarks.model import Model
+from fewshot_landmarks.page import Session
+
+ADDRESS = "127.0.0.1"
+DOWNLOAD = "landmarks.json"
+HELP = """\
+**1** Add photos of one kind of object.\
+ **2** Click its landmarks in one photo, or in up to five.\
+ **3** **Adapt** finds them in all other photos; correct what is wrong by clicking, and adapt again.
+"""
+STYLE = """
+#photo img { cursor: crosshair; }
+#advice { min-height: 1.6em; }
+"""
+
+
+def add_to(commands) -> None:
+    """Add the command to a parser's commands."""
+    made = commands.add_parser(
+        "page", help="annotate, adapt and correct in a browser", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add_model(made)
+    made.add_argument("--learner", default="MetaCloth", help="default: MetaCloth")
+    made.add_argument("--port", type=int, default=7860, help="default: 7860")
+    made.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Serve the page until it is interrupted."""
+    _gradio()
+    model = open_model(arguments.model, arguments.learner, device(arguments.device))
+    with tempfile.TemporaryDirectory(prefix="fewshot-landmarks-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # photos do not outlive the page
+        page = serve(model, arguments.port, Path(folder))
+        print(f"{model.name} on http://{ADDRESS}:{arguments.port} (Ctrl-C ends it)", flush=True)
+        page.block_thread()
+    return 0
+
+
+def serve(model: Model, port: int, folder: Path):
+    """The page, being served; what can be downloaded is written to a folder."""
+    gr = _gradio()
+    page = build(model, folder)
+    plain = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    try:
+        page.launch(
+            server_name=ADDRESS,
+            server_port=port,
+            share=False,
+            ssr_mode=False,
+            run_history=False,
+            allowed_paths=[str(folder)],
+            theme=gr.themes.Default(**plain),
+            css=STYLE,
+            footer_links=[],
+            quiet=True,
+            prevent_thread_lock=True,
+        )
+    except (OSError, OverflowError) as error:
+        raise UserError(f"cannot serve on port {port}: choose another, --port ({error})") from None
+    return page
+
+
+def build(model: Model, folder: Path):
+    """The page of a model, as Gradio's Blocks."""
+    gr = _gradio()
+from gradio.events import Dependency
+
+    class Upload(gr.File):
+        """Files by the names that they have on the visitor's side, which Gradio changes."""
+
+        def preprocess(self, payload):
+            return [(file.orig_name or Path(file.path).name, file.path) for file in payload or []]
+
+    with gr.Blocks(title="Few-shot landmarks", analytics_enabled=False, fill_width=True) as page:
+        session = gr.State(Session())
+        gr.Markdown(HELP)
+        with gr.Row():
+            with gr.Column(scale=2, min_width=320):
+                upload = Upload(label="Add photos", file_count="multiple", height=130)
+                photos = gr.Gallery(
+                    label="Photos: click one to show it", columns=3, height="auto", format="jpeg",
+                    allow_preview=False, interactive=False, buttons=[], elem_id="photos",
+                )  # fmt: skip
+                names = gr.Textbox(
+                    label="Landmark names (optional)", placeholder="left shoulder, right shoulder, hem",
+                    elem_id="names",
+                )  # fmt: skip
+            with gr.Column(scale=3, min_width=480):
+                landmark = gr.Radio(label="The next click sets landmark", elem_id="landmark")
+                advice = gr.Markdown(Session().advice(), elem_id="advice")
+                photo = gr.Image(
+                    show_label=False, interactive=False, format="jpeg", buttons=[], height="65vh",
+                    elem_id="photo",
+                )  # fmt: skip
+                with gr.Row():
+                    hide = gr.Button("Not visible", interactive=False, elem_id="hide")
+                    undo = gr.Button("Undo", interactive=False, elem_id="undo")
+                    adapt = gr.Button(
+                        "Adapt", variant="primary", interactive=False, elem_id="adapt"
+                    )
+                    download = gr.DownloadButton(
+                        "Download COCO JSON", interactive=False, elem_id="download"
+                    )
+
+        shown = [session, photos, photo, landmark, advice, hide, undo, adapt, download]
+
+        def show(before: Session, after: Session) -> list:
+            """What `shown` has to become."""
+            written = Path(tempfile.mkdtemp(dir=folder)) / DOWNLOAD
+            write_text(written, json.dumps(after.coco(), ensure_ascii=False) + "\n")
+            chosen = None if after.chosen is None else [*after.photos].index(after.chosen)
+            thumbnails = gr.skip()
+            if not after.listed_like(before):
+                thumbnails = gr.Gallery(after.thumbnails(), selected_index=chosen)
+            return [
+                after,
+                thumbnails,
+                after.picture(),
+                gr.Radio(after.landmarks(), value=after.current),
+                after.advice(),
+                gr.Button(interactive=after.chosen is not None),
+                gr.Button(interactive=bool(after.past)),
+                gr.Button(interactive=bool(after.annotated)),
+                gr.DownloadButton(value=str(written), interactive=bool(after.annotated)),
+            ]
+
+        def step(before: Session, go: Callable[[Session], Session]) -> list:
+            try:
+                return show(before, go(before))
+            except UserError as error:
+                raise gr.Error(str(error), print_exception=False) from None
+
+        def on_upload(before: Session, files: list) -> list:
+            after, lines = before.add([(name, Path(path)) for name, path in files])
+            for line in lines:
+                gr.Warning(line)
+            return [*show(before, after), None]
+
+        def on_choose(before: Session, event: gr.SelectData) -> list:
+            name = [*before.photos][event.index]
+            return step(before, lambda session: session.choose(name))
+
+        def on_click(before: Session, event: gr.SelectData) -> list:
+            there = before.photos[before.chosen]
+            width, height = there.shown
+            x, y = event.index
+            place = x * there.width / width, y * there.height / height
+            return step(before, lambda session: session.click(*place))
+
+        # One after another, none left out: a click may come before the last one has been shown.
+        each = {
+            "outputs": shown,
+            "concurrency_id": "session",
+            "concurrency_limit": 1,
+            "trigger_mode": "multiple",
+            "show_progress": "hidden",
+            "api_visibility": "private",
+        }
+        upload.upload(on_upload, [session, upload], **each | {"outputs": [*shown, upload]})
+        photos.select(on_choose, session, **each)
+        photo.select(on_click, session, **each)
+        landmark.input(lambda s, i: step(s, lambda to: to.aim(i)), [session, landmark], **each)
+        for event in (names.submit, names.blur):
+            event(lambda s, text: step(s, lambda to: to.call(text)), [session, names], **each)
+        hide.click(lambda s: step(s, Session.hide), session, **each)
+        undo.click(lambda s: step(s, Session.undo), session, **each)
+        busy = {"trigger_mode": "once", "show_progress": "full", "show_progress_on": photo}
+        adapt.click(lambda s: step(s, lambda to: to.adapt(model)), session, **each | busy)
+    return page
+
+
+def _gradio():
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        import gradio
+    except ImportError:
+        raise UserError('the page needs Gradio: pip install "fewshot-landmarks[page]"') from None
+    return gradio

@@ -1,0 +1,356 @@
+"""What `compare` says of small untrained learners on hand-made photos, and its statistics."""
+
+import argparse
+import json
+import math
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fewshot_landmarks.base import BaseModel
+from fewshot_landmarks.commands import compare
+from fewshot_landmarks.commands.compare import Comparison, Crops, Trial
+from fewshot_landmarks.commands.compare import estimate, falls, means, measure, resamples
+from fewshot_landmarks.data.annotations import read_annotations
+from fewshot_landmarks.data.keypoints import Keypoints
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.evaluation import evaluate_episode
+from fewshot_landmarks.learner import find_learner
+from fewshot_landmarks.model import Model, load
+from fewshot_landmarks.networks import SmallFENet
+from fewshot_landmarks.tasks import Task, collate
+
+NAMES = ["tip", "left", "right"]
+COLOURS = [(250, 60, 60), (60, 250, 60), (60, 60, 250)]
+SIZE = 32
+
+
+def save_model(folder, name, most=25):
+    torch.manual_seed(0)
+    learner = find_learner(name)
+    base = BaseModel(SmallFENet(16, 8), {1: most}, learner.base_kind, most)
+    made = learner(base, learner.Settings(inner_steps=1)).eval()
+    options = {"channels": 16, "width": 8}
+    Model(made, name, "small", options, SIZE, None, {}).save(folder / f"{name}.safetensors")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """PROTO and WG, and MAML, which has detectors for two landmarks alone."""
+    folder = tmp_path_factory.mktemp("models")
+    save_model(folder, "PROTO")
+    save_model(folder, "WG")
+    save_model(folder, "MAML", most=2)
+    return folder
+
+
+@pytest.fixture
+def annotate(tmp_path):
+    """Writes a COCO file of photos with coloured dots, and gives its path."""
+
+    def write(name, count, *, names=NAMES, hidden=(), each=1, first=0):
+        """hidden: (object, landmark) that are not labelled; each: objects a photo."""
+        random = np.random.default_rng(first)
+        images, annotations = [], []
+        for i in range(count):
+            number, corner = first + i, 60 * (i % each)
+            if not i % each:
+                photo = random.integers(0, 40, (60, 60 * each, 3), np.uint8)
+                file = f"{name}-{number}.png"
+                images.append(
+                    {"id": number, "file_name": file, "width": 60 * each, "height": 60}
+                )
+            marks = []
+            for k, landmark in enumerate(NAMES):
+                x, y = random.uniform(5, 55, 2)
+                cv2.circle(photo, (int(corner + x), int(y)), 3, COLOURS[k], -1)
+                hide = (i, k) in hidden
+                marks.append([0, 0, 0] if hide else [float(corner + x), float(y), 2])
+            cv2.imwrite(str(tmp_path / images[-1]["file_name"]), photo)
+            ordered = [marks[NAMES.index(n)] if n in NAMES else marks[0] for n in names]
+            annotations.append(
+                {
+                    "id": 1000 + number,
+                    "image_id": images[-1]["id"],
+                    "category_id": 3,
+                    "keypoints": [value for mark in ordered for value in mark],
+                    "bbox": [corner, 0, 60, 60],
+                    "area": 2500,
+                    "iscrowd": 0,
+                }
+            )
+        categories = [{"id": 3, "name": "kite", "keypoints": list(names)}]
+        document = {"images": images, "annotations": annotations, "categories": categories}
+        (tmp_path / f"{name}.json").write_text(json.dumps(document))
+        return tmp_path / f"{name}.json"
+
+    return write
+
+
+def run(support, query, models, *more):
+    parser = argparse.ArgumentParser()
+    compare.add_to(parser.add_subparsers())
+    paths = "--support", support, "--query", query, "--models", models
+    asked = parser.parse_args(["compare", *map(str, (*paths, *more))])
+    return asked.execute(asked)
+
+
+def table(said):
+    """The printed table's rows by learner."""
+    lines = [line.strip("| ").split(" | ") for line in said.splitlines() if line.startswith("|")]
+    return {line[0]: line[1:] for line in lines[2:]}
+
+
+# --------------------------------------------------------------------------- the command
+
+
+def test_a_cell_is_what_evaluate_episode_says(annotate, models, tmp_path):
+    support = annotate("s", 4, hidden={(0, 1), (1, 1), (2, 1)})
+    query = annotate("q", 5, hidden={(0, 0), (3, 2)}, first=50)
+    assert run(support, query, models, "--learner", "PROTO", "--draws", 3, "--out", tmp_path) == 0
+    rows = pd.read_csv(tmp_path / "compare.csv")
+    assert sorted(rows.shots) == [1] * 3 + [3] * 3 + [4]
+    learner = load(models / "PROTO.safetensors").learner
+    crops = [Keypoints(read_annotations(path), size=SIZE) for path in (support, query)]
+    for row in rows.itertuples():
+        chosen = [crops[0][int(item) - 1000] for item in str(row.support).split()]
+        task = Task(3, collate(chosen), collate([*crops[1]]))
+        expected = evaluate_episode(learner, task, row.shots)
+        assert row.ne == pytest.approx(expected.ne, abs=2e-6)
+        assert row.landmarks == expected.scored
+    assert rows.landmarks.nunique() > 1  # some draws do not label the second landmark
+
+
+def test_the_table_holds_the_means_over_draws(annotate, models, tmp_path, capsys):
+    out = tmp_path / "out"
+    run(annotate("s", 4), annotate("q", 6, first=50), models, "--learner", "PROTO", "--out", out)
+    said = capsys.readouterr().out
+    rows = pd.read_csv(out / "compare.csv")
+    expected = rows.groupby("shots")["ne"].mean()
+    shown = [float(cell.replace("*", "").split()[0]) for cell in table(said)["PROTO"][:4]]
+    assert shown[:3] == pytest.approx(expected.tolist(), abs=1e-4)
+    assert shown[3] == pytest.approx(rows[rows.shots == 4]["pck@0.1"].item(), abs=1e-4)
+    assert said == (out / "compare.md").read_text()
+    assert cv2.imread(str(out / "compare.png")).std() > 0
+
+
+def test_all_learners_meet_the_same_draws(annotate, models, tmp_path):
+    support, query = annotate("s", 7), annotate("q", 2, first=50)
+    two = "--learner", "WG", "PROTO", "--shots", 2, 5, "--draws", 4
+    run(support, query, models, *two, "--out", tmp_path / "a")
+    run(support, query, models, *two, "--out", tmp_path / "b", "--seed", 1)
+    rows = pd.read_csv(tmp_path / "a" / "compare.csv").set_index(["shots", "draw"])
+    ours, theirs = (rows[rows.learner == name].support for name in ("WG", "PROTO"))
+    assert ours.to_dict() == theirs.to_dict() and len(ours) == 8
+    drawn = {key: value.split() for key, value in ours.items()}
+    for (shots, draw), items in drawn.items():
+        assert len(set(items)) == shots
+        assert items == drawn[5, draw][:shots]
+    assert len({tuple(items) for items in drawn.values()}) == 8
+    others = pd.read_csv(tmp_path / "b" / "compare.csv").support
+    assert set(others) != set(ours)
+
+
+def test_a_learner_that_cannot_is_a_row_and_the_others_go_on(annotate, models, capsys):
+    assert run(annotate("s", 2), annotate("q", 2, first=50), models) == 0
+    rows = table(capsys.readouterr().out)
+    assert list(rows) == ["MAML", "WG", "PROTO"]
+    assert "2 detectors" in rows["MAML"][0]
+    assert float(rows["PROTO"][0].strip("*").split("*")[0].split()[0]) > 0
+
+
+def test_only_learners_that_cannot_is_a_failure(annotate, models, capsys):
+    paths = annotate("s", 2), annotate("q", 2, first=50)
+    assert run(*paths, models, "--learner", "MAML") == 1
+    assert "2 detectors" in capsys.readouterr().out
+
+
+def test_landmarks_in_another_order_are_put_in_order(annotate, models, tmp_path):
+    support, errors, said = annotate("s", 3), [], []
+    for names in (NAMES, NAMES[::-1]):
+        query = annotate("q", 3, names=names, hidden={(1, 0)}, first=50)
+        run(support, query, models, "--learner", "PROTO", "--out", tmp_path)
+        errors.append(pd.read_csv(tmp_path / "compare.csv")["ne"].tolist())
+        said.append("in the order of" in (tmp_path / "compare.md").read_text())
+    assert errors[0] == errors[1]
+    assert said == [False, True]
+
+
+def test_photos_that_cannot_be_read_are_said_and_left_out(annotate, models, tmp_path, capsys):
+    support, query = annotate("s", 3), annotate("q", 3, first=50)
+    for name in ("s-1.png", "q-50.png"):
+        photo = tmp_path / name
+        photo.write_bytes(photo.read_bytes()[:100])
+    run(support, query, models, "--learner", "PROTO", "--out", tmp_path)
+    said = capsys.readouterr().out
+    assert "s-1.png" in said and "q-50.png" in said
+    rows = pd.read_csv(tmp_path / "compare.csv")
+    assert rows.shots.max() == 2 and set(rows.objects) == {2}
+    assert "1001" not in " ".join(rows.support.astype(str))
+
+
+def test_objects_in_photos_of_the_support_are_left_out_of_the_query(annotate, models, tmp_path):
+    both = annotate("both", 8, each=2)
+    run(both, both, models, "--learner", "PROTO", "--shots", 1, 2, "--out", tmp_path)
+    rows = pd.read_csv(tmp_path / "compare.csv")
+    for draw in rows[rows.shots == 2].itertuples():
+        photos = {(int(item) - 1000) // 2 for item in draw.support.split()}
+        assert draw.objects == 8 - 2 * len(photos)
+    assert set(rows.objects) <= {4, 6} and 4 in set(rows.objects)
+    with pytest.raises(UserError, match="--shots"):
+        run(both, both, models)  # all of them as support leave nothing
+
+
+def test_one_support_object_is_one_shot(annotate, models, tmp_path, capsys):
+    run(annotate("s", 1), annotate("q", 3, first=50), models, "--out", tmp_path)
+    assert set(pd.read_csv(tmp_path / "compare.csv").shots) == {1}
+    assert "cannot be told from one number of shots" in capsys.readouterr().out
+
+
+def test_one_query_object_has_no_interval(annotate, models, capsys):
+    run(annotate("s", 3), annotate("q", 1, first=50), models)
+    assert " to " not in " ".join(table(capsys.readouterr().out)["PROTO"])
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--learner", "PROTOO"), "PROTOO.*MAML, PROTO, WG"),
+        (("--shots", 9), "--shots 9.*3 objects"),
+        (("--category", "dragon"), "dragon"),
+    ],
+)
+def test_bad_arguments_are_one_line(annotate, models, more, says):
+    with pytest.raises(UserError, match=says):
+        run(annotate("s", 3), annotate("q", 3, first=50), models, *more)
+
+
+@pytest.mark.parametrize("shots", ["0", "-1", "two"])
+def test_shots_that_are_none_are_refused(annotate, models, shots):
+    with pytest.raises(SystemExit):
+        run("s", "q", models, "--shots", shots)
+
+
+def test_a_folder_without_models_is_one_line(annotate, tmp_path):
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UserError, match="--models"):
+            run(annotate("s", 2), annotate("q", 2, first=50), folder)
+
+
+def test_other_landmarks_are_one_line_with_their_names(annotate, models):
+    query = annotate("q", 2, names=["tip", "left", "tail"], first=50)
+    with pytest.raises(UserError, match="right.*tail"):
+        run(annotate("s", 2), query, models)
+
+
+def test_nothing_to_score_is_one_line(annotate, models):
+    support = annotate("s", 2, hidden={(i, 0) for i in range(2)})
+    query = annotate("q", 2, hidden={(i, k) for i in range(2) for k in (1, 2)}, first=50)
+    with pytest.raises(UserError, match="nothing can be scored"):
+        run(support, query, models)
+
+
+# ---------------------------------------------------------------------------- a detector
+
+
+class Centre(find_learner("PROTO")):
+    """Finds every landmark at the crop's centre; in the second object of a batch, nothing."""
+
+    name = "Centre"
+    diverges = False
+
+    def adapt(self, support):
+        def detector(images):
+            maps = torch.zeros(len(images), 3, 3, 3)
+            maps[:, :, 1, 1] = 1
+            if self.diverges:
+                maps[1:] = math.nan
+            return maps
+
+        return detector
+
+
+def trial_of(annotate, **options):
+    support, query = annotate("s", 2, **options), annotate("q", 3, first=50)
+    return Trial.of(*(Crops.of(read_annotations(p), SIZE) for p in (support, query)), None, 3, 0)
+
+
+def centre():
+    base = BaseModel(SmallFENet(16, 8), {1: 3}, "linear", 3)
+    return Centre(base, Centre.Settings())
+
+
+def test_errors_are_in_units_of_the_objects_size(annotate):
+    trial = trial_of(annotate)
+    points = np.stack([read_annotations(trial.query.source).index.landmarks(i)[0] for i in range(3)])
+    errors = np.linalg.norm(points - 30, axis=2) / 50  # the area is 2500
+    cell = measure(centre, trial, "cpu")[0]
+    assert cell.sums == pytest.approx(errors.sum(1), abs=1e-5)
+    assert cell.hits.tolist() == (errors < 0.1).sum(1).tolist()
+    assert cell.adapt > 0 and cell.predict > 0
+
+
+def test_a_learner_that_diverges_gives_no_answer_and_is_never_best(annotate):
+    trial = trial_of(annotate)
+    diverging = centre()
+    diverging.diverges = True
+    results = {"bad": measure(lambda: diverging, trial, "cpu"), "fine": measure(centre, trial, "cpu")}
+    comparison = Comparison.of(results, trial, 0)
+    assert comparison.best == "fine"
+    assert math.isnan(comparison.scores("bad")[0].value)
+    assert comparison.scores("bad")[-1].value <= comparison.scores("fine")[-1].value
+    assert "| bad | no answer | no answer |" in compare.to_markdown(comparison, results)
+
+
+# ---------------------------------------------------------------------------- statistics
+
+
+def test_equal_numbers_have_an_interval_of_no_width():
+    counts = np.random.default_rng(0).integers(1, 9, (6, 20))
+    found = estimate(means(0.25 * counts, counts, *resamples(6, 20, 0)))
+    assert found == pytest.approx((0.25, 0.25, 0.25))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_intervals_are_over_draws_and_over_objects(axis):
+    each = np.random.default_rng(0).normal(1, 0.2, 50)
+    errors = np.broadcast_to(np.expand_dims(each, 1 - axis), (50, 50))
+    value, low, high = estimate(means(errors, np.ones((50, 50)), *resamples(50, 50, 0)))
+    assert value == pytest.approx(each.mean())
+    assert (high - low) / 2 == pytest.approx(1.96 * each.std() / math.sqrt(50), rel=0.1)
+
+
+def test_an_object_of_no_scored_landmark_does_not_count():
+    sums, counts = np.array([[1.0, 0.0], [3.0, 0.0]]), np.array([[1, 0], [2, 0]])
+    values = means(sums, counts, *resamples(2, 2, 0))
+    assert values[0] == pytest.approx((1 + 1.5) / 2)
+    assert np.isnan(values).any()  # only the object of none
+    assert estimate(values)[1:] == pytest.approx((1, 1.5))
+
+
+def test_the_fall_of_an_exact_line_and_what_more_objects_would_do():
+    shots = 1, 3, 8, 12
+    errors = np.tile(0.3 - 0.04 * np.log2(shots), (1001, 1))
+    assert falls(errors, shots) == pytest.approx(np.full(1001, 0.04))
+    assert np.isnan(falls(errors[:, :1], shots[:1])).all()
+    comparison = Comparison(shots, {"A": errors}, {"A": np.ones(1001)})
+    first, second = compare.sentences(comparison, 12)
+    more = 0.04 * math.log2(17 / 12)
+    assert f"{0.3 - 0.04 * math.log2(12):.4f}" in first
+    assert "0.0400 (0.0400 to 0.0400)" in second and f"{more:.4f}" in second
+    assert f"{math.log2(17 / 12):.2f} doublings" in second
+
+
+def test_the_difference_from_the_best_is_paired():
+    noise, other = np.random.default_rng(0).normal(0, 0.05, (2, 1001, 1))
+    noise[0] = other[0] = 0
+    errors = {"A": 0.2 + noise, "B": 0.21 + noise, "C": 0.21 + other}
+    comparison = Comparison((3,), errors, {name: np.ones(1001) for name in errors})
+    assert comparison.best == "A"
+    assert comparison.difference("B") == pytest.approx((0.01, 0.01, 0.01))
+    assert comparison.difference("C").low < 0 < comparison.difference("C").high
+    first, _ = compare.sentences(comparison, 3)
+    assert "C" in first.partition("Not distinguishable")[2] and "B," not in first
