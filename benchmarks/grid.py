@@ -72,15 +72,10 @@ def plan(workshop: Workshop, cells: Iterable[Cell]) -> list[Job]:
         missing = _missing(workshop, benchmark, learner, cell.shots)
         if not missing:
             continue
-        kind = learner.base_kind
-        needs = (workshop.base_path(benchmark, kind),)
-        add(base_job(workshop, benchmark, kind))
-        for link in chain(learner):
-            path = workshop.fit_path(benchmark, link)
-            cost = 0.2 * workshop.settings(benchmark, link).tasks
-            do = functools.partial(_fit, benchmark, source(link))
-            add(Job("fit", benchmark, link.name, do, "", (path,), needs, cost))
-            needs = (*needs, path)
+        training = training_jobs(workshop, benchmark, learner)
+        needs = tuple(path for job in training for path in job.paths)
+        for job in training:
+            add(job)
         for tested, shots in missing.items():
             paths = tuple(workshop.episodes_path(benchmark, learner, tested, k) for k in shots)
             cost = 0.1 * preset.episodes * len(shots)
@@ -88,6 +83,18 @@ def plan(workshop: Workshop, cells: Iterable[Cell]) -> list[Job]:
             name = workshop.source.categories[tested].name
             add(Job("evaluate", benchmark, learner.name, do, name, paths, needs, cost))
     return list(jobs.values())
+
+
+def training_jobs(workshop: Workshop, benchmark: Benchmark, learner: type[Learner]) -> list[Job]:
+    """All that makes a learner what is tested, first things first, whether it is there or not."""
+    jobs = [base_job(workshop, benchmark, learner.base_kind)]
+    for link in chain(learner):
+        needs = tuple(path for job in jobs for path in job.paths)
+        path = workshop.fit_path(benchmark, link)
+        cost = 0.2 * workshop.settings(benchmark, link).tasks
+        do = functools.partial(_fit, benchmark, source(link))
+        jobs.append(Job("fit", benchmark, link.name, do, "", (path,), needs, cost))
+    return jobs
 
 
 def base_job(workshop: Workshop, benchmark: Benchmark, kind: str) -> Job:

@@ -121,7 +121,7 @@ class Workshop:
 
     def settings(self, benchmark: Benchmark, learner: type[Learner]) -> Learner.Settings:
         """A learner's hyperparameters on a benchmark."""
-        return self.preset.settings(learner, benchmark.name)
+        return self.preset.settings(learner, benchmark.like or benchmark.name)
 
     def episodes_key(
         self, benchmark: Benchmark, learner: type[Learner], tested: int, shots: int

@@ -23,10 +23,9 @@ from scipy.stats import theilslopes
 
 from fewshot_landmarks import __version__
 from fewshot_landmarks.base import BaseModel
-from fewshot_landmarks.confidence import Calibration, signs
+from fewshot_landmarks.confidence import NEAR_PEAK, SIGNS, Calibration, search
 from fewshot_landmarks.data.crops import cut_out, garment
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.heatmaps import decode
 from fewshot_landmarks.learner import Detector, Learner, find_learner
 from fewshot_landmarks.networks import FENETS
 from fewshot_landmarks.photos import Unreadable, read_photo
@@ -182,17 +181,17 @@ class Finder:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Landmarks (B, N, 2) in pixels of the photos, and their scores (B, N)."""
         cuts = [cut_out(photo, box, margin, self.model.size) for photo, box in zip(photos, boxes)]
-        if None in cuts:
-            raise UserError(f"box {list(boxes[cuts.index(None)])} lies outside its photo")
+        for cut, box in zip(cuts, boxes):
+            if cut is None:
+                raise UserError(f"box {np.round(box).tolist()} lies outside its photo")
         nothing = np.zeros((len(self.names), 2), np.float32), np.zeros(len(self.names), np.uint8)
         crops = [garment(*cut, *nothing, area=1.0, category=0, index=0) for cut in cuts]
         query = collate(crops).to(self.model.device)
         with torch.no_grad():
-            heatmaps = detector(query.images)
-            found = decode(heatmaps, query.size)
-            scores = score(self.model.calibration, heatmaps, found, support)
-        lost = (scores == 0).unsqueeze(-1)
-        places = query.to_original(found).masked_fill(lost, float("nan"))
+            support = support.to(self.model.device)
+            found, shown = search(detector, query.images, support)
+            scores = trust(self.model.calibration, found, shown, support)
+        places = query.to_original(found).masked_fill(scores.unsqueeze(-1) == 0, float("nan"))
         return places.cpu().numpy(), scores.cpu().numpy()
 
     @cached_property
@@ -223,15 +222,16 @@ def adapted(learner: Learner, support: Samples) -> Detector:
             return learner.adapt(support)
 
 
-def score(
-    calibration: Calibration | None, heatmaps: torch.Tensor, found: torch.Tensor, support: Samples
+def trust(
+    calibration: Calibration | None, found: torch.Tensor, shown: torch.Tensor, support: Samples
 ) -> torch.Tensor:
-    """Scores (B, N) of landmarks (B, N, 2) found in heatmaps (B, N, h, w); see `Found`."""
-    calibrated = calibration or Calibration.none()
-    scores = calibrated(signs(heatmaps, found, support.to(found.device)))
-    learnable = support.labelled.any(0).to(found.device)
-    known = learnable & ~heatmaps.isnan().flatten(2).any(-1)
-    return torch.where(known, scores, 0.0)
+    """Scores (B, N) of landmarks (B, N, 2) with their signs; see `Found`.
+
+    A model without calibration has the share of its softmaxed heatmap around the peak, which says
+    little.
+    """
+    scores = calibration(shown) if calibration else shown[..., SIGNS.index(NEAR_PEAK)]
+    return torch.where(support.labelled.any(0) & found.isfinite().all(-1), scores, 0.0)
 
 
 def around(points: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -88,8 +88,14 @@ class Session:
 
     @property
     def others(self) -> list[str]:
-        """Photos in which landmarks are to be found: nothing was said of them."""
-        return [name for name in self.photos if name not in self.marks]
+        """Photos in which landmarks are to be found."""
+        annotated = set(self.annotated)
+        return [name for name in self.photos if name not in annotated and not self._empty(name)]
+
+    def _empty(self, name: str) -> bool:
+        """Whether every landmark was said not to be visible in a photo."""
+        said = self.marks.get(name, _NOTHING)
+        return bool(said) and all(i in said and said[i] is None for i in range(len(self.names)))
 
     def add(self, files: Sequence[tuple[str, Path]]) -> tuple["Session", list[str]]:
         """With more photos, (name, path) each, and a line on each that cannot be taken."""
@@ -172,7 +178,8 @@ class Session:
             for name, *each in zip(others, result.landmarks, result.scores, result.boxes)
         }
         least = min(found, key=lambda name: found[name].scores.mean())
-        return replace(self, found=found, past=()).choose(least)
+        marks = {name: said for name, said in self.marks.items() if name not in found}
+        return replace(self, marks=marks, found=found, past=()).choose(least)
 
     def _next(self, landmark: int) -> int:
         """The landmark that follows one in the shown photo: the next that is not set; a new one
@@ -209,6 +216,12 @@ class Session:
             points[i] = (np.nan, np.nan) if place is None else place
         return points
 
+    def _points(self, name: str) -> np.ndarray:
+        """Landmarks (up to N, 2) that were clicked in a photo, or else found there."""
+        if name in self.marks:
+            return self._placed(name)
+        return self.found[name].points if name in self.found else np.zeros((0, 2))
+
     # ---------------------------------------------------------------------------- to show
 
     def picture(self) -> np.ndarray | None:
@@ -216,19 +229,21 @@ class Session:
         if self.chosen is None:
             return None
         photo = self.photos[self.chosen]
-        drawn = self._drawn(self.chosen, _large(photo.path))
-        marks = self._placed(self.chosen) if self.chosen in self.marks else None
-        if marks is None and self.chosen in self.found:
-            marks = self.found[self.chosen].points
-        if marks is not None and self.current < len(marks) and np.isfinite(marks[self.current, 0]):
-            place = marks[self.current] * photo.shown / (photo.width, photo.height)
+        picture = _large(photo.path).copy()
+        points = self._points(self.chosen)
+        if self.current < len(points) and np.isfinite(points[self.current]).all():
+            place = points[self.current] * photo.shown / (photo.width, photo.height)
+            centre = np.rint(place).astype(int).tolist()
             for colour, width in (((0, 0, 0), 6), ((255, 255, 255), 3)):
-                cv2.circle(drawn, np.rint(place).astype(int).tolist(), 22, colour, width, cv2.LINE_AA)
-        return drawn
+                cv2.circle(picture, centre, 22, colour, width, cv2.LINE_AA)
+        return self._drawn(self.chosen, picture)
 
     def thumbnails(self) -> list[tuple[np.ndarray, str]]:
         """A small picture of each photo, with what is known of it."""
-        return [(self._drawn(n, p.small), self._caption(n)) for n, p in self.photos.items()]
+        return [
+            (self._drawn(name, photo.small, numbers=False), self._caption(name))
+            for name, photo in self.photos.items()
+        ]
 
     def listed_like(self, other: "Session") -> bool:
         """Whether the other's thumbnails would tell the same, but for clicks in the shown photo."""
@@ -236,56 +251,53 @@ class Session:
         return all(same) and all(self._caption(n) == other._caption(n) for n in self.photos)
 
     def landmarks(self) -> list[tuple[str, int]]:
-        """What the next click can set: a label with ✓ where it is set, - where not visible."""
+        """What the next click can set: a label, with ✓ where it is set and – where not visible."""
         known = self.marks.get(self.chosen, _NOTHING)
-        signs = ["" if i not in known else " ✓" if known[i] else " –" for i in range(len(self.names))]
-        offered = [
-            (f"{name if name == str(i + 1) else f'{i + 1} {name}'}{sign}", i)
-            for i, (name, sign) in enumerate(zip(self.names, signs))
-        ]
+        offered = []
+        for i, name in enumerate(self.names):
+            label = name if name == str(i + 1) else f"{i + 1} {name}"
+            sign = "" if i not in known else " ✓" if known[i] else " –"
+            offered.append((label + sign, i))
         new = len(self.names)
         return [*offered, (f"{new + 1} (new)", new)] if self.growing else offered
 
     def advice(self) -> str:
-        """What can be done now, in a line or two."""
+        """What can be done now."""
         if self.chosen is None:
             return "Add photos to begin."
         if not self.names:
             return "Click the first landmark in the photo."
         name = self.names[self.current] if self.current < len(self.names) else self.current + 1
-        if self.chosen in self.marks:
-            known = self.marks[self.chosen]
-            if self.current in known:
-                return f"All landmarks are set. A click moves landmark **{name}**. **Adapt** when ready."
-            if self.growing:
-                return f"Click landmark **{name}**, or **Adapt** when all landmarks are set."
-            return f"Click landmark **{name}**."
-        if self.chosen in self.found:
-            return (
-                f"Found, from red (unsure) to green (sure). A click moves landmark **{name}**; "
-                "choose another one above. Then **Adapt** again."
-            )
-        return f"Click landmark **{name}**, or leave this photo to **Adapt**."
+        if self.chosen not in self.marks:
+            if self.chosen in self.found:
+                return (
+                    "These were found: red is unsure, green is sure. If one is wrong, choose it "
+                    f"below the photo and click where it belongs (now **{name}**)."
+                )
+            return f"Click landmark **{name}**, or leave this photo to **Adapt**."
+        if self.current in self.marks[self.chosen]:
+            return f"All landmarks are set; a click moves **{name}**. When they are right: **Adapt**."
+        if self.growing:
+            return f"Click landmark **{name}**. When all are set: **Adapt**."
+        return f"Click landmark **{name}**."
 
-    def _drawn(self, name: str, picture: np.ndarray) -> np.ndarray:
+    def _drawn(self, name: str, picture: np.ndarray, numbers: bool = True) -> np.ndarray:
         """A photo's picture, of any size, with its landmarks."""
         photo = self.photos[name]
-        scale = np.divide(picture.shape[1::-1], (photo.width, photo.height))
+        points = self._points(name) * np.divide(picture.shape[1::-1], (photo.width, photo.height))
         if name in self.marks:
-            points = self._placed(name) * scale
-            return draw_landmarks(picture, points, visible=np.full(len(points), OWN))
-        if name in self.found:
-            found = self.found[name]
-            return draw_landmarks(picture, found.points * scale, scores=found.scores)
-        return picture.copy()
+            own = np.full(len(points), OWN)
+            return draw_landmarks(picture, points, visible=own, numbers=numbers)
+        scores = self.found[name].scores if name in self.found else None
+        return draw_landmarks(picture, points, scores=scores, numbers=numbers)
 
     def _caption(self, name: str) -> str:
         if name in self.annotated:
-            return f"{name} · annotated"
-        if name in self.marks:
-            return f"{name} · none visible"
-        if name in self.found:
-            return f"{name} · found, {100 * self.found[name].scores.mean():.0f}% sure"
+            return f"annotated · {name}"
+        if self._empty(name):
+            return f"none visible · {name}"
+        if name in self.found and name not in self.marks:
+            return f"{100 * self.found[name].scores.mean():.0f}% sure · {name}"
         return name
 
     # -------------------------------------------------------------------------- to keep

@@ -24,6 +24,7 @@ class Benchmark:
     title: str
     seen: tuple[int, ...]
     tested: tuple[int, ...] = ()  # which of the others are tested; all, if none is named
+    like: str = ""  # the benchmark whose hyperparameters it has; by default its own
 
     @property
     def unseen(self) -> tuple[int, ...]:

@@ -12,13 +12,21 @@ import torch
 
 from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.commands import compare
-from fewshot_landmarks.commands.compare import Comparison, Crops, Trial
-from fewshot_landmarks.commands.compare import estimate, falls, means, measure, resamples
+from fewshot_landmarks.commands.compare import (
+    Comparison,
+    Crops,
+    Trial,
+    estimate,
+    falls,
+    means,
+    measure,
+    resamples,
+)
 from fewshot_landmarks.data.annotations import read_annotations
 from fewshot_landmarks.data.keypoints import Keypoints
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.evaluation import evaluate_episode
-from fewshot_landmarks.learner import find_learner
+from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.model import Model, load
 from fewshot_landmarks.networks import SmallFENet
 from fewshot_landmarks.tasks import Task, collate
@@ -60,9 +68,7 @@ def annotate(tmp_path):
             if not i % each:
                 photo = random.integers(0, 40, (60, 60 * each, 3), np.uint8)
                 file = f"{name}-{number}.png"
-                images.append(
-                    {"id": number, "file_name": file, "width": 60 * each, "height": 60}
-                )
+                images.append({"id": number, "file_name": file, "width": 60 * each, "height": 60})
             marks = []
             for k, landmark in enumerate(NAMES):
                 x, y = random.uniform(5, 55, 2)
@@ -256,13 +262,16 @@ def test_nothing_to_score_is_one_line(annotate, models):
 # ---------------------------------------------------------------------------- a detector
 
 
-class Centre(find_learner("PROTO")):
-    """Finds every landmark at the crop's centre; in the second object of a batch, nothing."""
+class Centre(Learner):
+    """Finds every landmark at the crop's centre."""
 
     name = "Centre"
-    diverges = False
+    diverges = False  # whether it does in all objects but the first
+    needs = 0  # bytes to adapt
 
     def adapt(self, support):
+        bytearray(self.needs)
+
         def detector(images):
             maps = torch.zeros(len(images), 3, 3, 3)
             maps[:, :, 1, 1] = 1
@@ -285,7 +294,8 @@ def centre():
 
 def test_errors_are_in_units_of_the_objects_size(annotate):
     trial = trial_of(annotate)
-    points = np.stack([read_annotations(trial.query.source).index.landmarks(i)[0] for i in range(3)])
+    index = read_annotations(trial.query.source).index
+    points = np.stack([index.landmarks(i)[0] for i in range(3)])
     errors = np.linalg.norm(points - 30, axis=2) / 50  # the area is 2500
     cell = measure(centre, trial, "cpu")[0]
     assert cell.sums == pytest.approx(errors.sum(1), abs=1e-5)
@@ -297,12 +307,22 @@ def test_a_learner_that_diverges_gives_no_answer_and_is_never_best(annotate):
     trial = trial_of(annotate)
     diverging = centre()
     diverging.diverges = True
-    results = {"bad": measure(lambda: diverging, trial, "cpu"), "fine": measure(centre, trial, "cpu")}
+    loaders = {"bad": lambda: diverging, "fine": centre}
+    results = {name: measure(loader, trial, "cpu") for name, loader in loaders.items()}
     comparison = Comparison.of(results, trial, 0)
     assert comparison.best == "fine"
     assert math.isnan(comparison.scores("bad")[0].value)
     assert comparison.scores("bad")[-1].value <= comparison.scores("fine")[-1].value
     assert "| bad | no answer | no answer |" in compare.to_markdown(comparison, results)
+
+
+def test_memory_is_what_the_adaptation_took_and_too_little_is_no_crash(annotate):
+    trial, learner = trial_of(annotate), centre()
+    learner.needs = 200 * 2**20
+    first = measure(lambda: learner, trial, "cpu")[0]
+    assert math.isnan(first.mib) or 190 < first.mib < 300
+    learner.needs = 2**60
+    assert "memory" in measure(lambda: learner, trial, "cpu")
 
 
 # ---------------------------------------------------------------------------- statistics

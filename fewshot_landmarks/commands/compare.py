@@ -40,6 +40,7 @@ from fewshot_landmarks.tasks import Samples, collate
 
 SHOTS = (1, 3, 5, 8, 10)  # by default, and all there are
 CLOSE = 0.1  # of PCK
+SAID = 10  # of the lines on what is left out
 MORE = 5  # objects that one may think of annotating
 
 
@@ -97,13 +98,12 @@ def execute(arguments: argparse.Namespace) -> int:
     """Try all learners, print what was found, and write it where `--out` says."""
     where = device(arguments.device)
     names = find_models(arguments.models, arguments.learner)
-    support = one_category(
-        read_annotations(
-            arguments.support, images=arguments.support_images, category=arguments.category
+    support, query = (
+        one_category(read_annotations(path, images=images, category=arguments.category))
+        for path, images in (
+            (arguments.support, arguments.support_images),
+            (arguments.query, arguments.query_images),
         )
-    )
-    query = one_category(
-        read_annotations(arguments.query, images=arguments.query_images, category=arguments.category)
     )
     order, notes = same_landmarks(support, query)
     # A broken file shows before any work; then one model at a time is in memory.
@@ -190,9 +190,15 @@ class Crops:
         if not found:
             reason = next(iter(garments.skipped), "no landmark is labelled within its box")
             raise UserError(f"{annotations.source}: no object can be used: {reason}")
-        notes = [f"{annotations.source}: left out: {line}" for line in garments.skipped]
-        if bare := int(garments.usable.sum()) - len(found):
-            notes.append(f"{annotations.source}: {bare} objects without a landmark in their box")
+        lines = garments.skipped
+        notes = [f"{annotations.source}: left out: {line}" for line in lines[:SAID]]
+        if len(lines) > SAID:
+            notes.append(f"{annotations.source}: left out: {len(lines) - SAID} more")
+        if bare := garments.unlabelled + int(garments.usable.sum()) - len(found):
+            notes.append(
+                f"{annotations.source}: left out: {bare} objects without a labelled landmark in "
+                "their box"
+            )
         photos = [annotations.photos[garments.photos[g.index]].path.resolve() for g in found]
         items = [int(annotations.index.item[g.index]) for g in found]
         return cls(annotations.source, collate(found), tuple(photos), tuple(items), tuple(notes))
@@ -327,7 +333,8 @@ def _cell(learner: Learner, trial: Trial, draw: int, shots: int, device: str) ->
     ready, peak = time.perf_counter(), peak_mib(device)
     asked = torch.from_numpy(np.flatnonzero(trial.asked[draw]))
     found = torch.zeros_like(query.landmarks)
-    found[asked] = torch.cat([_find(detector, query[rows], device) for rows in asked.split(AT_ONCE)])
+    parts = [_find(detector, query[rows], device) for rows in asked.split(AT_ONCE)]
+    found[asked] = torch.cat(parts)
     done = time.perf_counter()
     true = query.to_original(query.landmarks)
     errors = normalised_error(found, true, torch.from_numpy(scored), query.area).double().numpy()
@@ -456,8 +463,8 @@ def report(
     n, asked, draws = len(trial.support.items), len(trial.query.items), len(trial.order)
     repeated = f"{draws} draws of each number of shots" + f" below {n}" * (trial.shots[-1] == n)
     about = [
-        "Errors are means in units of the square root of the object's area, with 95% intervals over "
-        "draws and query objects together.",
+        "Errors are means in units of the square root of the object's area, with 95% intervals "
+        "over draws and query objects together.",
         f"{n} support objects, {repeated if draws > 1 else 'all at once'}; {asked} query objects.",
         f"Time and memory are those of the first adaptation to {_objects(trial.shots[-1])}, and of "
         "one object then, when no features are kept from earlier draws.",

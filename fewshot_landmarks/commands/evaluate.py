@@ -1,4 +1,6 @@
-"""How good predictions are: python -m fewshot_landmarks evaluate --predictions P --annotations A
+"""How good predictions are.
+
+    fewshot-landmarks evaluate --predictions predictions.json --annotations coco.json
 
 Predictions are a COCO results file, as `predict` writes it. Each is matched with one annotated
 object: by annotation_id where it has one, else within its photo and category by the boxes that

@@ -9,8 +9,12 @@ import argparse
 import json
 import os
 import tempfile
+from base64 import b64encode
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
+
+import cv2
 
 from fewshot_landmarks.commands.common import add_model, device, open_model
 from fewshot_landmarks.errors import UserError
@@ -20,15 +24,32 @@ from fewshot_landmarks.page import Session
 
 ADDRESS = "127.0.0.1"
 DOWNLOAD = "landmarks.json"
+SAID = 5  # warnings at once
 HELP = """\
 **1** Add photos of one kind of object.\
  **2** Click its landmarks in one photo, or in up to five.\
  **3** **Adapt** finds them in all other photos; correct what is wrong by clicking, and adapt again.
 """
 STYLE = """
-#photo img { cursor: crosshair; }
-#advice { min-height: 1.6em; }
+#photo { text-align: center; }
+#photo img { cursor: crosshair; display: inline; user-select: none; }
+#advice { height: 3.2em; overflow: hidden; } /* or the photo would move as the text changes */
+#photos .caption-label { left: 2px; right: 2px; max-width: none; padding: 2px; text-align: center; }
+#photos .thumbnail-item img { height: calc(100% - 28px); margin-bottom: 28px; }
 """
+# Not gr.Image, which leaves out clicks while the picture that follows the last one is loading. The
+# frame has its size without the picture, and is not replaced between a press and its release.
+PHOTO = """${value ? `<img src="${value.picture}" draggable="false" data-photo="${value.photo}"
+ style="aspect-ratio: ${value.ratio}; width: min(100%, calc(58vh * ${value.ratio}))">` : ""}"""
+CLICK = """element.addEventListener("pointerdown", event => {
+    if (event.target.tagName !== "IMG" || event.button !== 0) return;
+    const frame = event.target.getBoundingClientRect();
+    trigger("click", {
+        photo: Number(event.target.dataset.photo),
+        x: (event.clientX - frame.left) / frame.width,
+        y: (event.clientY - frame.top) / frame.height,
+    });
+});"""
 
 
 def add_to(commands) -> None:
@@ -96,31 +117,32 @@ def build(model: Model, folder: Path):
         gr.Markdown(HELP)
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
-                upload = Upload(label="Add photos", file_count="multiple", height=130)
-                photos = gr.Gallery(
-                    label="Photos: click one to show it", columns=3, height="auto", format="jpeg",
-                    allow_preview=False, interactive=False, buttons=[], elem_id="photos",
-                )  # fmt: skip
+                upload = Upload(label="Add photos", file_count="multiple", height=120)
                 names = gr.Textbox(
-                    label="Landmark names (optional)", placeholder="left shoulder, right shoulder, hem",
+                    label="Landmark names (optional; otherwise 1, 2, 3, ...)",
+                    placeholder="left shoulder, right shoulder, hem",
                     elem_id="names",
+                )
+                photos = gr.Gallery(
+                    show_label=False, columns=3, height="52vh", object_fit="contain",
+                    format="jpeg", allow_preview=False, interactive=False, buttons=[],
+                    elem_id="photos",
                 )  # fmt: skip
             with gr.Column(scale=3, min_width=480):
-                landmark = gr.Radio(label="The next click sets landmark", elem_id="landmark")
                 advice = gr.Markdown(Session().advice(), elem_id="advice")
-                photo = gr.Image(
-                    show_label=False, interactive=False, format="jpeg", buttons=[], height="65vh",
-                    elem_id="photo",
-                )  # fmt: skip
+                photo = gr.HTML(
+                    html_template=PHOTO, js_on_load=CLICK, min_height=40, elem_id="photo"
+                )
                 with gr.Row():
-                    hide = gr.Button("Not visible", interactive=False, elem_id="hide")
-                    undo = gr.Button("Undo", interactive=False, elem_id="undo")
-                    adapt = gr.Button(
-                        "Adapt", variant="primary", interactive=False, elem_id="adapt"
+                    landmark = gr.Radio(
+                        label="The next click sets landmark", scale=4, elem_id="landmark"
                     )
-                    download = gr.DownloadButton(
-                        "Download", interactive=False, elem_id="download"
-                    )
+                    off = {"interactive": False}
+                    hide = gr.Button("Not visible", size="md", min_width=110, elem_id="hide", **off)
+                    undo = gr.Button("Undo", size="md", min_width=80, elem_id="undo", **off)
+                with gr.Row():
+                    adapt = gr.Button("Adapt", variant="primary", elem_id="adapt", **off)
+                    download = gr.DownloadButton("Download COCO JSON", elem_id="download", **off)
 
         shown = [session, photos, photo, landmark, advice, hide, undo, adapt, download]
 
@@ -135,7 +157,7 @@ def build(model: Model, folder: Path):
             return [
                 after,
                 thumbnails,
-                after.picture(),
+                _framed(after, chosen),
                 gr.Radio(after.landmarks(), value=after.current),
                 after.advice(),
                 gr.Button(interactive=after.chosen is not None),
@@ -148,23 +170,26 @@ def build(model: Model, folder: Path):
             try:
                 return show(before, go(before))
             except UserError as error:
-                raise gr.Error(str(error), print_exception=False) from None
+                raise gr.Error(escape(str(error)), print_exception=False) from None
 
         def on_upload(before: Session, files: list) -> list:
             after, lines = before.add([(name, Path(path)) for name, path in files])
-            for line in lines:
-                gr.Warning(line)
+            for line in lines[:SAID]:
+                gr.Warning(escape(line))
+            if len(lines) > SAID:
+                gr.Warning(f"{len(lines) - SAID} more files were not taken")
             return [*show(before, after), None]
 
         def on_choose(before: Session, event: gr.SelectData) -> list:
             name = [*before.photos][event.index]
             return step(before, lambda session: session.choose(name))
 
-        def on_click(before: Session, event: gr.SelectData) -> list:
-            there = before.photos[before.chosen]
-            width, height = there.shown
-            x, y = event.index
-            place = x * there.width / width, y * there.height / height
+        def on_click(before: Session, event: gr.EventData) -> list:
+            name = [*before.photos][event.photo]
+            if name != before.chosen:  # another photo is shown since
+                return show(before, before)
+            there = before.photos[name]
+            place = event.x * there.width, event.y * there.height
             return step(before, lambda session: session.click(*place))
 
         # One after another, none left out: a click may come before the last one has been shown.
@@ -178,7 +203,7 @@ def build(model: Model, folder: Path):
         }
         upload.upload(on_upload, [session, upload], **each | {"outputs": [*shown, upload]})
         photos.select(on_choose, session, **each)
-        photo.select(on_click, session, **each)
+        photo.click(on_click, session, **each)
         landmark.input(lambda s, i: step(s, lambda to: to.aim(i)), [session, landmark], **each)
         for event in (names.submit, names.blur):
             event(lambda s, text: step(s, lambda to: to.call(text)), [session, names], **each)
@@ -187,6 +212,18 @@ def build(model: Model, folder: Path):
         busy = {"trigger_mode": "once", "show_progress": "full", "show_progress_on": photo}
         adapt.click(lambda s: step(s, lambda to: to.adapt(model)), session, **each | busy)
     return page
+
+
+def _framed(session: Session, number: int | None) -> dict | None:
+    """The shown photo as the template `PHOTO` takes it."""
+    picture = session.picture()
+    if picture is None:
+        return None
+    height, width = picture.shape[:2]
+    coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+    data = b64encode(coded.tobytes()).decode()
+    source = f"data:image/jpeg;base64,{data}"
+    return {"picture": source, "ratio": width / height, "photo": number}
 
 
 def _gradio():

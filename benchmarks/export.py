@@ -1,0 +1,264 @@
+"""Trained learners as models for one's own photos, with scores that mean something.
+
+    python -m benchmarks.export --preset full
+
+writes `models/LEARNER.safetensors`, which the command `fewshot-landmarks` adapts, and
+`calibration.csv`: for each learner, how often landmarks of a score are found. What is missing is
+trained first, as by `benchmarks.run`.
+
+A score is the probability that a landmark is there and its error below a tenth of the garment's
+size. It is a logistic regression on signs of trust (`fewshot_landmarks.confidence`), fitted on seen
+categories alone: on those held out in a rehearsal, whose learner was never trained on them, and on
+new photos of the others, which tell how high this learner's own peaks are. Unseen categories are
+what it is then measured on.
+"""
+
+import argparse
+import functools
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks.fingerprints import code, key
+from benchmarks.grid import Job, source, training_jobs
+from benchmarks.presets import find_preset
+from benchmarks.run import add_work_options, benchmarks_of, command, open_workshop, work_off
+from benchmarks.workshop import Report, Workshop
+from fewshot_landmarks.confidence import THRESHOLD, Calibration, search
+from fewshot_landmarks.files import write_text, written_whole
+from fewshot_landmarks.learner import LEARNERS, Learner, find_learner
+from fewshot_landmarks.metrics import normalised_error
+from fewshot_landmarks.model import Model
+from fewshot_landmarks.protocol import Benchmark, benchmark
+from fewshot_landmarks.scores import reliability
+
+EPISODES = 20  # a category, the first of those that learners meet
+QUERIES = 12
+SHOTS = (1, 3, 5, 10)
+COLUMNS = ("benchmark", "learner", "landmarks", "bin", "count", "score", "hits")
+UNSEEN, LABELLED = "unseen", "unseen, labelled"  # which landmarks a row of calibration.csv counts
+
+
+def held_out(place: Benchmark) -> Benchmark:
+    """The rehearsal of a benchmark, with the hyperparameters of the benchmark itself."""
+    return replace(place.rehearsal, name=f"{place.name}h", like=place.name)
+
+
+def groups(place: Benchmark) -> dict[str, list[tuple[Benchmark, int]]]:
+    """What is measured of a learner: the training and the tested category."""
+    rehearsal = held_out(place)
+    return {
+        "fitted on": [*((rehearsal, c) for c in rehearsal.unseen), *((place, c) for c in place.seen)],
+        UNSEEN: [(place, c) for c in place.unseen],
+    }
+
+
+# ------------------------------------------------------------------------------ the work
+
+
+def signs_path(workshop: Workshop, place: Benchmark, learner: type[Learner], tested: int) -> Path:
+    """Where the signs of a learner on a category are kept, named by what decides them."""
+    name = key(
+        work="signs",
+        episodes=[workshop.episodes_key(place, learner, tested, k) for k in SHOTS],
+        code=code("benchmarks.export", "fewshot_landmarks.confidence"),
+    )
+    return workshop.work / "signs" / f"{name}.npz"
+
+
+def make_signs(
+    place: Benchmark, learner: str, tested: int, workshop: Workshop, report: Report
+) -> None:
+    """Store signs of trust, and whether a landmark was found, of a learner on a category."""
+    found = find_learner(learner)
+    model = workshop.fitted(place, found)
+    tasks = workshop.episodes(tested)
+    parts: list[dict] = []
+    for number in range(count := min(EPISODES, len(tasks))):
+        task = tasks[number].to(workshop.device)
+        query = task.query[:QUERIES]
+        for k in SHOTS:
+            support = task.support[:k]
+            workshop.seed_episode(number, k)
+            with torch.no_grad():
+                landmarks, shown = search(model.adapt(support), query.images, support)
+            true, answer = query.to_original(query.landmarks), query.to_original(landmarks)
+            errors = normalised_error(answer, true, query.scored, query.area)
+            asked = landmarks.isfinite().all(-1) & task.learnable(k)
+            parts.append(
+                {
+                    "signs": shown[asked].cpu().numpy(),
+                    "hit": (errors < THRESHOLD)[asked].cpu().numpy(),
+                    "labelled": query.scored[asked].cpu().numpy(),
+                }
+            )
+        report((number + 1) / count)
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    with written_whole(signs_path(workshop, place, found, tested)) as file:
+        np.savez(file, **arrays)
+
+
+def plan(
+    workshop: Workshop, places: Sequence[Benchmark], learners: Sequence[str]
+) -> Iterator[Job]:
+    """The jobs whose files are missing."""
+    planned = set()
+    for place in places:
+        for learner in map(find_learner, learners):
+            for training, tested in [each for those in groups(place).values() for each in those]:
+                jobs = training_jobs(workshop, training, learner)
+                path = signs_path(workshop, training, learner, tested)
+                needs = tuple(made for job in jobs for made in job.paths)
+                do = functools.partial(make_signs, training, source(learner), tested)
+                name = workshop.source.categories[tested].name
+                jobs.append(Job("probe", training, learner.name, do, name, (path,), needs, 10.0))
+                if path.exists():
+                    continue
+                for job in jobs:
+                    if job.paths not in planned and not all(path.exists() for path in job.paths):
+                        planned.add(job.paths)
+                        yield job
+
+
+# ----------------------------------------------------------------------------- its outcome
+
+
+def read_signs(
+    workshop: Workshop, learner: type[Learner], those: Sequence[tuple[Benchmark, int]]
+) -> dict[str, np.ndarray]:
+    """The stored arrays of some trainings and categories, one after another."""
+    parts = [dict(np.load(signs_path(workshop, place, learner, c))) for place, c in those]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def calibrate(signs: np.ndarray, hit: np.ndarray) -> Calibration:
+    """Logistic regression of hits (L,) on signs (L, F), whatever their units."""
+    scaler, regression = StandardScaler(), LogisticRegression(max_iter=1000)
+    make_pipeline(scaler, regression).fit(signs, hit)
+    weights = regression.coef_[0] / scaler.scale_
+    bias = regression.intercept_[0] - (weights * scaler.mean_).sum()
+    return Calibration(tuple(map(float, weights)), float(bias))
+
+
+def calibration_of(workshop: Workshop, place: Benchmark, learner: type[Learner]) -> Calibration:
+    """A learner's calibration on a benchmark, by its seen categories."""
+    fitted_on = read_signs(workshop, learner, groups(place)["fitted on"])
+    return calibrate(fitted_on["signs"], fitted_on["hit"])
+
+
+def reliability_rows(
+    workshop: Workshop, place: Benchmark, learner: type[Learner], calibration: Calibration
+) -> Iterator[tuple]:
+    """Rows of calibration.csv: unseen categories, all landmarks and those that are labelled."""
+    measured = read_signs(workshop, learner, groups(place)[UNSEEN])
+    scores = calibration(torch.from_numpy(measured["signs"])).numpy()
+    everything = np.ones(len(scores), bool)
+    for name, which in ((UNSEEN, everything), (LABELLED, measured["labelled"])):
+        bins = reliability(scores[which], measured["hit"][which])
+        for number, (count, score, hits) in enumerate(zip(*bins)):
+            yield place.name, learner.name, name, number, count, round(score, 4), round(hits, 4)
+
+
+def export(
+    workshop: Workshop, place: Benchmark, learner: type[Learner], calibration: Calibration
+) -> Model:
+    """A trained learner as a model."""
+    preset, categories = workshop.preset, workshop.source.categories
+    return Model(
+        learner=workshop.fitted(place, learner),
+        name=source(learner),
+        network=preset.network,
+        network_options=preset.network_options,
+        size=preset.size,
+        calibration=calibration,
+        about={
+            "preset": preset.name,
+            "benchmark": place.name,
+            "seen": [categories[c].name for c in place.seen],
+            "data": workshop.data.name,
+            "fingerprint": workshop.train.fingerprint,
+            "seed": workshop.seed,
+        },
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    made = argparse.ArgumentParser(
+        "python -m benchmarks.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--preset", default="full", help="default: full")
+    made.add_argument(
+        "--benchmark",
+        action="append",
+        default=[],
+        metavar="B",
+        help="may be repeated: models are of the first, scores of all are measured "
+        "(default: the first of the data set)",
+    )
+    made.add_argument(
+        "--learner", action="append", default=[], metavar="L", help="default: the nine"
+    )
+    add_work_options(made, seed_of="training")
+    return made
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Do what the arguments ask for."""
+    preset = find_preset(arguments.preset)
+    known = benchmarks_of(arguments, preset)
+    places = [benchmark(name, known) for name in arguments.benchmark or list(known)[:1]]
+    learners = arguments.learner or LEARNERS
+    for name in learners:
+        find_learner(name)
+    out, workshop = open_workshop(arguments, preset)
+    work_off(workshop, list(plan(workshop, places, learners)), arguments.workers)
+    rows = []
+    for place in places:
+        for learner in map(find_learner, learners):
+            calibration = calibration_of(workshop, place, learner)
+            rows += reliability_rows(workshop, place, learner, calibration)
+            if place is places[0]:
+                path = out / "models" / f"{learner.name}.safetensors"
+                export(workshop, place, learner, calibration).save(path)
+    frame = keep(out / "calibration.csv", pd.DataFrame(rows, columns=COLUMNS))
+    print(errors(frame).to_string())
+    print(f"Models of {places[0].name} are in {out / 'models'}.")
+
+
+def keep(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """Write rows over those of the same benchmark and learner that a file holds."""
+    if path.exists():
+        before = pd.read_csv(path)
+        same = ["benchmark", "learner"]
+        old = before[~before.set_index(same).index.isin(rows.set_index(same).index)]
+        rows = pd.concat([old, rows]).sort_values(["benchmark"], kind="stable")
+    write_text(path, rows.to_csv(index=False, lineterminator="\n"))
+    return rows
+
+
+def errors(frame: pd.DataFrame) -> pd.DataFrame:
+    """Expected calibration errors, of rows of calibration.csv."""
+    gaps = frame["count"] * (frame["score"] - frame["hits"]).abs().fillna(0)
+    by = [frame[name] for name in ("benchmark", "learner", "landmarks")]
+    error = gaps.groupby(by, sort=False).sum() / frame["count"].groupby(by, sort=False).sum()
+    return error.unstack().round(3)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; see `benchmarks.run.command`."""
+    return command(lambda: execute(parser().parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
