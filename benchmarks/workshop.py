@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -22,8 +23,8 @@ from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.data.crops import Garments
 from fewshot_landmarks.data.source import Source, find_source
 from fewshot_landmarks.draws import raw_stream
-from fewshot_landmarks.evaluation import EpisodeErrors, evaluate_episode
-from fewshot_landmarks.files import write_text
+from fewshot_landmarks.evaluation import EpisodeErrors, Predictions, predict_episode
+from fewshot_landmarks.files import write_text, written_whole
 from fewshot_landmarks.learner import Learner, fits
 from fewshot_landmarks.networks import FENETS
 from fewshot_landmarks.protocol import EPISODE_SEED, SHOTS, Benchmark
@@ -153,6 +154,10 @@ class Workshop:
         name = self.episodes_key(benchmark, learner, tested, shots)
         return self.work / "episodes" / benchmark.name / learner.name / f"{name}.csv"
 
+    def predictions_path(self, episodes: Path) -> Path:
+        """The errors of single landmarks, beside an episodes file: see `_arrays`."""
+        return episodes.with_suffix(".npz")
+
     # ------------------------------------------------------------------ the work
 
     def train_base(self, benchmark: Benchmark, kind: str, report: Report) -> None:
@@ -188,20 +193,23 @@ class Workshop:
         shots: Sequence[int],
         report: Report,
     ) -> None:
-        """A learner's errors on all episodes of one unseen category, a file for each shots."""
+        """A learner's errors on all episodes of one unseen category, two files for each shots."""
         model = self.fitted(benchmark, learner)
         episodes, name = self.episodes(tested), self.source.categories[tested].name
-        records: dict[int, list[dict]] = {k: [] for k in shots}
+        found: dict[int, list[Predictions]] = {k: [] for k in shots}
         for number in range(len(episodes)):
             task = episodes[number].to(self.device)
             for k in shots:
-                where = (benchmark.name, learner.name, self.seed, name, number, k)
                 self.seed_episode(number, k)
-                errors = evaluate_episode(model, task, k)
-                records[k].append({**dict(zip(RECORD, where)), **_row(errors)})
+                found[k].append(predict_episode(model, task, k))
             report((number + 1) / len(episodes))
-        for k, rows in records.items():
-            write_text(self.episodes_path(benchmark, learner, tested, k), _csv(rows))
+        for k, each in found.items():
+            path = self.episodes_path(benchmark, learner, tested, k)
+            with written_whole(self.predictions_path(path)) as file:
+                np.savez_compressed(file, **_arrays(each))
+            where = [(benchmark.name, learner.name, self.seed, name, i, k) for i in range(len(each))]
+            rows = [dict(zip(RECORD, w)) | _row(p.mean()) for w, p in zip(where, each)]
+            write_text(path, _csv(rows))
 
     def seed_episode(self, number: int, shots: int) -> None:
         """Seed whatever a learner draws while it adapts to an episode."""
@@ -304,6 +312,14 @@ def _row(errors: EpisodeErrors) -> dict:
         "scored": errors.scored,
         "left_out": errors.left_out,
         "landmarks": " ".join(f"{error:.5f}" for error in errors.landmarks),
+    }
+
+
+def _arrays(found: Sequence[Predictions]) -> dict[str, np.ndarray]:
+    """Of E episodes: errors (E, Q, N) and heights (E, Q), in half precision."""
+    return {
+        name: torch.stack([getattr(each, name) for each in found]).cpu().numpy().astype(np.float16)
+        for name in ("errors", "heights")
     }
 
 

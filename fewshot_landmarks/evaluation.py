@@ -21,7 +21,26 @@ class EpisodeErrors:
     landmarks: tuple[float, ...]  # mean error of each landmark; NaN where it was never scored
 
 
-def evaluate_episode(learner: Learner, task: Task, shots: int) -> EpisodeErrors:
+@dataclass(frozen=True)
+class Predictions:
+    """What a learner made of the Q query images of an episode, landmark by landmark."""
+
+    errors: torch.Tensor  # (Q, N) float64, normalised; NaN where not scored, or without an answer
+    scored: torch.Tensor  # (Q, N) bool
+    left_out: int  # how many landmarks no support image labels
+    heights: torch.Tensor  # (Q,): mean height of the peaks, in deviations of a heatmap's cells
+
+    def mean(self) -> EpisodeErrors:
+        """Their mean errors."""
+        return EpisodeErrors(
+            ne=self.errors[self.scored].mean().item(),
+            scored=int(self.scored.sum()),
+            left_out=self.left_out,
+            landmarks=tuple(self.errors.nanmean(0).tolist()),
+        )
+
+
+def predict_episode(learner: Learner, task: Task, shots: int) -> Predictions:
     """Adapt to the first `shots` support garments and score the queries.
 
     A landmark that none of those labels cannot be learnt: it is left out of the score, for every
@@ -31,13 +50,19 @@ def evaluate_episode(learner: Learner, task: Task, shots: int) -> EpisodeErrors:
     with torch.no_grad():
         heatmaps = learner.adapt(task.support[:shots])(query.images)
         predicted = query.to_original(decode(heatmaps, query.size))
-        predicted[heatmaps.isnan().flatten(2).any(-1)] = float("nan")  # diverged: no answer
+    cells = heatmaps.flatten(2)
+    predicted[cells.isnan().any(-1)] = float("nan")  # diverged: no answer
+    heights = (cells.amax(-1) - cells.mean(-1)) / cells.std(-1)
     true = query.to_original(query.landmarks)
     scored = query.scored & learnable
-    errors = normalised_error(predicted, true, scored, query.area).double()
-    return EpisodeErrors(
-        ne=errors[scored].mean().item(),
-        scored=int(scored.sum()),
+    return Predictions(
+        errors=normalised_error(predicted, true, scored, query.area).double(),
+        scored=scored,
         left_out=int((~learnable).sum()),
-        landmarks=tuple(errors.nanmean(0).tolist()),
+        heights=heights[:, learnable].mean(1),
     )
+
+
+def evaluate_episode(learner: Learner, task: Task, shots: int) -> EpisodeErrors:
+    """The mean errors of `predict_episode`."""
+    return predict_episode(learner, task, shots).mean()

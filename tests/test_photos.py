@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from fewshot_landmarks import photos
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.photos import Unreadable, find_photos, read_photo
 
@@ -234,13 +235,17 @@ def png(width, height, bits, colour, rows):
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
-@pytest.mark.filterwarnings("error")
-def test_a_photo_above_pillows_own_limit_is_read(tmp_path):
-    width, height = 13_600, 13_300  # 181 megapixels; Pillow by itself refuses 179
-    path = tmp_path / "photo.png"
-    path.write_bytes(png(width, height, 1, 0, (b"\0" + b"\xff" * (width // 8)) * height))
-    found = read_photo(path)
-    assert found.shape == (height, width, 3) and found[-1, -1].tolist() == [255, 255, 255]
+def test_pillows_own_guard_does_not_come_before_the_limit():
+    assert Image.MAX_IMAGE_PIXELS >= photos.MOST_PIXELS == 200_000_000
+
+
+def test_the_largest_photo_is_read_and_one_a_row_higher_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(photos, "MOST_PIXELS", WIDTH * HEIGHT)
+    path = save(tmp_path / "photo.png", scene())
+    assert np.array_equal(read_photo(path), scene())
+    save(path, Image.new("RGB", (WIDTH, HEIGHT + 1)))
+    with pytest.raises(Unreadable, match="megapixels"):
+        read_photo(path)
 
 
 @pytest.mark.parametrize("side", [15_000, 30_000])

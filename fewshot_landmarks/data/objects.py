@@ -1,4 +1,4 @@
-"""What annotation files hold, in one form for all formats, and how their values are checked."""
+"""What annotation files of all formats are read into, and how their values are checked."""
 
 import json
 import re
@@ -33,22 +33,11 @@ class Annotations:
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A photo as a file of annotations lists it, there or not."""
-
-    key: object  # what objects refer to it by
-    id: int
-    names: tuple[str, ...]  # of its file, the likeliest first
-    width: int | None
-    height: int | None
-
-
-@dataclass(frozen=True)
 class Object:
-    """An object as annotated; in its photo or not."""
+    """An object as it is annotated, fit for use or not."""
 
     name: str  # to call it by in a line
-    photo: object  # the key of a `Listed`
+    photo: object  # what `Read.photos` calls it
     item: int
     category: Category
     marks: list[float]  # x, y and visibility of each landmark
@@ -58,13 +47,13 @@ class Object:
 
 @dataclass
 class Read:
-    """What a file or folder of annotations says."""
+    """What a file or folder says."""
 
-    photos: list[Listed]
-    categories: Categories = field(default_factory=lambda: Categories([]))
-    objects: list[Object] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)  # a line for each thing left out
+    photos: dict[object, Photo]  # there or not; their paths as the file has them
+    skipped: list[str]  # a line for each thing left out
     unlabelled: int = 0
+    categories: Categories = field(default_factory=lambda: Categories(()))
+    objects: list[Object] = field(default_factory=list)
 
 
 class Bad(Exception):
@@ -72,7 +61,7 @@ class Bad(Exception):
 
 
 def parsed(path: Path, content: bytes) -> object:
-    """A JSON file's content; raises `Bad`."""
+    """What a JSON file says; raises `Bad`."""
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -81,25 +70,25 @@ def parsed(path: Path, content: bytes) -> object:
 
 def key_of(value: object) -> int | str | None:
     """An id as annotations are matched by: "007" and 7.0 are 7; None for what is no id."""
-    whole = re.fullmatch(r"(-?[0-9]{1,18})(\.0)?", str(value))
-    if whole:
+    if whole := re.fullmatch(r"(-?[0-9]{1,18})(\.0)?", str(value)):
         return int(whole[1])
     return str(value) if isinstance(value, (int, str)) else None
 
 
 def numbered(keys: list[int | str | None], largest: int = 10**18) -> list[int]:
     """The ids, with numbers after the largest for those that are not whole numbers."""
-    whole = [key if isinstance(key, int) and abs(key) <= largest else None for key in keys]
-    fresh = count(max((key for key in whole if key is not None), default=0) + 1)
-    return [next(fresh) if key is None else key for key in whole]
+    whole = {key for key in keys if isinstance(key, int) and abs(key) <= largest}
+    fresh = count(max(whole, default=0) + 1)
+    return [key if key in whole else next(fresh) for key in keys]
 
 
 def pixels(value: object) -> int | None:
-    """A photo's width or height, None where it is not said."""
+    """A photo's width or height, None where none is said that a photo can have."""
     try:
-        return max(int(value), 0) or None
+        length = int(value)
     except (TypeError, ValueError, OverflowError):
         return None
+    return length if 0 < length <= 100_000 else None
 
 
 def numbers(values: object, what: str) -> list[float]:
@@ -118,4 +107,4 @@ def mirrored(names: Iterable[str]) -> tuple[tuple[int, int], ...]:
     """Pairs of landmarks whose names differ only in left and right, or l and r."""
     place = {name.lower(): i for i, name in enumerate(names)}
     other = {i: place.get(_SIDE.sub(lambda s: _OTHER[s[0]], name)) for name, i in place.items()}
-    return tuple(sorted((i, j) for i, j in other.items() if j is not None and i < j))
+    return tuple((i, j) for i, j in sorted(other.items()) if j is not None and i < j)

@@ -1,0 +1,156 @@
+"""Objects from the points, boxes and polygons that LabelMe and CVAT draw in photos.
+
+Points are landmarks, named by their labels; polygons are areas, and boxes where there is no box.
+A group makes an object; the points of a photo without a group make one together. A box or polygon
+without a group belongs to the photo's only object, or else to the only one whose landmarks all lie
+within it. Each skeleton is a category, with the union of its objects' landmarks, in order of first
+appearance; what is in no skeleton is one more, called by the folder.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from reprlib import repr as brief
+
+import cv2
+import numpy as np
+
+from fewshot_landmarks.categories import Categories, Category
+from fewshot_landmarks.data.objects import Object, Photo, Read, mirrored
+from fewshot_landmarks.errors import UserError
+
+
+@dataclass(frozen=True)
+class Shape:
+    kind: str  # "point", "box" or "polygon"
+    points: list  # of x, y; a box's are its corners
+    group: object = None  # of the shapes that make an object
+    label: str = ""
+    visible: int = 2
+    skeleton: str | None = None  # the label of the skeleton that a point belongs to
+
+
+@dataclass
+class _Group:
+    name: str
+    photo: int  # its id
+    skeleton: str | None
+    marks: dict[str, tuple]  # by landmark: x, y, visibility
+    box: list[np.ndarray] = field(default_factory=list)  # corners of each, (K, 2)
+    polygon: list[np.ndarray] = field(default_factory=list)
+
+    def within(self, corners: np.ndarray) -> bool:
+        points = [(x, y) for x, y, visible in self.marks.values() if visible]
+        inside = (corners.min(0) <= points) & (points <= corners.max(0)) if points else False
+        return bool(np.all(inside))
+
+
+def from_shapes(
+    source: Path, photos: list[tuple[Photo, list[Shape]]], lines: list[str], wanted: str | None
+) -> Read:
+    """What photos with shapes say; `wanted` names the category, or the only skeleton to keep.
+
+    Raises `UserError` where there is no point, photos have no landmark in common, or `wanted` is
+    none of several skeletons.
+    """
+    read = Read({photo.id: photo for photo, _ in photos}, lines)
+    groups = [group for photo, shapes in photos for group in _groups(photo, shapes, read)]
+    categories = _categories(source, groups, wanted)
+    read.categories = Categories(categories.values())
+    for item, group in enumerate(groups, 1):
+        if category := categories.get(group.skeleton):
+            marks = [v for name in category.names for v in group.marks.get(name, (0, 0, 0))]
+            box, area = _outline(group, lines)
+            read.objects.append(Object(group.name, group.photo, item, category, marks, box, area))
+    return read
+
+
+def _groups(photo: Photo, shapes: list[Shape], read: Read) -> list[_Group]:
+    """The objects of a photo that have points, with the boxes and polygons that are theirs."""
+    points, groups = defaultdict(list), {}
+    for shape in shapes:
+        if shape.kind == "point":
+            points[shape.group].append(shape)
+    for k, (key, own) in enumerate(points.items(), 1):
+        name = f"{photo.path}: object {k}" if len(points) > 1 else str(photo.path)
+        marks = {point.label: (*point.points[0], point.visible) for point in own}
+        if len(marks) == len(own):
+            groups[key] = _Group(name, photo.id, own[0].skeleton, marks)
+        else:
+            labels = [point.label for point in own]
+            read.skipped.append(
+                f"{name}: {max(labels, key=labels.count)} occurs twice in one object, which is "
+                "left out; give each object of a photo a group id of its own"
+            )
+    for shape in shapes:
+        if shape.kind == "box" and shape.group not in points and (shape.group or not points):
+            read.unlabelled += 1
+        elif shape.kind != "point":
+            _give(shape, groups, alone=len(points) == 1)
+    return list(groups.values())
+
+
+def _give(shape: Shape, groups: dict[object, _Group], alone: bool) -> None:
+    """A box or polygon, to the one group whose it can be."""
+    corners = np.array(shape.points, float)
+    if shape.group is None:
+        owners = [group for group in groups.values() if alone or group.within(corners)]
+    else:
+        owners = [groups[shape.group]] if shape.group in groups else []
+    if len(owners) == 1:
+        getattr(owners[0], shape.kind).append(corners)
+
+
+def _outline(group: _Group, lines: list[str]) -> tuple[tuple[float, ...] | None, float | None]:
+    """An object's box and area, None where it has none."""
+    area = sum(cv2.contourArea(corners.astype(np.float32)) for corners in group.polygon) or None
+    if len(group.box) > 1:
+        lines.append(f"{group.name}: {len(group.box)} boxes could be its own, none of them is used")
+    drawn = group.box if len(group.box) == 1 else group.polygon if area else []
+    if not drawn:
+        return None, area
+    corners = np.concatenate(drawn)
+    return (*corners.min(0), *corners.max(0)), area
+
+
+def _categories(
+    source: Path, groups: list[_Group], wanted: str | None
+) -> dict[str | None, Category]:
+    """The category of each skeleton, and of what is in none (None)."""
+    skeletons = defaultdict(list)
+    for group in groups:
+        skeletons[group.skeleton].append(group)
+    if not skeletons:
+        raise UserError(f"no landmark in {source}: annotate them as points")
+    folder = source if source.is_dir() else source.parent
+    names = {skeleton: skeleton or folder.resolve().name or "object" for skeleton in skeletons}
+    if wanted is not None and len(skeletons) == 1:
+        names = dict.fromkeys(skeletons, wanted)
+    elif wanted is not None and wanted not in names.values():
+        known = ", ".join(sorted(names.values()))
+        raise UserError(f"unknown category {wanted!r}: {source} has {known}")
+    kept = [skeleton for skeleton, name in names.items() if wanted in (None, name)]
+    return {
+        skeleton: _category(source, number, names[skeleton], skeletons[skeleton])
+        for number, skeleton in enumerate(kept, 1)
+    }
+
+
+def _category(source: Path, number: int, name: str, groups: list[_Group]) -> Category:
+    """Raises `UserError` if some objects share no landmark, not even by way of others."""
+    joined, left = set(groups[0].marks), groups
+    while touching := [group for group in left if joined & group.marks.keys()]:
+        left = [group for group in left if not joined & group.marks.keys()]
+        joined.update(*(group.marks for group in touching))
+    if left:
+        raise UserError(
+            f"photos of {source} have no landmark in common: {groups[0].name} has "
+            f"{brief(list(groups[0].marks))}, {left[0].name} has {brief(list(left[0].marks))}; "
+            "give the same landmark the same label in all photos"
+        )
+    names = tuple(dict.fromkeys(name for group in groups for name in group.marks))
+    return Category(number, name, len(names), pairs=mirrored(names), landmark_names=names)
+
+
+def said_true(value: object) -> bool:
+    return str(value).strip().lower() in ("true", "1", "yes")
