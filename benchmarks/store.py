@@ -36,6 +36,19 @@ def remember(work: Path, learners: list[str], seed: int) -> None:
     write_text(work / "learners.json", json.dumps(known, indent=1))
 
 
+def known(work: Path) -> list[tuple[str, int]]:
+    """The learners and training seeds that have been run here, of those that can be found."""
+    return [(name, seed) for name, seed in _json(work / "learners.json", []) if _there(name)]
+
+
+def _there(name: str) -> bool:
+    try:
+        find_learner(name)
+    except UserError:
+        return False  # its module is gone; its records have no name any more
+    return True
+
+
 def seeds(work: Path) -> list[int]:
     """The training seeds that have been run here."""
     return sorted({seed for _, seed in _json(work / "learners.json", [])})
@@ -62,14 +75,9 @@ def gather(workshop: Workshop, out: Path) -> None:
 
     Work whose code, settings or data have changed since has another name, and is not gathered.
     """
-    known = _json(workshop.work / "learners.json", [])
     lines, curves, gathered = [], {}, set()
-    for name, seed in known:
-        try:
-            learner = find_learner(name)
-        except UserError:
-            continue  # its module is gone; its records have no name any more
-        seeded = replace(workshop, seed=seed)
+    for name, seed in known(workshop.work):
+        learner, seeded = find_learner(name), replace(workshop, seed=seed)
         for place in workshop.source.benchmarks.values():
             found = list(_records(seeded, place, learner))
             lines += found

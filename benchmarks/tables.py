@@ -340,7 +340,7 @@ def _command(directory: str | Path, run: dict, benchmark: str, learner: str, see
 def run_command(directory: str | Path, run: dict, words: Sequence[str]) -> str:
     """The benchmark's command with these arguments, and those that the run and its place need."""
     words = list(words)
-    words += ["--data", "DIR"] * (run_field(run, "data", "name") == "DeepFashion2")
+    words += ["--data", "DATA"] * (run_field(run, "data", "difficulty") == "real")
     usual = Path(directory).resolve() == Path("results", str(run["preset"])).resolve()
     words += ["--out", str(directory)] * (not usual)
     return shlex.join(["python", "-m", "benchmarks.run", *words])

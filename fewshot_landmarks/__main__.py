@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from fewshot_landmarks.commands import adapt, doctor, draw, evaluate, predict
+from fewshot_landmarks.commands import adapt, compare, doctor, draw, evaluate, page, predict
 from fewshot_landmarks.errors import UserError
 
 
@@ -12,7 +12,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its own status, or 2 after a user's mistake."""
     made = argparse.ArgumentParser("fewshot-landmarks")
     commands = made.add_subparsers(required=True, metavar="COMMAND")
-    for command in (adapt, predict, evaluate, draw, doctor):
+    for command in (adapt, predict, evaluate, compare, draw, doctor, page):
         command.add_to(commands)
     asked = made.parse_args(arguments)
     try:

@@ -18,47 +18,42 @@ NAMES = ["nose", "left_eye", "right_eye", "tail"]
 MARKS = [100, 50, 2, 90, 40, 2, 110, 40, 1, 0, 0, 0]
 
 
-def photo(path, width=WIDTH, height=HEIGHT):
+def photo(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", (width, height)).save(path)
+    Image.new("L", (WIDTH, HEIGHT)).save(path)
     return path
 
 
-def image(number=1, name="1.jpg", **changes):
-    return {"id": number, "file_name": name, "width": WIDTH, "height": HEIGHT} | changes
+def image(number=1, name="1.jpg"):
+    return {"id": number, "file_name": name, "width": WIDTH, "height": HEIGHT}
+
+
+def changed(row, changes):
+    """A row with other values, without those that are `...`."""
+    return {key: value for key, value in (row | changes).items() if value is not ...}
 
 
 def annotation(number=1, **changes):
-    row = {
-        "id": number,
-        "image_id": 1,
-        "category_id": 3,
-        "keypoints": MARKS,
-        "num_keypoints": 3,
-        "bbox": [80, 30, 40, 25.5],
-        "area": 700.25,
-        "iscrowd": 0,
-    } | changes
-    return {key: value for key, value in row.items() if value is not ...}
+    row = {"id": number, "image_id": 1, "category_id": 3, "keypoints": MARKS, "num_keypoints": 3}
+    return changed(row | {"bbox": [80, 30, 40, 25.5], "area": 700.25, "iscrowd": 0}, changes)
 
 
 def kind(**changes):
-    row = {"id": 3, "name": "cat", "keypoints": NAMES, "skeleton": [[1, 2], [1, 3]]} | changes
-    return {key: value for key, value in row.items() if value is not ...}
+    row = {"id": 3, "name": "cat", "keypoints": NAMES, "skeleton": [[1, 2], [1, 3]]}
+    return changed(row, changes)
 
 
-def coco(tmp_path, *annotations, images=None, categories=None, photos=("1.jpg",)):
+def coco(folder, *annotations, images=(image(),), categories=(kind(),), photos=("1.jpg",)):
     for name in photos:
-        photo(tmp_path / name)
-    document = {
-        "info": {"description": "by hand"},
-        "images": [image()] if images is None else images,
-        "annotations": list(annotations),
-        "categories": [kind()] if categories is None else categories,
-    }
-    path = tmp_path / "keypoints.json"
-    path.write_text(json.dumps(document), "utf-8")
+        photo(folder / name)
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    path = folder / "keypoints.json"
+    path.write_text(json.dumps({"info": {"description": "by hand"}} | document), "utf-8")
     return path
+
+
+def read(folder, *annotations, **parts):
+    return read_annotations(coco(folder, *annotations, **parts))
 
 
 def one_line(found, *words):
@@ -81,7 +76,7 @@ def refused(source, *words, **options):
 
 
 def test_a_coco_annotation_is_taken_as_it_is(tmp_path):
-    found = read_annotations(coco(tmp_path, annotation(17)))
+    found = read(tmp_path, annotation(17))
     (category,) = found.categories.values()
     assert (category.id, category.name, category.landmarks) == (3, "cat", 4)
     assert category.names == tuple(NAMES)
@@ -100,7 +95,7 @@ def test_a_coco_annotation_is_taken_as_it_is(tmp_path):
 
 
 def test_the_arrays_have_the_types_of_an_index(tmp_path):
-    index = read_annotations(coco(tmp_path, annotation())).index
+    index = read(tmp_path, annotation()).index
     types = {name: getattr(index, name).dtype.name for name in ("photo", "category", "box", "area")}
     assert types == {"photo": "int32", "category": "int32", "box": "float32", "area": "float32"}
     assert index.points.dtype == np.float32 and index.visible.dtype == np.uint8
@@ -113,19 +108,18 @@ def test_photos_are_in_the_files_order_and_objects_in_order_of_photo_and_id(tmp_
     images = [image(9, "b.jpg"), image(2, "a.jpg"), image(5, "none.jpg")]
     rows = [annotation(8, image_id=2), annotation(30, image_id=9), annotation(4, image_id=9)]
     rows[1]["keypoints"] = [1, 2, 2] * 4
-    path = coco(tmp_path, *rows, images=images, photos=("a.jpg", "b.jpg", "none.jpg"))
-    found = read_annotations(path)
+    found = read(tmp_path, *rows, images=images, photos=("a.jpg", "b.jpg", "none.jpg"))
     assert [where.id for where in found.photos] == [9, 2, 5]
     assert found.index.photo.tolist() == [0, 0, 1] and found.index.item.tolist() == [4, 30, 8]
     assert found.index.landmarks(1)[0].tolist() == [[1, 2]] * 4
     assert found.index.landmarks(0)[0].tolist() == found.index.landmarks(2)[0].tolist()
 
 
-@pytest.mark.parametrize("place", ["1.jpg", "images/1.jpg", "images/a/b/1.jpg", "a/b/1.jpg"])
+@pytest.mark.parametrize("place", ["1.jpg", "images/1.jpg", "images/a/b/1.jpg", "b/1.jpg"])
 @pytest.mark.parametrize("name", ["a/b/1.jpg", "a\\b\\1.jpg"])
 def test_photos_are_found_beside_the_annotations(tmp_path, place, name):
-    path = coco(tmp_path, annotation(), images=[image(name=name)], photos=(place,))
-    assert read_annotations(path).photos[0].path == tmp_path / place
+    found = read(tmp_path, annotation(), images=[image(name=name)], photos=(place,))
+    assert found.photos[0].path == tmp_path / place
 
 
 def test_photos_are_looked_for_first_where_the_user_says(tmp_path):
@@ -138,7 +132,7 @@ def test_photos_are_looked_for_first_where_the_user_says(tmp_path):
 def test_a_base_name_that_two_photos_share_stands_for_neither(tmp_path):
     images = [image(1, "a/1.jpg"), image(2, "b/1.jpg"), image(3, "c/2.jpg")]
     rows = [annotation(n, image_id=n) for n in (1, 2, 3)]
-    found = read_annotations(coco(tmp_path, *rows, images=images, photos=("1.jpg", "2.jpg")))
+    found = read(tmp_path, *rows, images=images, photos=("1.jpg", "2.jpg"))
     assert [where.id for where in found.photos] == [3]
     assert len(found.index.skipped) == 2
 
@@ -146,7 +140,7 @@ def test_a_base_name_that_two_photos_share_stands_for_neither(tmp_path):
 def test_a_photo_listed_under_two_ids_is_one(tmp_path):
     images = [image(1), image(2), image(2, "2.jpg")]
     rows = [annotation(1), annotation(2, image_id=2)]
-    found = read_annotations(coco(tmp_path, *rows, images=images, photos=("1.jpg", "2.jpg")))
+    found = read(tmp_path, *rows, images=images, photos=("1.jpg", "2.jpg"))
     assert [where.id for where in found.photos] == [1]
     assert found.index.photo.tolist() == [0, 0] and len(found.index.skipped) == 2
 
@@ -167,29 +161,25 @@ def test_a_missing_or_empty_photo_leaves_out_its_annotations_with_a_line(tmp_pat
     [
         ({"keypoints": MARKS[:-1]}, ["11 values"]),
         ({"keypoints": MARKS + [1, 1, 2]}, ["15 values"]),
-        ({"keypoints": [*MARKS[:4], "40", *MARKS[5:]]}, ["keypoints"]),
-        ({"keypoints": [*MARKS[:4], None, *MARKS[5:]]}, ["keypoints"]),
-        ({"keypoints": [*MARKS[:4], True, *MARKS[5:]]}, ["keypoints"]),
+        *(
+            ({"keypoints": [*MARKS[:4], wrong, *MARKS[5:]]}, ["keypoints"])
+            for wrong in ("40", None, True, math.nan, math.inf, 10**400)
+        ),
         ({"keypoints": [math.nan, *MARKS[1:]]}, ["keypoints"]),
-        ({"keypoints": [*MARKS[:4], math.nan, *MARKS[5:]]}, ["keypoints"]),
-        ({"keypoints": [*MARKS[:4], math.inf, *MARKS[5:]]}, ["keypoints"]),
-        ({"keypoints": [*MARKS[:4], 10**400, *MARKS[5:]]}, ["keypoints"]),
         ({"keypoints": [100, 50, 3, *MARKS[3:]]}, ["visibility"]),
         ({"keypoints": [100, 50, -1, *MARKS[3:]]}, ["visibility"]),
-        ({"keypoints": "100,50,2"}, ["keypoints"]),
-        ({"keypoints": {"nose": [1, 2]}}, ["keypoints"]),
-        ({"bbox": [80, 30, -40, 25]}, ["bbox"]),
-        ({"bbox": [80, 30, 0, 25]}, ["bbox"]),
-        ({"bbox": [80, 30, 40]}, ["bbox"]),
-        ({"bbox": [80, 30, 40, "25"]}, ["bbox"]),
-        ({"bbox": [80, 30, math.nan, 25]}, ["bbox"]),
-        ({"bbox": [200, 30, 40, 25]}, ["box", "200 x 100"]),
-        ({"bbox": [-50, 30, 50, 25]}, ["box"]),
-        ({"bbox": [10, 100, 50, 25]}, ["box"]),
-        ({"bbox": [10, -30, 50, 30]}, ["box"]),
-        ({"area": -4}, ["area"]),
-        ({"area": math.nan}, ["area"]),
-        ({"area": "large"}, ["area"]),
+        *(({"keypoints": wrong}, ["keypoints"]) for wrong in ("100,50,2", {"nose": [1, 2]})),
+        ({"bbox": [80, 30, -40, 25]}, ["bbox", "no width or height"]),
+        ({"bbox": [80, 30, 0, 25]}, ["bbox", "no width or height"]),
+        *(
+            ({"bbox": wrong}, ["bbox"])
+            for wrong in ([80, 30, 40], [80, 30, 40, "25"], [80, 30, math.nan, 25])
+        ),
+        *(
+            ({"bbox": [x, y, 50, 30]}, ["box", "200 x 100"])
+            for x, y in ((200, 30), (-50, 30), (10, 100), (10, -30))
+        ),
+        *(({"area": wrong}, ["area"]) for wrong in (-4, math.nan, "large")),
         ({"image_id": 77}, ["photo", "77"]),
         ({"image_id": [1]}, ["photo"]),
         ({"image_id": ...}, ["photo"]),
@@ -200,22 +190,21 @@ def test_a_missing_or_empty_photo_leaves_out_its_annotations_with_a_line(tmp_pat
     ],
 )
 def test_a_wrong_annotation_is_left_out_with_a_line_on_it(tmp_path, changes, words):
-    wrong = annotation(5) | changes
-    wrong = {key: value for key, value in wrong.items() if value is not ...}
-    found = read_annotations(coco(tmp_path, annotation(1), wrong))
+    wrong = changed(annotation(5), changes)
+    found = read(tmp_path, annotation(1), wrong)
     assert found.index.item.tolist() == [1] and found.index.unlabelled == 0
     one_line(found, f"annotation {wrong['id']}:", *words)
 
 
 def test_a_row_that_is_no_object_has_a_line(tmp_path):
-    found = read_annotations(coco(tmp_path, annotation(), 7))
+    found = read(tmp_path, annotation(), 7)
     assert len(found.index) == 1
     one_line(found, "annotations", "7")
 
 
 def test_a_landmark_outside_its_photo_is_not_labelled_and_the_rest_stays(tmp_path):
     marks = [100, 50, 2, 201, 40, 2, 110, -1, 1, 200, 100, 2]  # the last is on the edge
-    found = read_annotations(coco(tmp_path, annotation(keypoints=marks)))
+    found = read(tmp_path, annotation(keypoints=marks))
     assert found.index.visible.tolist() == [2, 0, 0, 2]
     assert found.index.points.tolist() == [[100, 50], [0, 0], [0, 0], [200, 100]]
     one_line(found, "annotation 1", "left_eye", "right_eye")
@@ -224,25 +213,17 @@ def test_a_landmark_outside_its_photo_is_not_labelled_and_the_rest_stays(tmp_pat
 def test_without_a_declared_size_only_negative_places_are_outside(tmp_path):
     images = [{"id": 1, "file_name": "1.jpg"}]
     marks = [100, 50, 2, 3000, 40, 2, 110, -1, 1, 0, 0, 2]
-    path = coco(tmp_path, annotation(keypoints=marks, bbox=...), images=images)
-    found = read_annotations(path)
+    found = read(tmp_path, annotation(keypoints=marks, bbox=...), images=images)
     assert (found.photos[0].width, found.photos[0].height) == (None, None)
     assert found.index.visible.tolist() == [2, 2, 0, 2]
     assert found.index.box[0].tolist() == [0, 0, 3300, 350]
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [
-        {"iscrowd": 1},
-        {"keypoints": ...},
-        {"keypoints": []},
-        {"keypoints": None},
-        {"keypoints": [0] * 12},
-    ],
+    "changes", [{"iscrowd": 1}, *({"keypoints": none} for none in (..., [], None, [0] * 12))]
 )
 def test_crowds_and_objects_without_landmarks_are_counted(tmp_path, changes):
-    found = read_annotations(coco(tmp_path, annotation(1), annotation(2, **changes)))
+    found = read(tmp_path, annotation(1), annotation(2, **changes))
     assert found.index.item.tolist() == [1]
     assert found.index.unlabelled == 1 and found.index.skipped == ()
 
@@ -250,40 +231,35 @@ def test_crowds_and_objects_without_landmarks_are_counted(tmp_path, changes):
 @pytest.mark.parametrize("missing", [..., None, []])
 def test_without_a_box_it_is_the_hull_of_the_landmarks(tmp_path, missing):
     marks = [100, 20, 2, 20, 40, 1, 110, 40, 2, 0, 0, 0]  # 20 to 110, 20 to 40
-    path = coco(tmp_path, annotation(keypoints=marks, bbox=missing, area=...))
-    index = read_annotations(path).index
+    index = read(tmp_path, annotation(keypoints=marks, bbox=missing, area=...)).index
     assert index.box.tolist() == [[11, 11, 119, 49]]
     assert index.area.tolist() == [108 * 38]
 
 
 def test_the_hull_is_cut_off_at_the_photo(tmp_path):
     marks = [0, 0, 2, 199, 99, 1, 110, 40, 2, 0, 0, 0]
-    index = read_annotations(coco(tmp_path, annotation(keypoints=marks, bbox=...))).index
+    index = read(tmp_path, annotation(keypoints=marks, bbox=...)).index
     assert index.box.tolist() == [[0, 0, 200, 100]]
 
 
 def test_a_single_landmark_without_a_box_has_the_whole_photo(tmp_path):
     marks = [100, 50, 2, *[0] * 9]
-    path = coco(tmp_path, annotation(1), annotation(2, keypoints=marks, bbox=...))
-    assert read_annotations(path).index.box[1].tolist() == [0, 0, 200, 100]
-    unknown = [{"id": 1, "file_name": "1.jpg"}]
-    path = coco(
-        tmp_path, annotation(1), annotation(2, keypoints=marks, bbox=...), images=unknown
-    )
-    found = read_annotations(path)
+    rows = annotation(1), annotation(2, keypoints=marks, bbox=...)
+    assert read(tmp_path, *rows).index.box[1].tolist() == [0, 0, 200, 100]
+    found = read(tmp_path, *rows, images=[{"id": 1, "file_name": "1.jpg"}])
     assert found.index.item.tolist() == [1]
     one_line(found, "annotation 2", "no box")
 
 
 @pytest.mark.parametrize("area", [..., None, 0])
 def test_without_an_area_it_is_the_boxs(tmp_path, area):
-    index = read_annotations(coco(tmp_path, annotation(area=area))).index
+    index = read(tmp_path, annotation(area=area)).index
     assert index.area.tolist() == [40 * 25.5]
 
 
 def test_a_visibility_between_the_whole_ones_is_rounded_up(tmp_path):
     marks = [100, 50, 0.3, 90, 40, 1.5, 110, 40, 1, 0, 0, 0]
-    index = read_annotations(coco(tmp_path, annotation(keypoints=marks))).index
+    index = read(tmp_path, annotation(keypoints=marks)).index
     assert index.visible.tolist() == [1, 2, 1, 0]
 
 
@@ -295,8 +271,7 @@ def test_ids_of_all_kinds(tmp_path):
         annotation(2**40, image_id=-5),
         annotation(..., image_id=-5.0),
     ]
-    path = coco(tmp_path, *rows, images=images, photos=("1.jpg", "2.jpg", "3.jpg"))
-    found = read_annotations(path)
+    found = read(tmp_path, *rows, images=images, photos=("1.jpg", "2.jpg", "3.jpg"))
     assert [where.id for where in found.photos] == [123, 124, -5]
     assert found.index.photo.tolist() == [0, 1, 2, 2]
     assert found.index.item.tolist() == [1, 2**40 + 1, 2**40, 2**40 + 2]
@@ -304,7 +279,7 @@ def test_ids_of_all_kinds(tmp_path):
 
 def test_without_names_landmarks_are_counted_in_the_annotations(tmp_path):
     rows = [annotation(1), annotation(2), annotation(3, keypoints=MARKS[:9])]
-    found = read_annotations(coco(tmp_path, *rows, categories=[kind(keypoints=..., skeleton=...)]))
+    found = read(tmp_path, *rows, categories=[kind(keypoints=..., skeleton=...)])
     (category,) = found.categories.values()
     assert category.names == ("1", "2", "3", "4") and category.pairs == category.edges == ()
     assert found.index.item.tolist() == [1, 2]
@@ -321,8 +296,7 @@ def test_without_names_landmarks_are_counted_in_the_annotations(tmp_path):
     ],
 )
 def test_skeletons_count_from_one_or_from_zero(tmp_path, skeleton, edges):
-    path = coco(tmp_path, annotation(), categories=[kind(skeleton=skeleton)])
-    found = read_annotations(path)
+    found = read(tmp_path, annotation(), categories=[kind(skeleton=skeleton)])
     assert found.categories[3].edges == edges and found.index.skipped == ()
 
 
@@ -330,7 +304,7 @@ def test_skeletons_count_from_one_or_from_zero(tmp_path, skeleton, edges):
     "changes", [{"skeleton": [[1, 9]]}, {"skeleton": "none"}, {"sigmas": [0.1]}, {"sigmas": "x"}]
 )
 def test_a_wrong_skeleton_or_sigmas_are_left_out_with_a_line(tmp_path, changes):
-    found = read_annotations(coco(tmp_path, annotation(), categories=[kind(**changes)]))
+    found = read(tmp_path, annotation(), categories=[kind(**changes)])
     assert len(found.index) == 1
     one_line(found, "cat", *changes)
 
@@ -346,8 +320,8 @@ def test_a_wrong_skeleton_or_sigmas_are_left_out_with_a_line(tmp_path, changes):
     ],
 )
 def test_names_that_differ_in_left_and_right_are_pairs(tmp_path, names, pairs):
-    path = coco(tmp_path, annotation(), categories=[kind(keypoints=names)])
-    assert read_annotations(path).categories[3].pairs == pairs
+    found = read(tmp_path, annotation(), categories=[kind(keypoints=names)])
+    assert found.categories[3].pairs == pairs
 
 
 def test_one_category_of_several_by_id_or_name(tmp_path):
@@ -411,7 +385,7 @@ def test_coco_is_written_and_read_back_as_it_was(tmp_path):
 
 def test_what_is_written_is_coco_for_others_too(tmp_path):
     coco_api = pytest.importorskip("pycocotools.coco")
-    write_coco(tmp_path / "out.json", read_annotations(coco(tmp_path, annotation(17))))
+    write_coco(tmp_path / "out.json", read(tmp_path, annotation(17)))
     dataset = coco_api.COCO(str(tmp_path / "out.json"))
     (row,) = dataset.loadAnns(dataset.getAnnIds(imgIds=[1], catIds=[3]))
     assert row["keypoints"] == MARKS and row["num_keypoints"] == 3
@@ -490,31 +464,23 @@ def test_a_zip_is_to_be_unpacked(tmp_path):
 
 
 def shape(label, *points, kind="point", group=None, **more):
-    return {
-        "label": label,
-        "points": [list(point) for point in points],
-        "group_id": group,
-        "description": "",
-        "shape_type": kind,
-        "flags": {},
-        "mask": None,
-    } | more
+    row = {"label": label, "points": points, "group_id": group, "shape_type": kind, "flags": {}}
+    return row | {"description": "", "mask": None} | more
+
+
+def box(*points, group=None):
+    return shape("box", *points, kind="rectangle", group=group)
+
+
+TIP, END = shape("tip", (20, 20)), shape("end", (60, 20))
 
 
 def labelme(folder, name, *shapes, **changes):
     photo(folder / f"{name}.jpg")
-    document = {
-        "version": "5.5.0",
-        "flags": {},
-        "shapes": list(shapes),
-        "imagePath": f"{name}.jpg",
-        "imageData": None,
-        "imageHeight": HEIGHT,
-        "imageWidth": WIDTH,
-    } | changes
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps(document, indent=2), "utf-8")
-    return path
+    size = {"imageHeight": HEIGHT, "imageWidth": WIDTH}
+    document = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imageData": None} | size
+    document = document | {"imagePath": f"{name}.jpg"} | changes
+    (folder / f"{name}.json").write_text(json.dumps(document, indent=2), "utf-8")
 
 
 def test_a_folder_of_labelme_files(tmp_path):
@@ -522,7 +488,7 @@ def test_a_folder_of_labelme_files(tmp_path):
     labelme(
         folder,
         "a",
-        shape("pot", (150, 80), (30, 10), kind="rectangle"),  # corners in any order
+        box((150, 80), (30, 10)),  # corners in any order
         shape("spout", (40.5, 30)),
         shape("left rim", (60, 20), flags={"occluded": True}),
     )
@@ -560,9 +526,9 @@ def test_group_ids_make_objects_and_boxes_go_to_the_object_within_them(tmp_path)
         shape("end", (30, 40), group=1),
         shape("tip", (120, 20), group=2),
         shape("end", (130, 40), group=2),
-        shape("box", (110, 10), (150, 60), kind="rectangle"),
-        shape("box", (1, 2), (60, 70), kind="rectangle", group=1),
-        shape("shade", (1, 2), (6, 7), kind="rectangle", group=3),
+        box((110, 10), (150, 60)),
+        box((1, 2), (60, 70), group=1),
+        box((1, 2), (6, 7), group=3),
     )
     index = read_annotations(tmp_path).index
     assert index.photo.tolist() == [0, 0]
@@ -572,37 +538,29 @@ def test_group_ids_make_objects_and_boxes_go_to_the_object_within_them(tmp_path)
 
 
 def test_a_rectangle_and_a_polygon_of_one_object_are_box_and_area(tmp_path):
-    square = [(50, 10), (70, 10), (70, 30), (50, 30)]
-    labelme(
-        tmp_path,
-        "a",
-        shape("tip", (20, 20)),
-        shape("end", (60, 20)),
-        shape("x", *square, kind="polygon"),
-        shape("y", (10, 5), (80, 50), kind="rectangle"),
-    )
+    square = shape("x", (50, 10), (70, 10), (70, 30), (50, 30), kind="polygon")
+    labelme(tmp_path, "a", TIP, END, square, box((10, 5), (80, 50)))
     index = read_annotations(tmp_path).index
     assert index.box.tolist() == [[10, 5, 80, 50]] and index.area.tolist() == [400]
 
 
 def test_two_boxes_for_one_object_are_not_used(tmp_path):
-    boxes = [shape("b", (0, 0), (k, k), kind="rectangle") for k in (70, 80)]
-    labelme(tmp_path, "a", shape("tip", (20, 20)), shape("end", (60, 20)), *boxes)
+    labelme(tmp_path, "a", TIP, END, box((0, 0), (70, 70)), box((0, 0), (80, 80)))
     found = read_annotations(tmp_path)
     assert found.index.box.tolist() == [[16, 16, 64, 24]]
     one_line(found, "a.jpg", "2 boxes")
 
 
 def test_a_label_that_occurs_twice_leaves_out_its_object(tmp_path):
-    labelme(tmp_path, "a", shape("tip", (20, 20)), shape("end", (60, 20)), shape("tip", (1, 1)))
-    labelme(tmp_path, "b", shape("tip", (20, 20)), shape("end", (60, 20)))
+    labelme(tmp_path, "a", TIP, END, shape("tip", (1, 1)))
+    labelme(tmp_path, "b", TIP, END)
     found = read_annotations(tmp_path)
     assert found.index.photo.tolist() == [1] and len(found.photos) == 2
     one_line(found, "a.jpg", "tip", "twice")
 
 
 def test_photos_without_a_common_landmark_are_a_users_mistake(tmp_path):
-    labelme(tmp_path, "a", shape("tip", (20, 20)), shape("end", (60, 20)))
+    labelme(tmp_path, "a", TIP, END)
     labelme(tmp_path, "b", shape("End", (20, 20)), shape("Tip", (60, 20)))
     refused(tmp_path, "a.jpg", "tip", "b.jpg", "End")
     labelme(tmp_path, "c", shape("end", (20, 20)), shape("Tip", (60, 20)))  # joins the two
@@ -624,7 +582,7 @@ def test_photos_without_a_common_landmark_are_a_users_mistake(tmp_path):
     ],
 )
 def test_flags_and_attributes_tell_visibility(tmp_path, more, visible):
-    labelme(tmp_path, "a", shape("tip", (20, 20), **more), shape("end", (60, 20)))
+    labelme(tmp_path, "a", shape("tip", (20, 20), **more), END)
     assert read_annotations(tmp_path).index.visible.tolist() == [visible, 2]
 
 
@@ -637,7 +595,7 @@ def test_flags_and_attributes_tell_visibility(tmp_path, more, visible):
         shape("", (20, 20)),
         shape(None, (20, 20)),
         shape("tip", (math.nan, 20)),
-        shape("box", (20, 20), kind="rectangle"),
+        box((20, 20)),
         shape("box", (20, 20), (30, 30), kind="polygon"),
         shape("ring", (20, 20), (30, 30), kind="circle"),
         shape("tip", (20, 20), kind=["point"]),
@@ -645,14 +603,14 @@ def test_flags_and_attributes_tell_visibility(tmp_path, more, visible):
     ],
 )
 def test_a_wrong_shape_has_a_line_and_the_others_stay(tmp_path, wrong):
-    labelme(tmp_path, "a", wrong, shape("end", (60, 20)), shape("top", (70, 30)))
+    labelme(tmp_path, "a", wrong, END, shape("top", (70, 30)))
     found = read_annotations(tmp_path)
     assert found.index.visible.tolist() == [2, 2]
     one_line(found, "a.json")
 
 
 def test_other_files_among_labelmes_have_a_line_each(tmp_path):
-    labelme(tmp_path, "a", shape("tip", (20, 20)), shape("end", (60, 20)))
+    labelme(tmp_path, "a", TIP, END)
     (tmp_path / "b.json").write_text("{")
     (tmp_path / "c.json").write_text('{"settings": 1}')
     (tmp_path / "._a.json").write_text("a Mac's")
@@ -673,34 +631,18 @@ def test_a_folder_without_annotations_is_a_users_mistake(tmp_path):
     path = coco(tmp_path, annotation())
     refused(tmp_path, path.name, "COCO")
     path.unlink()
-    labelme(tmp_path, "a", shape("box", (1, 1), (9, 9), kind="rectangle"))
+    labelme(tmp_path, "a", box((1, 1), (9, 9)))
     refused(tmp_path, "points")
 
 
 # --- CVAT
 
-CVAT = """<?xml version="1.0" encoding="utf-8"?>
-<annotations>
-  <version>1.1</version>
-  <meta>
-    <job>
-      <id>7</id>
-      <mode>annotation</mode>
-      <labels>
-        <label><name>neck</name><color>#ff0000</color><type>points</type></label>
-      </labels>
-    </job>
-    <dumped>2024-05-02 10:00:00.000000+00:00</dumped>
-  </meta>
-  {images}
-</annotations>
-"""
-
-
-def cvat(path, *images, photos=("a.jpg", "b.jpg")):
+def cvat(folder, *images, photos=("a.jpg", "b.jpg")):
     for name in photos:
-        photo(path.parent / name)
-    path.write_text(CVAT.replace("{images}", "\n".join(images)), "utf-8")
+        photo(folder / name)
+    path, meta = folder / "annotations.xml", "<meta><job><id>7</id><labels></labels></job></meta>"
+    lines = ['<?xml version="1.0" encoding="utf-8"?>', "<annotations>", meta, *images]
+    path.write_text("\n".join([*lines, "</annotations>"]), "utf-8")
     return path
 
 
@@ -709,30 +651,29 @@ def cvat_image(name, *shapes, number=0, more=""):
     return start + "".join(shapes) + "</image>"
 
 
-def dot(label, x, y, more=""):
-    return (
-        f'<points label="{label}" source="manual" occluded="0" points="{x},{y}" z_order="0" {more}>'
-        "</points>"
-    ).replace('occluded="0"', "" if "occluded" in more else 'occluded="0"')
+def dot(label, x, y, more='occluded="0"'):
+    return f'<points label="{label}" points="{x},{y}" source="manual" z_order="0" {more}></points>'
+
+
+def frame(x1, y1, x2, y2, more=""):
+    return f'<box label="b" xtl="{x1}" ytl="{y1}" xbr="{x2}" ybr="{y2}" {more}></box>'
 
 
 def test_cvats_points_one_by_one(tmp_path):
     path = cvat(
-        tmp_path / "jackets" / "annotations.xml",
+        tmp_path / "jackets",
         cvat_image(
             "a.jpg",
             dot("neck", 100.25, 20),
             dot("hem", 90, 80, 'occluded="1"'),
-            '<box label="jacket" source="manual" occluded="0" xtl="70.00" ytl="10.00" xbr="140.50" '
-            'ybr="90.00" z_order="0"><attribute name="size">M</attribute></box>',
+            frame("70.00", "10.00", "140.50", "90.00").replace("><", "><attribute/><"),
             number=4,
         ),
         cvat_image(
             "b.jpg",
             dot("hem", 50, 60),
             dot("neck", 50, 20, 'outside="1"'),
-            '<polygon label="jacket" source="manual" occluded="0" points="10.0,10.0;90.0,10.0;'
-            '10.0,70.0" z_order="0"></polygon>',
+            '<polygon label="jacket" points="10.0,10.0;90.0,10.0;10.0,70.0"></polygon>',
             number=9,
         ),
     )
@@ -751,19 +692,18 @@ def test_cvats_points_one_by_one(tmp_path):
 
 
 def skeleton(label, *children):
-    start = f'<skeleton label="{label}" source="manual" z_order="0">'
-    return start + "".join(children) + "</skeleton>"
+    return f'<skeleton label="{label}" z_order="0">{"".join(children)}</skeleton>'
 
 
 def test_each_skeleton_is_an_object_of_its_labels_category(tmp_path):
     path = cvat(
-        tmp_path / "annotations.xml",
+        tmp_path,
         cvat_image(
             "a.jpg",
             skeleton("cat", dot("1", 10, 10), dot("2", 20, 30, 'occluded="1"')),
             skeleton("cat", dot("1", 110, 10), dot("2", 120, 30, 'outside="1"')),
             skeleton("dog", dot("x", 50, 60), dot("y", 70, 80), dot("1", 60, 60)),
-            '<box label="b" occluded="0" xtl="5" ytl="5" xbr="30" ybr="40" z_order="0"></box>',
+            frame(5, 5, 30, 40),
         ),
         cvat_image("b.jpg", number=1),
     )
@@ -784,9 +724,9 @@ def test_each_skeleton_is_an_object_of_its_labels_category(tmp_path):
 
 
 def test_points_that_hold_several_are_numbered(tmp_path):
-    several = '<points label="{}" source="manual" occluded="0" points="{}" z_order="0"></points>'
+    several = '<points label="{}" occluded="0" points="{}"></points>'
     path = cvat(
-        tmp_path / "annotations.xml",
+        tmp_path,
         cvat_image("a.jpg", several.format("rim", "10,10;20,30;30,10"), dot("tip", 90, 90)),
         cvat_image(  # a label's second list is another object
             "b.jpg",
@@ -805,14 +745,14 @@ def test_points_that_hold_several_are_numbered(tmp_path):
 
 def test_cvats_group_ids_make_objects(tmp_path):
     path = cvat(
-        tmp_path / "annotations.xml",
+        tmp_path,
         cvat_image(
             "a.jpg",
             dot("tip", 10, 10, 'group_id="1"'),
             dot("tip", 110, 10, 'group_id="2"'),
             dot("end", 20, 30, 'group_id="1"'),
             dot("end", 120, 30, 'group_id="2"'),
-            '<box label="b" xtl="0" ytl="0" xbr="50" ybr="60" group_id="2"></box>',
+            frame(0, 0, 50, 60, 'group_id="2"'),
         ),
     )
     index = read_annotations(path).index
@@ -821,8 +761,8 @@ def test_cvats_group_ids_make_objects(tmp_path):
 
 
 def test_a_rotated_box_is_the_box_around_it(tmp_path):
-    box = '<box label="b" xtl="40" ytl="20" xbr="60" ybr="60" rotation="90.0"></box>'
-    path = cvat(tmp_path / "annotations.xml", cvat_image("a.jpg", dot("t", 50, 40), box))
+    turned = frame(40, 20, 60, 60, 'rotation="90.0"')
+    path = cvat(tmp_path, cvat_image("a.jpg", dot("t", 50, 40), turned))
     assert np.allclose(read_annotations(path).index.box, [[30, 30, 70, 50]], atol=1e-3)
 
 
@@ -832,7 +772,7 @@ def test_a_projects_photos_lie_in_a_folder_for_each_subset(tmp_path):
         cvat_image("a.jpg", dot("t", 50, 40), more='subset="Test"'),  # the same id, too
     ]
     places = ("images/Train/a.jpg", "images/Test/a.jpg")
-    found = read_annotations(cvat(tmp_path / "annotations.xml", *images, photos=places))
+    found = read_annotations(cvat(tmp_path, *images, photos=places))
     assert [where.path for where in found.photos] == [tmp_path / place for place in places]
     assert [where.id for where in found.photos] == [1, 2]
     assert found.index.photo.tolist() == [0, 1]
@@ -853,7 +793,7 @@ def test_a_projects_photos_lie_in_a_folder_for_each_subset(tmp_path):
     ],
 )
 def test_a_wrong_element_has_a_line_and_the_others_stay(tmp_path, wrong):
-    path = cvat(tmp_path / "annotations.xml", cvat_image("a.jpg", wrong, dot("u", 5, 6)))
+    path = cvat(tmp_path, cvat_image("a.jpg", wrong, dot("u", 5, 6)))
     found = read_annotations(path)
     assert found.index.visible.tolist() == [2]
     one_line(found, "a.jpg")
@@ -866,8 +806,8 @@ def test_xml_that_is_not_cvats_for_images_is_refused(tmp_path):
     path.write_text('<annotations>\n<image id="0" name="a.jpg"></annotations>')
     refused(path, path, "line 2")
     track = '<track id="0" label="t"><points frame="0" points="1,2"></points></track>'
-    refused(cvat(path, track), "for video")
-    refused(cvat(path), path, "no image")
+    refused(cvat(tmp_path, track), "for video")
+    refused(cvat(tmp_path), "no landmark")
     path.write_bytes("<annotations>é</annotations>".encode("latin-1"))
     refused(path, path)
     path.write_bytes("<annotations></annotations>".encode("utf-16"))
@@ -879,7 +819,7 @@ def test_xml_with_entities_is_refused(tmp_path):
     secret.write_text("hidden")
     image_row = cvat_image("a.jpg", dot("&x;", 5, 6))
     for declared in (f'<!ENTITY x SYSTEM "file://{secret}">', '<!ENTITY x "boom">'):
-        path = cvat(tmp_path / "annotations.xml", image_row)
+        path = cvat(tmp_path, image_row)
         start, rest = path.read_text().split("\n", 1)
         path.write_text(f"{start}\n<!DOCTYPE annotations [{declared}]>\n{rest}")
         refused(path, path, "document type")

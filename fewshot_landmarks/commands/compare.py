@@ -584,10 +584,12 @@ def draw(comparison: Comparison) -> bytes:
     axes = figure.subplots()
     shots = np.array(comparison.shots, float)
     middle = (len(comparison.errors) - 1) / 2
+    gap = np.diff(np.log2(shots)).min(initial=0.6)
+    step = min(0.03, 0.5 * gap / len(comparison.errors or [1]))
     for i, (name, errors) in enumerate(comparison.errors.items()):
         found = np.array([estimate(column) for column in errors.T])
         axes.errorbar(
-            shots * 2 ** (0.03 * (i - middle)),  # side by side, not over each other
+            shots * 2 ** (step * (i - middle)),  # side by side, not over each other
             found[:, 0],
             np.abs(found[:, 1:] - found[:, :1]).T,
             label=name,

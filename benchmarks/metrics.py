@@ -1,0 +1,187 @@
+"""Metrics beside NE, from stored predictions: python -m benchmarks.metrics --preset mini
+
+Reads what `benchmarks.run` kept of every landmark of every query image, and writes metrics.csv and
+metrics.md: NE, PCK at some thresholds, their mean, the area under the PCK curve, and average
+precision by object keypoint similarity where a category's sigmas are known (with pycocotools).
+Thresholds are in units of NE: the square root of the object's area.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from benchmarks import store
+from benchmarks.presets import find_preset
+from benchmarks.rendering import pipes
+from benchmarks.run import add_work_options, benchmarks_of, command, open_workshop
+from benchmarks.workshop import Workshop
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import write_text
+from fewshot_landmarks.learner import Learner, find_learner
+from fewshot_landmarks.protocol import SHOTS, Benchmark, benchmark
+from fewshot_landmarks.scores import NoCoco, auc, mean_interval, mean_pck, oks_ap, pck
+
+THRESHOLDS = (0.05, 0.1, 0.2)
+KEYS = ("benchmark", "learner", "seed", "shots")
+PRECISIONS = ("AP", "AP50", "AP75")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A learner's predictions on a category at one number of shots."""
+
+    errors: np.ndarray  # (E, Q, N), NaN where not scored
+    heights: np.ndarray  # (E, Q)
+    sigmas: tuple[float, ...]  # empty where they are not known
+
+
+def read(
+    workshop: Workshop, place: Benchmark, learner: type[Learner], shots: int
+) -> list[Stored] | None:
+    """The predictions of all unseen categories; None where some are missing."""
+    found = []
+    for tested in place.unseen:
+        path = workshop.predictions_path(workshop.episodes_path(place, learner, tested, shots))
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as arrays:
+            errors, heights = (arrays[name].astype(np.float64) for name in ("errors", "heights"))
+        found.append(Stored(errors, heights, workshop.source.categories[tested].oks_sigmas))
+    return found
+
+
+def measure(found: Sequence[Stored], thresholds: Sequence[float], precise: bool) -> dict:
+    """All metrics of a cell; intervals are 1.96 standard errors over episodes."""
+    episodes = [errors for stored in found for errors in stored.errors]
+    metrics = {"NE": lambda errors: float(np.nanmean(errors))}
+    metrics |= {f"PCK@{t:g}": lambda errors, t=t: pck(errors, t) for t in thresholds}
+    metrics["mean PCK"] = lambda errors: mean_pck(errors, thresholds)
+    metrics["AUC"] = lambda errors: auc(errors, max(thresholds))
+    row = {}
+    for name, metric in metrics.items():
+        each = [metric(errors) for errors in episodes if np.isfinite(errors).any()]
+        row[name], row[f"{name} ci95"] = mean_interval(each)
+    if precise:
+        row |= average_precision([stored for stored in found if stored.sigmas])
+    return row
+
+
+def average_precision(found: Sequence[Stored]) -> dict[str, float]:
+    """OKS-AP, each query image a photo of its own with one object of area 1.
+
+    A landmark's similarity depends on its error in units of the object's size alone, so it is put
+    that far from a true one at the origin.
+    """
+    photos, truth, results = [], [], []
+    for category, stored in enumerate(found, 1):
+        for errors, height in zip(_flat(stored.errors), stored.heights.ravel()):
+            known = np.isfinite(errors)
+            if not known.any():
+                continue
+            same = {"image_id": len(photos) + 1, "category_id": category, "bbox": [0, 0, 1, 1]}
+            photos.append({"id": same["image_id"]})
+            zero = np.zeros(len(errors))
+            truth.append({**same, "area": 1.0, "keypoints": _keypoints(zero, 2.0 * known)})
+            answer = _keypoints(np.nan_to_num(errors), zero + 1)
+            results.append({**same, "score": float(height), "keypoints": answer})
+    sigmas = {category: stored.sigmas for category, stored in enumerate(found, 1)}
+    given = {"images": photos, "annotations": truth}
+    return {name: estimate.value for name, estimate in oks_ap(given, results, sigmas, False).items()}
+
+
+def _flat(errors: np.ndarray) -> np.ndarray:
+    return errors.reshape(-1, errors.shape[-1])
+
+
+def _keypoints(x: np.ndarray, third: np.ndarray) -> list[float]:
+    return np.stack([x, np.zeros(len(x)), third], -1).ravel().tolist()
+
+
+def rows(
+    workshop: Workshop,
+    places: Sequence[Benchmark],
+    thresholds: Sequence[float],
+    precise: bool,
+) -> Iterator[dict]:
+    """A row for each learner, training seed and number of shots that has been run in full."""
+    known = store.known(workshop.work)
+    cells = [(place, name, seed, k) for place in places for name, seed in known for k in SHOTS]
+    for place, name, seed, shots in tqdm(cells, desc="measuring", unit="cell", disable=None):
+        found = read(replace(workshop, seed=seed), place, find_learner(name), shots)
+        if found:
+            key = (place.name, find_learner(name).name, seed, shots)
+            yield {**dict(zip(KEYS, key)), **measure(found, thresholds, precise)}
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """A table for each benchmark; NE with its interval, other metrics without."""
+    parts = ["# Metrics", __doc__.split("\n\n")[1].replace("\n", " ")]
+    for (place, shots), part in frame.groupby(["benchmark", "shots"], sort=False):
+        names = [name for name in part if name not in KEYS and not name.endswith("ci95")]
+        lines = [
+            [row["learner"], *(_cell(row, name) for name in names)] for _, row in part.iterrows()
+        ]
+        parts += [f"## {place}, {shots} shots", pipes([["", *names], *lines])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(row: Mapping, name: str) -> str:
+    value, half = row[name], row.get(f"{name} ci95", math.nan)
+    return f"{value:.3f}" if math.isnan(half) else f"{value:.3f} ± {half:.3f}"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    made = argparse.ArgumentParser("python -m benchmarks.metrics", description=__doc__)
+    made.add_argument("--preset", default="mini", help="default: mini")
+    made.add_argument("--benchmark", action="append", default=[], metavar="B", help="default: all")
+    made.add_argument(
+        "--pck",
+        type=float,
+        nargs="+",
+        default=THRESHOLDS,
+        metavar="T",
+        help=f"thresholds (default: {' '.join(map(str, THRESHOLDS))})",
+    )
+    made.add_argument("--no-ap", action="store_true", help="leave average precision out: quicker")
+    add_work_options(made, seed_of="training (all that were run are measured)")
+    return made
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Do what the arguments ask for."""
+    preset = find_preset(arguments.preset)
+    if bad := [t for t in arguments.pck if not 0 < t < math.inf]:
+        raise UserError(f"--pck {bad[0]:g}: thresholds are above 0")
+    known = benchmarks_of(arguments, preset)
+    places = [benchmark(name, known) for name in arguments.benchmark] or list(known.values())
+    out, workshop = open_workshop(arguments, preset)
+    try:
+        measured = list(rows(workshop, places, sorted(arguments.pck), not arguments.no_ap))
+    except NoCoco as error:
+        raise NoCoco(f"{error}, or give --no-ap") from None
+    if not measured:
+        raise UserError(
+            f"no predictions in {workshop.work} that fit the code and the data as they are: run "
+            "`python -m benchmarks.run` first"
+        )
+    frame = pd.DataFrame(measured)
+    write_text(out / "metrics.csv", frame.round(5).to_csv(index=False, lineterminator="\n"))
+    write_text(out / "metrics.md", to_markdown(frame))
+    print(to_markdown(frame), f"{out / 'metrics.csv'}, {out / 'metrics.md'}", sep="\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; see `benchmarks.run.command`."""
+    return command(lambda: execute(parser().parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
