@@ -7,6 +7,10 @@ import pytest
 
 from benchmarks.presets import SMOKE
 from fewshot_landmarks.__main__ import main
+from fewshot_landmarks.data.jointed import write_jointed
+from fewshot_landmarks.learner import find_learner
+from fewshot_landmarks.model import Model
+from tests.toy import toy_base
 
 FEW = ["--queries", "4", "--train-queries", "4"]
 
@@ -53,3 +57,41 @@ def test_no_data_is_one_line(tmp_path, capsys):
 
 def _is_skirt(value) -> bool:
     return isinstance(value, dict) and value.get("category_name") == "skirt"
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes") / "set"
+    write_jointed(folder, photos={"train": 60, "test": 60}, categories=4, progress=False)
+    return folder
+
+
+def test_a_keypoint_set_is_checked_by_its_own_benchmarks(shapes, capsys):
+    few = ["--shots", "1", "--queries", "2", "--train-queries", "2"]
+    assert main(["doctor", "--data", str(shapes / "split.json"), *few]) == 0
+    assert main(["doctor", "--data", str(shapes / "split.json"), "--queries", "500"]) == 1
+    said = capsys.readouterr().out
+    assert "a task needs 510: J-1 cannot be run" in said
+
+
+def test_annotations_alone_need_no_benchmark(shapes, capsys):
+    command = ["doctor", "--data", str(shapes / "train.json"), "--images", str(shapes / "images")]
+    assert main(command) == 0
+    photo = sorted((shapes / "images").iterdir())[0]
+    whole = photo.read_bytes()
+    photo.write_bytes(whole[: len(whole) // 2])
+    assert main(command) == 1
+    photo.write_bytes(whole)
+    assert photo.name in capsys.readouterr().out
+
+
+def test_a_model_says_what_it_is(tmp_path, capsys):
+    base = toy_base()
+    learner = find_learner("PROTO")(base, find_learner("PROTO").Settings())
+    options = {"channels": 4, "width": 8}
+    model = Model(learner, "PROTO", "small", options, 16, None, {"preset": "toy"})
+    model.save(tmp_path / "proto.safetensors")
+    assert main(["doctor", "--model", str(tmp_path / "proto.safetensors")]) == 0
+    said = capsys.readouterr().out
+    assert "PROTO" in said and "not calibrated" in said and "preset: toy" in said
+    assert main(["doctor", "--model", str(tmp_path / "none.safetensors")]) == 2

@@ -1,32 +1,45 @@
-"""Whether a folder of DeepFashion2 will do: python -m fewshot_landmarks doctor --data DIR
+"""Whether data will do, and what a model is.
 
-Layout, garments by category, files that are broken or odd, and categories with too few garments:
-all that would end or falsify a run, before any of it.
+    fewshot-landmarks doctor --data PATH       DeepFashion2's folder, a split file, or annotations
+    fewshot-landmarks doctor --model FILE      what a model was trained on, and what it finds
+
+Of data: objects by category, files that are broken or odd, and categories with too few photos: all
+that would end or falsify a run, before any of it.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from fewshot_landmarks.categories import CATEGORIES, category
-from fewshot_landmarks.data.deepfashion2 import DeepFashion2
+from fewshot_landmarks.data.annotations import read_annotations
+from fewshot_landmarks.data.crops import Garments
 from fewshot_landmarks.data.index import SPLITS
+from fewshot_landmarks.data.keypoints import Keypoints, names_a_split
+from fewshot_landmarks.data.source import find_source
 from fewshot_landmarks.draws import permutation
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.protocol import BENCHMARKS, SHOTS
+from fewshot_landmarks.model import Finder, load
+from fewshot_landmarks.protocol import SHOTS, Benchmark
 
+SIZE = 64  # pixels of the crops that are tried
 SHOWN = 20  # lines on broken files, of each split
 FINE, TROUBLE = 0, 1
 
 
 def add_to(commands) -> None:
     """Add the command to a parser's commands."""
-    made = commands.add_parser("doctor", help="check a folder of DeepFashion2", description=__doc__)
-    made.add_argument("--data", type=Path, required=True, metavar="DIR")
+    made = commands.add_parser(
+        "doctor", help="check data, or a model", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    what = made.add_mutually_exclusive_group(required=True)
+    what.add_argument("--data", type=Path, metavar="PATH")
+    what.add_argument("--model", type=Path, metavar="FILE")
+    made.add_argument("--images", type=Path, metavar="DIR", help="photos of annotations in --data")
     made.add_argument("--shots", type=int, default=max(SHOTS), help=f"default: {max(SHOTS)}")
     made.add_argument("--queries", type=int, default=24, help="of an episode (default: 24)")
     made.add_argument(
@@ -40,40 +53,72 @@ def add_to(commands) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Report on both splits; `TROUBLE` if a run on them would stop or leave garments out."""
+    """Report; `TROUBLE` if a run on the data would stop or leave objects out."""
+    if arguments.model:
+        return describe(arguments.model)
+    splits, benchmarks = _open(arguments)
     troubles = []
-    for split in SPLITS:
-        garments = DeepFashion2(arguments.data, split, cache=arguments.cache, progress=True)
+    for split, garments in splits.items():
         counts = count(garments)
-        print(f"\n{arguments.data / split}: {len(garments)} garments, index {garments.fingerprint}")
+        print(f"\n{garments.root}, {split}: {len(garments)} objects, {garments.fingerprint}")
         print(counts.to_string())
         damaged = list(undecodable(garments, arguments.decode))
         odd = [*garments.skipped, *damaged]
         if garments.unlabelled:
-            print(f"{garments.unlabelled} garments have no labelled landmark and are left out")
+            print(f"{garments.unlabelled} objects have no labelled landmark and are left out")
         if odd:
-            troubles.append(f"{split}: {len(odd)} files or garments are broken and left out")
+            troubles.append(f"{split}: {len(odd)} files or objects are broken and left out")
             print(*odd[:SHOWN], sep="\n")
             if len(odd) > SHOWN:
                 print(f"... and {len(odd) - SHOWN} more")
         queries = arguments.train_queries if split == "train" else arguments.queries
-        troubles += too_few(counts, split, arguments.shots + queries)
+        photos = {garments.categories.find(name).id: n for name, n in counts["photos"].items()}
+        troubles += too_few(garments, photos, split, arguments.shots + queries, benchmarks)
     print()
-    print("\n".join(troubles) or "Fit for every benchmark.")
+    fit = "Fit for every benchmark." if benchmarks else "Fit to be learnt from."
+    print("\n".join(troubles) or fit)
     return TROUBLE if troubles else FINE
 
 
-def count(garments: DeepFashion2) -> pd.DataFrame:
+def _open(arguments: argparse.Namespace) -> tuple[dict[str, Garments], Mapping[str, Benchmark]]:
+    """The sides of the data, and the benchmarks that are run on them."""
+    data = arguments.data
+    if names_a_split(data) or (data / "train").is_dir() or not data.exists():
+        source = find_source(data)
+        options = {"size": SIZE, "strict": False, "cache": arguments.cache, "progress": True}
+        return {split: source.open(split, **options) for split in SPLITS}, source.benchmarks
+    annotations = read_annotations(data, images=arguments.images)
+    return {"annotations": Keypoints(annotations, size=SIZE)}, {}
+
+
+def describe(path: Path) -> int:
+    """Print what a model is."""
+    found = load(path)
+    model = found.model if isinstance(found, Finder) else found
+    print(f"{path}: {model.learner.name}, {model.network} network, crops of {model.size} pixels")
+    print("scores are calibrated" if model.calibration else "scores are not calibrated")
+    for name, value in model.about.items():
+        print(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
+    if isinstance(found, Finder):
+        labelled = found.support.boxed.labelled
+        print(f"adapted to {found.support.category!r} by {len(labelled)} annotated objects")
+        counts = zip(found.names, labelled.sum(0).tolist())
+        print("landmarks, and how many label them:", ", ".join(f"{n} {c}" for n, c in counts))
+    return FINE
+
+
+def count(garments: Garments) -> pd.DataFrame:
     """Garments and photos of each category."""
     frame = pd.DataFrame({"category": garments.labels, "photo": garments.photos})
     by = frame.groupby("category")["photo"]
     found = pd.DataFrame({"garments": by.size(), "photos": by.nunique()})
-    found = found.reindex([c.id for c in CATEGORIES], fill_value=0)
-    found.index = pd.Index([c.name for c in CATEGORIES], name="category")
+    kinds = garments.categories
+    found = found.reindex(list(kinds), fill_value=0)
+    found.index = pd.Index([kind.name for kind in kinds.values()], name="category")
     return found
 
 
-def undecodable(garments: DeepFashion2, photos: int) -> Iterator[str]:
+def undecodable(garments: Garments, photos: int) -> Iterator[str]:
     """A line on each garment that cannot be cropped, of some photos drawn at random."""
     numbers = np.unique(garments.photos)
     order = permutation(len(numbers), 0)[: max(photos, 0)]
@@ -85,13 +130,19 @@ def undecodable(garments: DeepFashion2, photos: int) -> Iterator[str]:
             yield str(error)
 
 
-def too_few(counts: pd.DataFrame, split: str, needed: int) -> Iterator[str]:
+def too_few(
+    garments: Garments,
+    photos: Mapping[int, int],
+    split: str,
+    needed: int,
+    benchmarks: Mapping[str, Benchmark],
+) -> Iterator[str]:
     """A line on each category with too few photos for its part in a benchmark."""
-    for name, photos in counts.photos[counts.photos < needed].items():
-        part = "seen" if split == "train" else "unseen"
-        hit = [b.name for b in BENCHMARKS.values() if category(name).id in getattr(b, part)]
-        if hit:
+    part = "seen" if split == "train" else "unseen"
+    for number, count in photos.items():
+        hit = [b.name for b in benchmarks.values() if number in getattr(b, part)]
+        if hit and count < needed:
             yield (
-                f"{split}: {name} has {photos} photos, a task needs {needed}: "
-                f"{', '.join(hit)} cannot be run"
+                f"{split}: {garments.categories[number].name} has {count} photos, a task needs "
+                f"{needed}: {', '.join(hit)} cannot be run"
             )

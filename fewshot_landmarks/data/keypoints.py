@@ -155,6 +155,17 @@ def write_split(
     write_text(path, json.dumps(said, indent=1) + "\n")
 
 
+def names_a_split(path: Path) -> bool:
+    """Whether a file is a split file, and not annotations."""
+    if path.suffix != ".json" or not path.is_file():
+        return False
+    try:
+        said = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(said, dict) and "train" in said
+
+
 def read_split(path: Path) -> KeypointSplit:
     """The split of a file, or that of a COCO file which names no split.
 
