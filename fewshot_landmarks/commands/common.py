@@ -14,7 +14,7 @@ from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.model import Finder, Model, load
 from fewshot_landmarks.photos import Unreadable, read_photo
 
-MODELS = Path("results/full/models")  # where models of this project lie
+MODELS = Path(__file__).resolve().parents[2] / "results" / "full" / "models"  # this project's own
 
 
 def add_annotations(made: argparse.ArgumentParser, option: str, what: str) -> None:
@@ -37,7 +37,7 @@ def add_model(made: argparse.ArgumentParser) -> None:
         type=Path,
         default=MODELS,
         metavar="PATH",
-        help=f"a model, or a folder of LEARNER.safetensors (default: {MODELS})",
+        help="a model, or a folder of LEARNER.safetensors (default: the project's results/full/models)",
     )
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
 
@@ -60,7 +60,15 @@ def open_model(path: Path, learner: str, device: str) -> Model:
             raise UserError(f"{path} has {has}, not {learner}: choose another, or give --model FILE")
         path = path / f"{learner}.safetensors"
     found = load(path, device)
-    return found.model if isinstance(found, Finder) else found
+    model = found.model if isinstance(found, Finder) else found
+    spare_threads(model)
+    return model
+
+
+def spare_threads(model: Model) -> None:
+    """One thread for a small network: more are slower, by far where other work runs."""
+    if model.network == "small":
+        torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def add_to(commands) -> None:
         type=Path,
         default=MODELS,
         metavar="DIR",
-        help=f"a folder of LEARNER.safetensors (default: {MODELS})",
+        help="a folder of LEARNER.safetensors (default: the project's results/full/models)",
     )
     made.add_argument("--learner", nargs="+", metavar="L", help="which (default: all there are)")
     made.add_argument(

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from fewshot_landmarks.commands.common import device
+from fewshot_landmarks.commands.common import device, spare_threads
 from fewshot_landmarks.data.annotations import read_annotations
 from fewshot_landmarks.data.keypoints import declared
 from fewshot_landmarks.drawing import draw_landmarks
@@ -81,6 +81,7 @@ def execute(arguments: argparse.Namespace) -> int:
             f"{arguments.model} is a learner that knows no category yet: run `fewshot-landmarks "
             "adapt` with it first, and give what that writes"
         )
+    spare_threads(finder.model)
     wanted = list(_wanted(arguments))
     drawings = None if arguments.no_drawings else arguments.drawings or arguments.out.with_suffix("")
     unfinished = arguments.out.with_name(f".{arguments.out.name}.unfinished")
