@@ -23,6 +23,9 @@ What a row says:
   gives its figure without an interval.
 - A cell that lacks any episode, as a dash of the tables, is "not measured".
 No verdict is corrected for the number of claims.
+
+The benchmarks are those of the run. On others than the paper's, claims that rest on its numbers,
+its categories, or one of its benchmarks against the rest do not apply and have no row.
 """
 
 import csv
@@ -38,7 +41,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata, spearmanr
 
-from benchmarks.rendering import MEAN
+from benchmarks.rendering import MEAN, pipes
 from benchmarks.tables import (
     ABLATIONS,
     LEARNERS,
@@ -47,6 +50,7 @@ from benchmarks.tables import (
     read_run,
     results_command,
     run_field,
+    titles,
     unseen_categories,
 )
 from fewshot_landmarks.categories import category
@@ -58,6 +62,7 @@ from fewshot_landmarks.protocol import (
     TABLE3_SHOTS,
     TABLE4_BENCHMARK,
     TABLE4_SHOTS,
+    ablated,
 )
 from fewshot_landmarks.scores import mean_interval
 
@@ -89,24 +94,63 @@ COLUMNS = (
     "episodes",
     "verdict",
 )
-GROUPS = {
-    "first place": "MetaCloth against the other eight learners; the row shows the strongest. "
-    "By shots only where the paper's own table has MetaCloth least, ties included.",
-    "pairs": "Learners that train the initialisation on many tasks, against their plain forms.",
-    "weights": "Detectors generated from features. For a gap, above 0 is as claimed.",
-    "table 4": f"The ablation on {TABLE4_BENCHMARK}; a mean is over "
-    f"{TABLE4_SHOTS[0]} to {TABLE4_SHOTS[-1]} shots. A fall's difference is a fraction.",
-    "shots": "Each step from one number of shots to the next, more minus fewer; shown is the "
-    "weakest step.",
-    "hardest": "Not paired. Above 0 is as claimed; the row shows the hardest other benchmark.",
-    "figure 5": f"{TROUSERS.capitalize()} of {FIGURE5}, {TABLE3_SHOTS} shots, a row a group of "
-    "landmarks, numbered from 1; landmarks that mirror each other are averaged. The paper says "
-    "that 14 landmarks become 9; by the data set's definitions they become 8.",
-    "figure 6": "Cosine similarity of landmark features, before and after tuning (a) and between "
-    "different landmarks (b). The paper draws bars and gives no numbers.",
-    "order": "Spearman's correlation of nine learners' mean errors with the paper's, with a "
-    f"bootstrap interval. The bar is {RANK_BAR:g}.",
+GROUPS = {  # what is said of each: first what holds of any benchmarks, then of the paper's alone
+    "first place": (
+        "MetaCloth against the other eight learners; the row shows the strongest.",
+        "By shots only where the paper's own table has MetaCloth least, ties included.",
+    ),
+    "pairs": (
+        "Learners that train the initialisation on many tasks, against their plain forms.",
+        "",
+    ),
+    "weights": ("Detectors generated from features.", "For a gap, above 0 is as claimed."),
+    "table 4": (
+        f"The ablation on {{ablated}}; a mean is over {TABLE4_SHOTS[0]} to {TABLE4_SHOTS[-1]} "
+        "shots.",
+        "A fall's difference is a fraction.",
+    ),
+    "shots": (
+        "Each step from one number of shots to the next, more minus fewer; shown is the weakest "
+        "step.",
+        "",
+    ),
+    "hardest": (
+        "",
+        "Not paired. Above 0 is as claimed; the row shows the hardest other benchmark.",
+    ),
+    "figure 5": (
+        "",
+        f"{TROUSERS.capitalize()} of {FIGURE5}, {TABLE3_SHOTS} shots, a row a group of "
+        "landmarks, numbered from 1; landmarks that mirror each other are averaged. The paper "
+        "says that 14 landmarks become 9; by the data set's definitions they become 8.",
+    ),
+    "figure 6": (
+        "",
+        "Cosine similarity of landmark features, before and after tuning (a) and between "
+        "different landmarks (b). The paper draws bars and gives no numbers.",
+    ),
+    "order": (
+        "",
+        "Spearman's correlation of nine learners' mean errors with the paper's, with a bootstrap "
+        f"interval. The bar is {RANK_BAR:g}.",
+    ),
 }
+OTHERS = (
+    "The benchmarks are not the paper's: claims that rest on its numbers, its categories, or one "
+    "of its benchmarks against the rest do not apply and are left out."
+)
+
+
+def papers(benchmarks: Sequence[str]) -> bool:
+    """Whether these are the paper's benchmarks, to which its numbers apply."""
+    return list(benchmarks) == list(BENCHMARKS)
+
+
+def about(group: str, benchmarks: Sequence[str]) -> str:
+    """What is said of a group of claims on these benchmarks; empty for an unknown group."""
+    always, of_the_paper = GROUPS.get(group, ("", ""))
+    said = [always.format(ablated=ablated(benchmarks)), of_the_paper * papers(benchmarks)]
+    return " ".join(filter(None, said))
 
 
 # --------------------------------------------------------------------------- comparisons
@@ -195,8 +239,9 @@ class Records:
     episodes: pd.DataFrame
     run: dict
     similarities: pd.DataFrame | None
+    benchmarks: tuple[str, ...]
     errors: Mapping[str, Mapping[str, pd.DataFrame]]  # of a benchmark, a learner: by shots
-    paper: Mapping[tuple[str, str, str], float]  # by benchmark, learner, shots or "mean"
+    paper: Mapping[tuple[str, str, str], float]  # by benchmark, learner, shots or "mean"; or empty
     ablation: Mapping[tuple[str, str, str], float]  # the same of Table 4
 
     def error(self, benchmark: str, learner: str, shots: Sequence[int]) -> pd.Series:
@@ -217,15 +262,16 @@ def _records(episodes: pd.DataFrame, run: dict, similarities: pd.DataFrame | Non
     episodes = episodes[episodes["learner"].isin(LEARNERS + ABLATIONS)]
     episodes = episodes.assign(ne=episodes["ne"].where(np.isfinite(episodes["ne"])))
     cells = pd.MultiIndex.from_product([LEARNERS + ABLATIONS, SHOTS])
-    errors = {}
-    for benchmark in BENCHMARKS:
+    benchmarks, errors = tuple(titles(run)), {}
+    for benchmark in benchmarks:
         rows = episodes[episodes["benchmark"] == benchmark]
         needed = episodes_needed(run, rows) * len(unseen_categories(run, benchmark, rows))
         seeds = rows.groupby("learner")["seed"].nunique()
         found = averaged(rows, ["learner", "shots"], "ne", needed, seeds)
         found = found.reindex(columns=cells)
         errors[benchmark] = {learner: found[learner] for learner in LEARNERS + ABLATIONS}
-    return Records(episodes, run, similarities, errors, _paper(2), _paper(4))
+    numbers = [_paper(table) if papers(benchmarks) else {} for table in (2, 4)]
+    return Records(episodes, run, similarities, benchmarks, errors, *numbers)
 
 
 def averaged(
@@ -259,20 +305,16 @@ def _paper(number: int) -> dict[tuple[str, str, str], float]:
 def claims(episodes: pd.DataFrame, run: dict, similarities: pd.DataFrame | None) -> pd.DataFrame:
     """The claims with their verdicts, a row each; `attrs` say what made them."""
     records = _records(episodes, run, similarities)
-    groups = (
-        _first_place,
-        _pairs,
-        _weights,
-        _table4,
-        _shots,
-        _hardest,
-        _figure5,
-        _figure6,
-        _order,
-    )
+    groups = [_first_place, _pairs, _weights, _table4, _shots]
+    if records.paper:
+        groups += [_hardest, _figure5, _figure6, _order]
     rows = [row for group in groups for row in group(records)]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    frame.attrs = {"made": _made(records), "failed": _failed(records.episodes)}
+    frame.attrs = {
+        "benchmarks": records.benchmarks,
+        "made": _made(records),
+        "failed": _failed(records.episodes),
+    }
     return frame
 
 
@@ -303,8 +345,9 @@ def _judged(
 def _first_place(records: Records) -> Iterator[dict]:
     claim = "MetaCloth has the least error of the nine learners"
     for shots in (SHOTS, *((shot,) for shot in SHOTS)):
-        for benchmark in BENCHMARKS:
-            paper = {name: records.paper[benchmark, name, _column(shots)] for name in LEARNERS}
+        for benchmark in records.benchmarks:
+            key = _column(shots)
+            paper = {name: records.paper.get((benchmark, name, key), math.nan) for name in LEARNERS}
             if paper[METACLOTH] > min(paper.values()):
                 continue
             rival = min(RIVALS, key=paper.get)
@@ -314,27 +357,27 @@ def _first_place(records: Records) -> Iterator[dict]:
                 claim,
                 "Table 2, section 4.4.1",
                 _where(benchmark, shots),
-                _two(METACLOTH, paper[METACLOTH], rival, paper[rival]),
+                _beside(records.paper, benchmark, METACLOTH, rival, shots),
                 **_judged(METACLOTH, against),
             )
 
 
 def _pairs(records: Records) -> Iterator[dict]:
     for first, second in META_TRAINED.items():
-        for benchmark in BENCHMARKS:
+        for benchmark in records.benchmarks:
             claim = f"{first}'s error is below {second}'s"
             yield _table2_row(records, "pairs", claim, benchmark, first, second)
 
 
 def _weights(records: Records) -> Iterator[dict]:
-    for benchmark in BENCHMARKS:
+    for benchmark in records.benchmarks:
         claim = "WG-ATT is no worse than WG"
         yield _table2_row(records, "weights", claim, benchmark, "WG-ATT", "WG", MARGIN)
     for second in ("WG", "WG-ATT"):
-        for benchmark in BENCHMARKS:
+        for benchmark in records.benchmarks:
             claim = f"{second} lags behind MetaCloth"
             yield _table2_row(records, "weights", claim, benchmark, METACLOTH, second)
-    for learner in ("WG", "WG-ATT"):
+    for learner in ("WG", "WG-ATT") if records.paper else ():
         gaps = {b: _gap(records, b, learner) for b in BENCHMARKS}
         paper = {
             b: records.paper[b, learner, MEAN] - records.paper[b, METACLOTH, MEAN]
@@ -354,14 +397,13 @@ def _table2_row(
     margin: float = 0.0,
 ) -> dict:
     """The row of one learner below another by the mean over the shots."""
-    paper = (records.paper[benchmark, name, MEAN] for name in (first, second))
     comparison = records.paired(benchmark, first, second)
     return _row(
         group,
         claim,
         "Table 2, section 4.4.1",
         _where(benchmark, SHOTS),
-        _two(first, next(paper), second, next(paper)),
+        _beside(records.paper, benchmark, first, second, SHOTS),
         **_judged(first, {second: comparison}, margin),
     )
 
@@ -395,7 +437,7 @@ def _greatest(
 
 
 def _table4(records: Records) -> Iterator[dict]:
-    benchmark, source = TABLE4_BENCHMARK, "Table 4, section 4.5.2"
+    benchmark, source = ablated(records.benchmarks), "Table 4, section 4.5.2"
     pairs = {
         ("Base-FEN", "Base-FEN_M"): "tuning the detectors helps",
         ("LD-Keep", "LD-Keep_M"): "tuning the detectors helps",
@@ -404,17 +446,16 @@ def _table4(records: Records) -> Iterator[dict]:
     }
     for (first, second), why in pairs.items():
         for shots in (TABLE4_SHOTS, *((shot,) for shot in TABLE4_SHOTS)):
-            paper = (records.ablation[benchmark, name, _column(shots)] for name in (first, second))
             comparison = records.paired(benchmark, first, second, shots)
             yield _row(
                 "table 4",
                 f"{first}'s error is below {second}'s: {why}",
                 source,
                 _where(benchmark, shots),
-                _two(first, next(paper), second, next(paper)),
+                _beside(records.ablation, benchmark, first, second, shots),
                 **_judged(first, {second: comparison}),
             )
-    for model, fall in FALLS.items():
+    for model, fall in FALLS.items() if records.paper else ():
         yield _row(
             "table 4",
             f"MetaCloth's error is less than {model}'s by {fall:.1%}",
@@ -450,7 +491,7 @@ def relative_fall(first: pd.Series, second: pd.Series, claimed: float) -> dict:
 
 def _shots(records: Records) -> Iterator[dict]:
     for learner in LEARNERS:
-        for benchmark in BENCHMARKS:
+        for benchmark in records.benchmarks:
             errors = records.errors[benchmark][learner]
             steps = {
                 f"{fewer} to {more} shots": paired(errors[more], errors[fewer])
@@ -458,12 +499,6 @@ def _shots(records: Records) -> Iterator[dict]:
             }
             row = _judged("", steps)
             weakest = max(steps, key=lambda step: steps[step].difference)
-            paper = [records.paper[benchmark, learner, str(shot)] for shot in SHOTS]
-            level = [
-                f"{fewer} to {more}"
-                for (fewer, more), (a, b) in zip(pairwise(SHOTS), pairwise(paper), strict=True)
-                if b >= a
-            ]
             row["ours"] = _ends(learner, errors[SHOTS[0]].mean(), errors[SHOTS[-1]].mean())
             measured = row["verdict"] != NOT_MEASURED
             yield _row(
@@ -471,9 +506,19 @@ def _shots(records: Records) -> Iterator[dict]:
                 f"{learner}'s error falls with every step in shots",
                 "Table 2",
                 f"{benchmark}, {weakest if measured else f'{SHOTS[0]} to {SHOTS[-1]} shots'}",
-                _ends(learner, paper[0], paper[-1]) + "".join(f", level {step}" for step in level),
+                _papers_ends(records, benchmark, learner),
                 **row,
             )
+
+
+def _papers_ends(records: Records, benchmark: str, learner: str) -> str:
+    """The paper's errors with the fewest and the most shots, and its steps without a fall."""
+    if not records.paper:
+        return ""
+    paper = [records.paper[benchmark, learner, str(shot)] for shot in SHOTS]
+    steps = zip(pairwise(SHOTS), pairwise(paper), strict=True)
+    level = [f", level {fewer} to {more}" for (fewer, more), (a, b) in steps if b >= a]
+    return _ends(learner, paper[0], paper[-1]) + "".join(level)
 
 
 def _ends(learner: str, fewest: float, most: float) -> str:
@@ -604,6 +649,14 @@ def _two(first: str, a: float, second: str, b: float) -> str:
     return f"{first} {number(a)}, {second} {number(b)}"
 
 
+def _beside(
+    numbers: Mapping, benchmark: str, first: str, second: str, shots: Sequence[int]
+) -> str:
+    """The paper's numbers of two learners; empty where it has none."""
+    pair = [numbers.get((benchmark, name, _column(shots))) for name in (first, second)]
+    return "" if None in pair else _two(first, pair[0], second, pair[1])
+
+
 def _column(shots: Sequence[int]) -> str:
     return MEAN if len(shots) > 1 else str(shots[0])
 
@@ -664,9 +717,12 @@ def to_csv(frame: pd.DataFrame) -> str:
 
 def to_markdown(frame: pd.DataFrame) -> str:
     """The counts of verdicts, how they are made, and a table a group."""
+    benchmarks = frame.attrs["benchmarks"]
+    fall = "A relative fall must be surely above 0 and its interval reach the paper's figure. "
     parts = [
         "# The paper's claims",
         f"{len(frame)} claims: {_counts(frame)}.",
+        "" if papers(benchmarks) else OTHERS,
         frame.attrs.get("made", ""),
         frame.attrs.get("failed", ""),
         "How verdicts are made: two learners are compared on the same episodes, each episode "
@@ -675,21 +731,24 @@ def to_markdown(frame: pd.DataFrame) -> str:
         f"{HOLDS} if the whole interval is below 0 (no worse than the second: below "
         f"{number(MARGIN)}), {FAILS} if the whole of it is above that, and is {UNDECIDED} else; "
         "against several others it must hold against each, and one that is surely better refutes "
-        "it. A relative fall must be surely above 0 and its interval reach the paper's figure. "
+        f"it. {fall * papers(benchmarks)}"
         "Intervals are over episodes, not over trainings, and no verdict is corrected for the "
         f"number of claims. {NOT_MEASURED.capitalize()}: missing, or not in full.",
-        _pipes(
-            ["group", *VERDICTS],
+        pipes(
             [
-                [group, *(str((rows["verdict"] == one).sum()) for one in VERDICTS)]
-                for group, rows in frame.groupby("group", sort=False)
-            ],
+                ["group", *VERDICTS],
+                *(
+                    [group, *(str((rows["verdict"] == one).sum()) for one in VERDICTS)]
+                    for group, rows in frame.groupby("group", sort=False)
+                ),
+            ]
         ),
     ]
     for group, rows in frame.groupby("group", sort=False):
         sources = "; ".join(dict.fromkeys(rows["source"]))
         text = _steps if group == "shots" else _table
-        parts += [f"## {group.capitalize()}", f"{GROUPS[group]} Source: {sources}.", text(rows)]
+        said = f"{about(group, benchmarks)} Source: {sources}."
+        parts += [f"## {group.capitalize()}", said, text(rows)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -700,27 +759,25 @@ def _counts(frame: pd.DataFrame) -> str:
 
 
 def _table(rows: pd.DataFrame) -> str:
-    head = ["claim", "where", "paper", "ours", "difference", "episodes", "verdict"]
-    return _pipes(
-        head,
-        [
-            [r.claim, r.where, r.paper, r.ours or "—", _difference(r), str(r.episodes), r.verdict]
-            for r in rows.itertuples()
-        ],
-    )
+    lines = [["claim", "where", "paper", "ours", "difference", "episodes", "verdict"]]
+    for r in rows.itertuples():
+        sides = [r.claim, r.where, r.paper, r.ours or "—"]
+        lines.append([*sides, _difference(r), str(r.episodes), r.verdict])
+    if not rows["paper"].any():
+        lines = [line[:2] + line[3:] for line in lines]
+    return pipes(lines)
 
 
 def _steps(rows: pd.DataFrame) -> str:
     """A line a claim and a column a benchmark: the verdict and the weakest step."""
     cells: dict[str, dict[str, str]] = {}
     for row in rows.itertuples():
-        benchmark, _, step = row.where.partition(", ")
+        benchmark, _, step = row.where.rpartition(", ")
         shown = "" if row.verdict == NOT_MEASURED else f", {step} {_difference(row)}"
         cells.setdefault(row.claim, {})[benchmark] = row.verdict + shown
-    return _pipes(
-        ["claim", *BENCHMARKS],
-        [[claim, *(line[name] for name in BENCHMARKS)] for claim, line in cells.items()],
-    )
+    names = list(next(iter(cells.values())))
+    lines = [[claim, *(line[name] for name in names)] for claim, line in cells.items()]
+    return pipes([["claim", *names], *lines])
 
 
 def _difference(row) -> str:
@@ -728,14 +785,6 @@ def _difference(row) -> str:
         return "—"
     text = number(row.difference)
     return text if math.isnan(row.ci95) else f"{text} ± {number(row.ci95)}"
-
-
-def _pipes(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, padded so that it reads as plain text too."""
-    lines = [list(head), *map(list, lines)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, ["-" * width for width in widths])
-    return "\n".join(f"| {' | '.join(map(str.ljust, line, widths))} |" for line in lines)
 
 
 # --------------------------------------------------------------------------------- files

@@ -31,6 +31,7 @@ from benchmarks.fingerprints import code, key
 from benchmarks.grid import Job, source, training_jobs
 from benchmarks.presets import find_preset
 from benchmarks.run import add_work_options, benchmarks_of, command, open_workshop, work_off
+from benchmarks.trust import COLUMNS, FILE, LABELLED, UNSEEN, errors
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.confidence import THRESHOLD, Calibration, search
 from fewshot_landmarks.files import write_text, written_whole
@@ -43,8 +44,6 @@ from fewshot_landmarks.scores import reliability
 EPISODES = 20  # a category, the first of those that learners meet
 QUERIES = 12
 SHOTS = (1, 3, 5, 10)
-COLUMNS = ("benchmark", "learner", "landmarks", "bin", "count", "score", "hits")
-UNSEEN, LABELLED = "unseen", "unseen, labelled"  # which landmarks a row of calibration.csv counts
 
 
 def held_out(place: Benchmark) -> Benchmark:
@@ -231,7 +230,7 @@ def execute(arguments: argparse.Namespace) -> None:
             if place is places[0]:
                 path = out / "models" / f"{learner.name}.safetensors"
                 export(workshop, place, learner, calibration).save(path)
-    frame = keep(out / "calibration.csv", pd.DataFrame(rows, columns=COLUMNS))
+    frame = keep(out / FILE, pd.DataFrame(rows, columns=list(COLUMNS)))
     print(errors(frame).to_string())
     print(f"Models of {places[0].name} are in {out / 'models'}.")
 
@@ -245,14 +244,6 @@ def keep(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
         rows = pd.concat([old, rows]).sort_values(["benchmark"], kind="stable")
     write_text(path, rows.to_csv(index=False, lineterminator="\n"))
     return rows
-
-
-def errors(frame: pd.DataFrame) -> pd.DataFrame:
-    """Expected calibration errors, of rows of calibration.csv."""
-    gaps = frame["count"] * (frame["score"] - frame["hits"]).abs().fillna(0)
-    by = [frame[name] for name in ("benchmark", "learner", "landmarks")]
-    error = gaps.groupby(by, sort=False).sum() / frame["count"].groupby(by, sort=False).sum()
-    return error.unstack().round(3)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The paper's figures 4, 5 and 6 and two of our own from what is stored: no training, no torch.
+"""The paper's figures 4, 5 and 6 and three of our own from what is stored: no training, no torch.
 
     python -m benchmarks.figures --results results/full
 
@@ -8,17 +8,21 @@ reads a results directory and writes each figure there as .png and .pdf, a pure 
 - episodes.csv.gz: figure5, errors of each landmark of trousers, and figure_shots, errors against
   shots beside the paper's;
 - similarities.csv: figure6, landmark features before and after tuning;
-- curves.csv.gz: figure_curves, losses in training.
+- curves.csv.gz: figure_curves, losses in training;
+- calibration.csv: figure_trust, shares of landmarks found against their scores.
 
 Every interval is 1.96 standard errors over episodes, as in the tables: an episode's value is first
 averaged over the training seeds. A figure whose file is not there is left out, and a line says so.
+Figures 4, 5 and 6 are of the paper's benchmarks: a run on others has none of them.
 """
 
 import io
+import itertools
 import sys
+import textwrap
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +34,8 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from benchmarks import trust
+from benchmarks.claims import papers
 from benchmarks.tables import (
     ABLATIONS,
     LEARNERS,
@@ -38,6 +44,7 @@ from benchmarks.tables import (
     results_command,
     run_command,
     table2,
+    titles,
 )
 from fewshot_landmarks.categories import CATEGORIES, Category, category
 from fewshot_landmarks.errors import UserError
@@ -71,7 +78,8 @@ COLOURS = {  # the muted scheme of Paul Tol, for any eye; black is the paper's o
 }
 MARKERS = dict(zip(LEARNERS, "ovs^D<>po"))
 OTHER = "#888888"  # a learner that is not the paper's
-PLACES = dict(zip(BENCHMARKS, ("#0072B2", "#E69F00", "#009E73", "#CC79A7")))  # Okabe and Ito
+PLACES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+"""Of benchmarks, B-1 to B-4 having the first four: Okabe and Ito."""
 CELL, GAP, TITLE = 1.5, 0.06, 0.3  # of figure 4, inches
 TRUE, PREDICTED = "#00D060", "#00E5FF"
 HEAT = LinearSegmentedColormap.from_list(
@@ -94,6 +102,7 @@ STYLE = {
     "lines.linewidth": 1.2,
     "errorbar.capsize": 1.5,
     "image.interpolation": "bicubic",
+    "text.parse_math": False,  # a name may have dollars
     "pdf.fonttype": 42,  # letters stay letters
     "savefig.dpi": 150,
 }
@@ -126,13 +135,18 @@ def read_curves(directory: str | Path) -> pd.DataFrame:
     return _read_table(Path(directory, "curves.csv.gz"), CURVES)
 
 
-def _read_table(path: Path, columns: Mapping[str, type]) -> pd.DataFrame:
+def read_calibration(directory: str | Path) -> pd.DataFrame:
+    """How often landmarks of a score are found."""
+    return _read_table(Path(directory, trust.FILE), trust.COLUMNS, "benchmarks.export")
+
+
+def _read_table(path: Path, columns: Mapping[str, type], by: str = "the benchmark") -> pd.DataFrame:
     numbers = [name for name, kind in columns.items() if kind is float]
     missing = {name: ["", "nan", "NaN"] for name in numbers}
     try:
         frame = pd.read_csv(path, dtype=columns, keep_default_na=False, na_values=missing)
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, error, by) from error
     if absent := [name for name in columns if name not in frame]:
         raise UserError(f"{path} lacks the columns {', '.join(absent)}")
     return frame
@@ -151,9 +165,9 @@ def read_heatmaps(directory: str | Path) -> Maps:
     return maps
 
 
-def _unreadable(path: Path, error: Exception) -> UserError:
+def _unreadable(path: Path, error: Exception, by: str = "the benchmark") -> UserError:
     why = " ".join(str(error).split())
-    return UserError(f"{path} cannot be read, run the benchmark again: {why}")
+    return UserError(f"{path} cannot be read, run {by} again: {why}")
 
 
 # ------------------------------------------------------------------------------ figure 4
@@ -391,18 +405,23 @@ def figure_shots(episodes: pd.DataFrame, run: dict | None = None) -> Figure:
     measured = {cell.episodes for b in blocks for cells in b.rows.values() for cell in cells}
     if not any(measured):
         raise Absent("no cell of Table 2 is whole")
-    figure = Figure(figsize=(10, 5.4), layout="constrained")
-    axes = figure.subplots(2, len(blocks), sharex=True, sharey="row")
-    for (ours, theirs), block in zip(axes.T, blocks):
-        _curves(ours, block.rows, linestyle="solid")
-        _curves(theirs, block.paper, linestyle="dashed", thin=0.6)
-        ours.set_title(f"{block.benchmark}: {BENCHMARKS[block.benchmark].title}")
-        theirs.set_xlabel("shots")
-        theirs.set_xticks(SHOTS)
-    axes[0, 0].set(ylabel="NE, ours", ylim=(0, None))
-    axes[1, 0].set(ylabel="NE, the paper's", ylim=(0, None))
+    paper = any(block.paper for block in blocks)
+    width = 10 if paper else max(5, 3 * len(blocks))
+    figure = Figure(figsize=(width, 5.4 if paper else 3.6), layout="constrained")
+    axes = figure.subplots(1 + paper, len(blocks), sharex=True, sharey="row", squeeze=False)
+    for column, block in zip(axes.T, blocks):
+        _curves(column[0], block.rows, linestyle="solid")
+        title = f"{block.benchmark}: {block.title}".removesuffix(": ")
+        column[0].set_title(textwrap.fill(title, 40))
+        if paper:
+            _curves(column[1], block.paper, linestyle="dashed", thin=0.6)
+        column[-1].set_xlabel("shots")
+        column[-1].set_xticks(SHOTS)
+    axes[0, 0].set(ylabel="NE, ours" if paper else "NE", ylim=(0, None))
+    if paper:
+        axes[1, 0].set(ylabel="NE, the paper's", ylim=(0, None))
     lines = {line.get_label(): line for ax in axes[0] for line in ax.containers}
-    _legend_line(figure, 9, list(lines.values()), list(lines))
+    _legend_line(figure, min(9, int(width)), list(lines.values()), list(lines))
     figure.suptitle("Normalised error against shots, with 95% intervals over episodes")
     return figure
 
@@ -440,11 +459,12 @@ def figure_curves(curves: pd.DataFrame) -> Figure:
     tall = -(-len(names) // wide)
     figure = Figure(figsize=(2.5 * wide, 1.9 * tall + 0.7), layout="constrained")
     axes = figure.subplots(tall, wide, squeeze=False)
+    colours = place_colours(curves["benchmark"])
     for ax, name in zip(axes.flat, names):
         own = curves[curves["learner"] == name]
         for benchmark, rows in own.groupby("benchmark"):
             losses = rows.groupby("step")["loss"].mean()
-            colour = PLACES.get(benchmark, OTHER)
+            colour = colours[benchmark]
             smooth = losses.rolling(5, center=True, min_periods=1).mean()
             ax.plot(losses.index, losses, color=colour, alpha=0.25, linewidth=0.8)
             ax.plot(smooth.index, smooth, color=colour, label=benchmark)
@@ -456,9 +476,73 @@ def figure_curves(curves: pd.DataFrame) -> Figure:
     for ax in axes.flat[len(names) :]:
         ax.set_axis_off()
     lines = {line.get_label(): line for ax in axes.flat for line in ax.lines}
-    shown = [name for name in BENCHMARKS if name in lines]
+    shown = [name for name in colours if name in lines]
     _legend_line(figure, len(shown), [lines[name] for name in shown], shown)
     figure.suptitle("Training losses (each learner's own loss)")
+    return figure
+
+
+def place_colours(benchmarks: Iterable[str]) -> dict[str, str]:
+    """A colour for each benchmark, the paper's first, which have their own, others as they come."""
+    found = dict.fromkeys(benchmarks)
+    known = dict(zip(BENCHMARKS, PLACES))
+    others = [name for name in found if name not in known]
+    own = {name: colour for name, colour in known.items() if name in found}
+    return own | dict(zip(others, itertools.cycle(PLACES)))
+
+
+# ------------------------------------------------------------------------ figure of trust
+
+
+@styled
+def figure_trust(calibration: pd.DataFrame) -> Figure:
+    """Share of landmarks found against their score, a panel a learner and a line a benchmark.
+
+    Of all landmarks of unseen categories, those that are not there included; a marker's area is
+    the share of the landmarks that have such a score.
+    """
+    rows = calibration[calibration["landmarks"] == trust.UNSEEN]
+    if not rows["count"].sum():
+        raise Absent("no landmark has a score")
+    errors = trust.errors(rows)[trust.UNSEEN]
+    found = set(rows["learner"])
+    names = [name for name in LEARNERS if name in found] + sorted(found - set(LEARNERS))
+    colours = place_colours(rows["benchmark"])
+    wide = min(5, len(names))
+    tall = -(-len(names) // wide)
+    figure = Figure(figsize=(2 * max(wide, 2), 2.2 * tall + 1), layout="constrained")
+    axes = figure.subplots(tall, wide, sharex=True, sharey=True, squeeze=False)
+    for ax, name in zip(axes.flat, names):
+        ax.plot((0, 1), (0, 1), color="#AAAAAA", linewidth=0.8, linestyle="dotted", zorder=1)
+        told = []
+        for benchmark, colour in colours.items():
+            one = rows[(rows["learner"] == name) & (rows["benchmark"] == benchmark)]
+            filled = one[one["count"] > 0].sort_values("bin")
+            if filled.empty:
+                continue
+            share = filled["count"] / filled["count"].sum()
+            places = filled["score"], filled["hits"]
+            ax.plot(*places, color=colour, alpha=0.5, linewidth=1, label=benchmark)
+            ax.scatter(*places, s=300 * share, color=colour, alpha=0.6)
+            told.append(f"{benchmark}: {errors[benchmark, name]:.3f}")
+        ax.text(0.98, 0.03, "\n".join(["ECE", *told]), ha="right", transform=ax.transAxes)
+        ax.set(title=name, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        ax.set(xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+    for number, ax in enumerate(axes.flat):
+        if number >= len(names):
+            ax.set_axis_off()
+        elif number + wide >= len(names):
+            ax.set_xlabel("score")
+            ax.tick_params("x", labelbottom=True)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("share found")
+    lines = {line.get_label(): line for ax in axes.flat for line in ax.lines}
+    shown = [name for name in colours if name in lines]
+    _legend_line(figure, min(2 * wide, len(shown)), [lines[name] for name in shown], shown)
+    figure.suptitle(
+        "Share of landmarks found against their score, unseen categories\nA marker's area: how "
+        "many have such a score. ECE: expected calibration error"
+    )
     return figure
 
 
@@ -504,7 +588,9 @@ FIGURES = {  # by name: how it is made of a directory, and the files that it nee
     "figure6": (lambda directory: figure6(read_similarities(directory)), "similarities.csv"),
     "figure_shots": (_shots, "episodes.csv.gz", "run.json"),
     "figure_curves": (lambda directory: figure_curves(read_curves(directory)), "curves.csv.gz"),
+    "figure_trust": (lambda directory: figure_trust(read_calibration(directory)), trust.FILE),
 }
+OF_THE_PAPER = ("figure4", "figure5", "figure6")  # of its benchmarks alone
 
 
 def write_figures(directory: str | Path) -> list[str]:
@@ -515,13 +601,16 @@ def write_figures(directory: str | Path) -> list[str]:
     directory, notes = Path(directory), []
     if not directory.is_dir():
         raise UserError(f"no results directory {directory}: python -m benchmarks.run makes one")
+    run = _run(directory)
     for name, (make, *files) in FIGURES.items():
+        if name in OF_THE_PAPER and not papers(titles(run)):
+            continue
         try:
             if absent := [file for file in files if not (directory / file).is_file()]:
                 raise Absent(f"no {' and no '.join(absent)} in {directory}")
             figure = make(directory)
         except Absent as error:
-            notes.append(f"{name} is left out, {error}: {_command(directory)} makes it")
+            notes.append(f"{name} is left out, {error}: {_command(directory, run, files)} makes it")
             continue
         for ending in METADATA:
             write_bytes(directory / f"{name}.{ending}", render(figure, ending))
@@ -536,13 +625,20 @@ def render(figure: Figure, ending: str) -> bytes:
     return content.getvalue()
 
 
-def _command(directory: Path) -> str:
-    """What makes all that figures are drawn of."""
+def _run(directory: Path) -> dict:
+    """The run of a results directory, or what stands for one that cannot be read."""
     try:
-        run = read_run(directory)
+        return read_run(directory)
     except UserError:
-        run = {"preset": "PRESET"}
-    return run_command(directory, run, ["--all", "--preset", str(run["preset"])])
+        return {"preset": "PRESET"}
+
+
+def _command(directory: Path, run: dict, files: Sequence[str]) -> str:
+    """What makes the files that a figure is drawn of."""
+    words = ["--preset", str(run["preset"])]
+    if trust.FILE in files:
+        return run_command(directory, run, words).replace("benchmarks.run", "benchmarks.export", 1)
+    return run_command(directory, run, ["--all", *words])
 
 
 def _draw(directory: Path) -> None:

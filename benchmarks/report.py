@@ -14,14 +14,15 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from benchmarks.claims import GROUPS
+from benchmarks import trust
+from benchmarks.claims import OTHERS, about, papers
 from benchmarks.rendering import MEAN, Block, Cell, Table
 from benchmarks.tables import (
     ABLATIONS,
@@ -29,30 +30,35 @@ from benchmarks.tables import (
     read_episodes,
     read_run,
     results_command,
+    run_field,
     table2,
     table3,
     table4,
+    titles,
 )
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
-from fewshot_landmarks.protocol import BENCHMARKS
 from fewshot_landmarks.scores import mean_interval
 
 DASH = "—"
 FEW = "5"  # photos of the engineer who asks which learner to use
+TRUST = "figure_trust.png"  # has a section of its own
 LONG = 12  # rows of a group of claims that is folded away
 SOURCES = {  # what makes each optional file, in DIR, the page's folder, which no record names
     "claims.csv": "python -m benchmarks.claims --results DIR",
     "trials.csv": "python -m benchmarks.tune --preset {preset} --out DIR",
     "costs.csv": "python -m benchmarks.run --all --preset {preset} --out DIR",
     "adequacy.csv": "python -m benchmarks.adequacy --preset {preset} --out DIR",
+    trust.FILE: "python -m benchmarks.export --preset {preset} --out DIR",
     "figure": "python -m benchmarks.figures --results DIR",
+    "seed": "python -m benchmarks.run --all --preset {preset} --seed 1 --out DIR",
 }
 FILES = {  # the columns of each
     "claims.csv": "group claim where paper ours difference ci95 episodes verdict",
     "trials.csv": "benchmark learner trial chosen score parameters seconds",
     "costs.csv": "stage benchmark name seed seconds peak_mib",
     "adequacy.csv": "measure benchmark categories shots value ci95 episodes",
+    trust.FILE: " ".join(trust.COLUMNS),
 }
 TONES = {"holds": "good", "doesn't": "bad", "not measured": "none"}  # other verdicts are open
 MARKS = {"good": "✓", "bad": "✗", "open": "?", "none": "–"}
@@ -84,7 +90,16 @@ CAPTIONS = {  # of each figure: its title, and what is plotted
         "means over training seeds, smoothed, without intervals. Each learner has its own loss, "
         "so heights do not compare across panels.",
     ),
+    TRUST: (
+        "Share of landmarks found against their score",
+        "Landmarks of unseen categories in ten bins of equal width, a panel a learner and a line a "
+        "benchmark: mean score across, share found upwards, a marker's area the share of landmarks "
+        "in its bin, without intervals. On the dotted line a score is what it says; below it, it "
+        "promises too much. A landmark that is not there counts as not found.",
+    ),
 }
+OF_THE_PAPER = ("figure4.png", "figure5.png", "figure6.png")  # of its benchmarks alone
+BESIDE = ", ours above and the paper's below"  # of a caption, where the paper has numbers
 
 
 @dataclass(frozen=True)
@@ -103,7 +118,7 @@ class Shown:
     ours: str
     ci95: str
     best: bool
-    paper: str
+    paper: str  # empty for a benchmark that is not the paper's
     paper_ci95: str
     paper_best: bool
     note: str = ""
@@ -116,7 +131,7 @@ class Grid:
     name: str
     columns: tuple[str, ...]
     rows: list[tuple[str, list[Shown]]]
-    rank: str  # Spearman's correlation of the learners' order with the paper's
+    rank: str  # Spearman's correlation of the learners' order with the paper's, if it has one
     learners: int  # that it is over
 
 
@@ -139,9 +154,12 @@ def read_optional(directory: str | Path, name: str) -> pd.DataFrame | None:
     return frame
 
 
-def absent(name: str, preset: str) -> str:
+def absent(name: str, run: Mapping) -> str:
     """The command that makes an optional file."""
-    return SOURCES[name].format(preset=preset)
+    command = SOURCES[name].format(preset=run["preset"])
+    works = "--preset" in command  # and needs the data
+    real = run_field(run, "data", "difficulty") == "real"
+    return command + " --data DATA" * (works and real)
 
 
 def _number(text: object) -> float:
@@ -204,7 +222,9 @@ def grid(block: Block) -> Grid:
     ]
     rank, count = block.rank_correlation()
     heads = tuple("Mean" if column == MEAN else column for column in block.columns)
-    return Grid(block.benchmark, heads, rows, fixed(rank, 2), count)
+    if not block.paper:
+        rows = [(name, [replace(cell, paper="") for cell in cells]) for name, cells in rows]
+    return Grid(block.benchmark, heads, rows, fixed(rank, 2) if block.paper else "", count)
 
 
 def _lowest(cells: Iterable[Cell]) -> str:
@@ -287,7 +307,7 @@ def _ties(cells: dict[str, float], episodes: pd.DataFrame, benchmark: str) -> se
 # --------------------------------------------------------------------------- the claims
 
 
-def claims(frame: pd.DataFrame) -> list[dict]:
+def claims(frame: pd.DataFrame, benchmarks: Sequence[str]) -> list[dict]:
     """The groups of claims, each with its rows and how many have each verdict."""
     groups = []
     for name, rows in frame.groupby("group", sort=False):
@@ -307,9 +327,10 @@ def claims(frame: pd.DataFrame) -> list[dict]:
         groups.append(
             {
                 "name": name,
-                "about": GROUPS.get(name, ""),
+                "about": about(name, benchmarks),
                 "sources": "; ".join(dict.fromkeys(rows["source"])) if "source" in rows else "",
                 "rows": lines,
+                "paper": rows["paper"].any(),
                 "counts": counts,
                 "long": len(lines) > LONG,
             }
@@ -345,20 +366,48 @@ def verdicts(frame: pd.DataFrame) -> dict:
 # -------------------------------------------------------------------------- the figures
 
 
-def figures(directory: str | Path) -> list[dict[str, str]]:
-    """The figures that are there, the known ones first, as data URIs."""
+def figures(directory: str | Path, beside: bool) -> list[dict[str, str]]:
+    """The figures that are there, the known ones first, as data URIs.
+
+    beside: whether the paper's numbers stand beside ours.
+    """
     paths = {path.name: path for path in Path(directory).glob("figure*.png")}
     names = [name for name in CAPTIONS if name in paths] + sorted(set(paths) - set(CAPTIONS))
     return [
         {
             "name": name,
             "title": CAPTIONS.get(name, (Path(name).stem, ""))[0],
-            "caption": CAPTIONS.get(name, ("", ""))[1],
+            "caption": CAPTIONS.get(name, ("", ""))[1].replace(BESIDE, BESIDE * beside),
             "data": "data:image/png;base64,"
             + base64.b64encode(paths[name].read_bytes()).decode("ascii"),
         }
         for name in names
     ]
+
+
+# ----------------------------------------------------------------------------- scores
+
+
+def calibration_errors(frame: pd.DataFrame) -> Sheet:
+    """Expected calibration errors by learner, two columns a benchmark."""
+    numbers = {name: _numbers(frame[name]) for name in ("count", "score", "hits")}
+    errors = trust.errors(frame.assign(**numbers))
+    places = list(dict.fromkeys(frame["benchmark"]))
+    kinds = {trust.UNSEEN: "all", trust.LABELLED: "labelled"}
+    found = {(*key, kind): errors[kind].get(key) for key in errors.index for kind in errors}
+    rows = [
+        (
+            learner,
+            *(
+                fixed(found.get((place, learner, kind), math.nan))
+                for place in places
+                for kind in kinds
+            ),
+        )
+        for learner in _ordered(frame["learner"])
+    ]
+    heads = [f"{place}, {kind}" for place in places for kind in kinds.values()]
+    return Sheet(("learner", *heads), rows)
 
 
 # ---------------------------------------------------------------------- training seeds
@@ -570,7 +619,7 @@ def other_costs(costs: pd.DataFrame) -> Sheet:
 def settings(run: Mapping) -> list[tuple[str, Sheet]]:
     """The learners' settings, a column a learner; by benchmark where the run has them so."""
     given = run.get("settings") or {}
-    split = bool(given) and set(given) <= set(BENCHMARKS)
+    split = bool(given) and set(given) <= set(titles(run))
     return [(name, _settings(own)) for name, own in (given if split else {"": given}).items()]
 
 
@@ -616,7 +665,11 @@ def report(directory: str | Path) -> str:
     tables = [make(episodes, run) for make in (table2, table3, table4)]
     costs = work(found["costs.csv"], run)
     judged, trials, data = (found[f"{name}.csv"] for name in ("claims", "trials", "adequacy"))
-    pictures = figures(directory)
+    scores, places = found[trust.FILE], titles(run)
+    beside = papers(places)
+    pictures = figures(directory, beside)
+    drawn = {picture["name"]: picture for picture in pictures}
+    wanted = set(CAPTIONS) - {TRUST} - (set() if beside else set(OF_THE_PAPER))
     environment = Environment(
         loader=PackageLoader("benchmarks", ""),
         autoescape=True,
@@ -634,15 +687,19 @@ def report(directory: str | Path) -> str:
         ablations=len(set(episodes["learner"]) & set(ABLATIONS)),
         records=len(episodes),
         hours=fixed(costs["seconds"].sum() / 3600, 1) if len(costs) else "",
-        titles={name: benchmark.title for name, benchmark in BENCHMARKS.items()},
+        papers=beside,
+        titles={name: f"{name}: {title}".removesuffix(": ") for name, title in places.items()},
         tables=[(table, [grid(block) for block in table.blocks]) for table in tables],
         overall=overall(tables[0]),
         few=few_photos(tables[0], episodes, costs),
         few_shots=FEW,
-        claims=None if judged is None else claims(judged),
+        claims=None if judged is None else claims(judged, list(places)),
         verdicts=None if judged is None else verdicts(judged),
-        figures=pictures,
-        no_figures=[name for name in CAPTIONS if name not in {p["name"] for p in pictures}],
+        others=OTHERS,
+        figures=[picture for name, picture in drawn.items() if name != TRUST],
+        no_figures=[name for name in CAPTIONS if name in wanted - set(drawn)],
+        trust_figure=drawn.get(TRUST),
+        calibration_errors=None if scores is None else calibration_errors(scores),
         spread=spread(episodes),
         adequacy=None if data is None else adequacy(data),
         tuning=None if trials is None else tuning(trials),
@@ -651,7 +708,7 @@ def report(directory: str | Path) -> str:
         costs_there=found["costs.csv"] is not None,
         made_by=made_by(run),
         settings=settings(run),
-        absent=absent,
+        absent=lambda name: absent(name, run),
     )
 
 

@@ -266,7 +266,7 @@ def _box_of(
         x, y = shape[trusted, axis], found[trusted, axis]
         if len(set(x.tolist())) < 2:
             return 0, 0, width, height
-        length, start, *_ = theilslopes(y, x)
+        length, start, *_ = theilslopes(y, x, method="joint")
         first, last = max(start, 0), min(start + length, side)
         if last - first < side / 20:
             return 0, 0, width, height

@@ -52,15 +52,15 @@ def level(learner, *_):
     return 0.1 if learner == "MetaCloth" else 0.2 + 0.01 * (LEARNERS + ABLATIONS).index(learner)
 
 
-def records(error=level, seeds=None, landmarks=lambda *key: "0.1"):
+def records(error=level, seeds=None, landmarks=lambda *key: "0.1", unseen=UNSEEN):
     """Records of every learner; `error` is of (learner, benchmark, seed, episode, shots)."""
     rows = []
-    for benchmark, learner in itertools.product(UNSEEN, LEARNERS + ABLATIONS):
+    for benchmark, learner in itertools.product(unseen, LEARNERS + ABLATIONS):
         own = (seeds or {}).get(learner, (0,))
         for seed, episode, shots in itertools.product(own, range(EPISODES), SHOTS):
             key = (learner, benchmark, seed, episode, shots)
             rows.append(
-                (benchmark, learner, seed, UNSEEN[benchmark], episode, shots)
+                (benchmark, learner, seed, unseen[benchmark], episode, shots)
                 + (error(*key), 48, 0, landmarks(*key))
             )
     return pd.DataFrame(rows, columns=[*KEY, "ne", "scored", "left_out", "landmarks"])
@@ -405,6 +405,33 @@ def test_the_papers_own_numbers_uphold_its_claims():
         ("shots", "B-4, 5 to 8 shots"),
     }
     assert rows_of(frame, "order")["difference"].to_numpy() == pytest.approx(1)
+
+
+# ------------------------------------------------------------------- other data sets
+
+OTHER = {"J-1": "chair", "hands, feet": "spider"}
+OTHER_RUN = {"preset": "smoke", "benchmarks": {name: {"unseen": [c]} for name, c in OTHER.items()}}
+
+
+def test_other_benchmarks_have_the_claims_that_stay_within_one():
+    frame = judged(records(unseen=OTHER), run=OTHER_RUN)
+    counts = {group: len(rows) for group, rows in frame.groupby("group", sort=False)}
+    # 6 columns, 3 pairs, 3 of weights and 9 learners on 2 benchmarks; 4 ablations by 5 columns.
+    assert counts == {"first place": 12, "pairs": 6, "weights": 6, "table 4": 20, "shots": 18}
+    assert set(frame["where"].str.rpartition(", ")[0]) == set(OTHER)
+    assert set(rows_of(frame, "table 4")["where"].str.rpartition(", ")[0]) == {"J-1"}
+    assert not frame["paper"].any() and NOT_MEASURED not in set(frame["verdict"])
+    rows = rows_of(frame, "first place")
+    assert set(rows["verdict"]) == {HOLDS} and rows["difference"].to_numpy() == pytest.approx(-0.1)
+    assert set(rows_of(frame, "pairs", claim="PAML")["verdict"]) == {FAILS}
+
+
+def test_other_benchmarks_are_told_of_and_not_the_papers():
+    text = to_markdown(judged(records(unseen=OTHER), run=OTHER_RUN))
+    assert not any(name in text for name in ("B-1", "B-2", "trousers", "hardest", "relative fall"))
+    assert "do not apply" in text and "The ablation on J-1" in text
+    steps = text.partition("## Shots")[2]
+    assert "| claim " in steps and steps.count("undecided, ") == 18
 
 
 # --------------------------------------------------------------------------------- order

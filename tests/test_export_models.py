@@ -4,9 +4,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from benchmarks import export
 from benchmarks.export import calibrate, groups, held_out, main
 from benchmarks.presets import SMOKE
+from benchmarks.trust import COLUMNS, errors
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.learner import find_learner
 from fewshot_landmarks.model import load
@@ -75,16 +75,16 @@ def test_one_learner_again_leaves_the_others_rows(exported, in_smoke_folder):
     before = pd.read_csv(exported / "calibration.csv")
     assert main([*COMMAND, "--learner", "WG", "--out", str(exported)]) == 0
     pd.testing.assert_frame_equal(
-        pd.read_csv(exported / "calibration.csv").sort_values(list(export.COLUMNS[:4])),
-        before.sort_values(list(export.COLUMNS[:4])),
+        pd.read_csv(exported / "calibration.csv").sort_values(list(COLUMNS)[:4]),
+        before.sort_values(list(COLUMNS)[:4]),
         check_like=True,
     )
 
 
 def test_expected_calibration_error_by_hand():
     rows = [("B-1", "FT", "unseen", 0, 30, 0.05, 0.15), ("B-1", "FT", "unseen", 9, 10, 0.95, 0.75)]
-    frame = pd.DataFrame(rows, columns=export.COLUMNS)
-    assert export.errors(frame).loc[("B-1", "FT"), "unseen"] == pytest.approx(0.125)
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    assert errors(frame).loc[("B-1", "FT"), "unseen"] == pytest.approx(0.125)
 
 
 def test_a_model_holds_no_pickle(exported):

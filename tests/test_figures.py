@@ -1,6 +1,7 @@
 """Figures from records: heights and lines by hand, what is left out, and the same bytes twice."""
 
 import gzip
+import io
 import json
 import math
 import subprocess
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.container import BarContainer
 
-from benchmarks import figures, probes, store
+from benchmarks import figures, probes, store, trust
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.scores import mean_interval
@@ -24,8 +25,16 @@ RUN = {
 }
 
 
-def records(errors, learners=("FT", "MetaCloth"), seeds=(0,), shots=(1, 3, 5, 8, 10)):
-    """Records of trousers in B-2, two episodes; `errors` of (learner, seed, episode, shots)."""
+OTHER_RUN = {
+    **RUN,
+    "benchmarks": {"J-1": {"title": "$x and \\frac$", "seen": ["hand"], "unseen": ["trousers"]}},
+}
+
+
+def records(
+    errors, learners=("FT", "MetaCloth"), seeds=(0,), shots=(1, 3, 5, 8, 10), benchmark="B-2"
+):
+    """Records of trousers, two episodes; `errors` of (learner, seed, episode, shots)."""
     rows = []
     for learner in learners:
         for seed in seeds:
@@ -33,7 +42,7 @@ def records(errors, learners=("FT", "MetaCloth"), seeds=(0,), shots=(1, 3, 5, 8,
                 for k in shots:
                     each = np.broadcast_to(errors(learner, seed, episode, k), (14,))
                     text = " ".join(f"{error:.5f}" for error in each)
-                    key = ("B-2", learner, seed, "trousers", episode, k)
+                    key = (benchmark, learner, seed, "trousers", episode, k)
                     rows.append((*key, np.nanmean(each), 9, 0, text))
     columns = ["benchmark", "learner", "seed", "category", "episode", "shots"]
     return pd.DataFrame(rows, columns=[*columns, "ne", "scored", "left_out", "landmarks"])
@@ -63,15 +72,31 @@ def toy_maps(places=("B-1/trousers", "B-2/trousers", "B-3/vest dress")):
     return maps
 
 
-def curve_lines():
+def curve_lines(benchmarks=("B-1", "B-2")):
     lines = [
         f"{benchmark},{name},{seed},{step},{loss + seed}"
-        for benchmark in ("B-1", "B-2")
+        for benchmark in benchmarks
         for name in ("MetaCloth", "base linear")
         for seed in (0, 1)
         for step, loss in ((5, 4.0), (10, 2.0), (15, 3.0))
     ]
     return "\n".join([",".join(store.CURVES), *lines]) + "\n"
+
+
+def calibration(benchmarks=("B-1", "B-2")):
+    """Gaps of 0.2 in a quarter of the landmarks and of 0.1 in the rest, no gap if labelled."""
+    bins = {
+        trust.UNSEEN: [(0, 10, 0.05, 0.25), (4, 0, math.nan, math.nan), (9, 30, 0.95, 0.85)],
+        trust.LABELLED: [(0, 5, 0.05, 0.05)],
+    }
+    rows = [
+        (benchmark, learner, landmarks, *one)
+        for benchmark in benchmarks
+        for learner in ("MetaCloth", "FT")
+        for landmarks, each in bins.items()
+        for one in each
+    ]
+    return pd.DataFrame(rows, columns=list(trust.COLUMNS))
 
 
 @pytest.fixture
@@ -83,6 +108,7 @@ def results(tmp_path):
     (tmp_path / "similarities.csv").write_text(probes.similarities_csv(similarity_rows()))
     (tmp_path / "curves.csv.gz").write_bytes(gzip.compress(curve_lines().encode()))
     (tmp_path / "heatmaps.npz").write_bytes(probes.heatmaps_npz(toy_maps()))
+    calibration().to_csv(tmp_path / "calibration.csv", index=False)
     return tmp_path
 
 
@@ -168,6 +194,17 @@ def test_figure_of_shots_has_our_numbers_and_the_papers():
     assert not figure.axes[0].containers  # nothing of B-1 was measured
 
 
+def test_a_benchmark_of_another_data_set_has_one_panel_of_shots():
+    rows = records(lambda learner, seed, episode, k: 0.1 * (episode + 1) / k, benchmark="J-1")
+    figure = figures.figure_shots(rows, OTHER_RUN)
+    (ax,) = figure.axes
+    lines = {container.get_label(): container for container in ax.containers}
+    assert list(lines) == ["FT", "MetaCloth"] and ax.get_ylabel() == "NE"
+    found = lines["FT"].lines[0].get_ydata()
+    np.testing.assert_allclose(found, [0.15 / k for k in (1, 3, 5, 8, 10)])
+    figures.render(figure, "png")  # its title is no formula
+
+
 def test_curves_average_seeds_and_are_smoothed(results):
     figure = figures.figure_curves(figures.read_curves(results))
     assert [ax.get_title() for ax in figure.axes] == ["base model, linear", "MetaCloth"]
@@ -175,6 +212,37 @@ def test_curves_average_seeds_and_are_smoothed(results):
     np.testing.assert_allclose(raw.get_ydata(), [4.5, 2.5, 3.5])
     np.testing.assert_allclose(smooth.get_ydata(), [3.5, 3.5, 3.5])  # all three, of five at most
     assert smooth.get_label() == "B-1" and len(figure.axes[1].lines) == 4
+
+
+def test_curves_of_other_benchmarks_have_colours_and_names():
+    others = [f"J-{i}" for i in range(3)]
+    curves = pd.read_csv(io.StringIO(curve_lines(others)))
+    figure = figures.figure_curves(curves)
+    colours = [line.get_color() for line in figure.axes[1].lines[1::2]]
+    assert len(set(colours)) == 3 and figures.OTHER not in colours
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == others
+
+
+@pytest.mark.parametrize("places", [("B-1", "B-2"), ("J-1",)])
+def test_figure_of_trust_has_the_bins_that_hold_landmarks(places):
+    figure = figures.figure_trust(calibration(places))
+    assert [ax.get_title() for ax in figure.axes] == ["FT", "MetaCloth"]
+    for ax in figure.axes:
+        diagonal, *lines = ax.lines
+        assert [line.get_label() for line in lines] == list(places)
+        for line, dots in zip(lines, ax.collections, strict=True):
+            np.testing.assert_allclose(line.get_xydata(), [(0.05, 0.25), (0.95, 0.85)])
+            areas = dots.get_sizes()
+            assert areas[1] == pytest.approx(3 * areas[0])
+        np.testing.assert_allclose(diagonal.get_xydata(), [(0, 0), (1, 1)])
+        # (10 * 0.2 + 30 * 0.1) / 40
+        assert ax.texts[0].get_text() == "\n".join(["ECE", *(f"{name}: 0.125" for name in places)])
+
+
+def test_scores_of_no_landmark_make_no_figure():
+    for frame in (calibration()[:0], calibration().assign(count=0)):
+        with pytest.raises(UserError, match="no landmark"):
+            figures.figure_trust(frame)
 
 
 def test_figure_4_shows_each_benchmark_and_says_what_was_seen(results):
@@ -219,6 +287,23 @@ def test_what_is_missing_is_told(results, capsys):
     assert {path.stem for path in results.glob("figure*")} == {"figure_curves"}
 
 
+def test_without_calibration_the_command_that_measures_it_is_told(results):
+    (results / "calibration.csv").unlink()
+    (note,) = figures.write_figures(results)
+    command = f"python -m benchmarks.export --preset smoke --out {results} makes it"
+    assert note == f"figure_trust is left out, no calibration.csv in {results}: {command}"
+
+
+def test_other_benchmarks_have_no_figures_of_the_papers(results):
+    frame = records(lambda *_: 0.1, benchmark="J-1")
+    (results / "episodes.csv.gz").write_bytes(gzip.compress(frame.to_csv(index=False).encode()))
+    (results / "run.json").write_text(json.dumps(OTHER_RUN))
+    (results / "similarities.csv").unlink()
+    assert figures.write_figures(results) == []
+    written = {path.stem for path in results.glob("figure*")}
+    assert written == {"figure_shots", "figure_curves", "figure_trust"}
+
+
 def test_nothing_to_draw_is_told(results):
     frame = records(lambda *_: 0.1, shots=(1,))
     (results / "episodes.csv.gz").write_bytes(gzip.compress(frame.to_csv(index=False).encode()))
@@ -237,8 +322,9 @@ def test_nothing_to_draw_is_told(results):
         ("curves.csv.gz", b"no gzip", "cannot be read"),
         ("curves.csv.gz", gzip.compress(b"benchmark,learner\n"), "lacks the columns seed"),
         ("similarities.csv", b"benchmark,seed\nB-2,one\n", "cannot be read"),
+        ("calibration.csv", b"benchmark,count\nB-2,many\n", "run benchmarks.export again"),
     ],
-    ids=["cut", "empty", "no gzip", "columns", "letters"],
+    ids=["cut", "empty", "no gzip", "columns", "letters", "scores"],
 )
 def test_a_broken_file_is_one_line(tmp_path, name, content, told, capsys):
     (tmp_path / name).write_bytes(content)

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
+from benchmarks.claims import write_claims
 from benchmarks.report import (
     CAPTIONS,
     FILES,
@@ -61,6 +62,13 @@ OPTIONAL = {
         ("evaluate", "B-2", "FT", 0, 3.0, 350.0),
         ("evaluate", "B-1r", "FT", 0, 99.0, 350.0),  # has no records
     ],
+    "calibration.csv": [
+        ("B-1", "FT", "unseen", 0, 10, 0.05, 0.25),
+        ("B-1", "FT", "unseen", 4, 0, "", ""),
+        ("B-1", "FT", "unseen", 9, 30, 0.95, 0.85),
+        ("B-1", "FT", "unseen, labelled", 0, 5, 0.05, 0.06),
+        ("B-2", "PROTO", "unseen", 0, 5, 0.05, 0.05),
+    ],
     "adequacy.csv": [("ignores the image", "B-1", "unseen", 5, 0.4321, 0.0123, 2)],
 }
 
@@ -69,10 +77,10 @@ def error(learner, seed, episode, shots):
     return BASE[learner] + 0.01 * episode - 0.001 * shots + seed * SHIFT[episode]
 
 
-def make_store(directory, optional=()):
+def make_store(directory, optional=(), unseen=UNSEEN, run=RUN):
     keys = [
         (benchmark, learner, seed, category, episode, shots)
-        for benchmark, category in UNSEEN.items()
+        for benchmark, category in unseen.items()
         for learner in BASE
         for seed in ((0, 1) if learner == "MetaCloth" else (0,))
         for episode in (0, 1)
@@ -82,7 +90,7 @@ def make_store(directory, optional=()):
     names = "benchmark learner seed category episode shots ne scored left_out landmarks".split()
     directory.mkdir(exist_ok=True)
     pd.DataFrame(rows, columns=names).to_csv(directory / "episodes.csv.gz", index=False)
-    (directory / "run.json").write_text(json.dumps(RUN), "utf-8")
+    (directory / "run.json").write_text(json.dumps(run), "utf-8")
     for name in optional:
         frame = pd.DataFrame(OPTIONAL[name], columns=FILES[name].split())
         frame.to_csv(directory / name, index=False)
@@ -204,6 +212,50 @@ def test_absent_files_are_named_with_their_command(bare):
         assert f"python -m benchmarks.{module} --results DIR" in text
     assert "python -m benchmarks.tune --preset smoke --out DIR" in text
     assert "1.0 hours" in text  # from run.json
+
+
+def test_calibration_errors_by_learner_and_benchmark(whole):
+    page = Page(report(whole))
+    heads = [row for row in page.rows if row[1:2] == ["B-1, all"]]
+    assert heads == [["learner", "B-1, all", "B-1, labelled", "B-2, all", "B-2, labelled"]]
+    assert ["FT", "0.125", "0.010", "—", "—"] in page.rows  # (10 * 0.2 + 30 * 0.1) / 40
+    assert ["PROTO", "—", "—", "0.000", "—"] in page.rows
+
+
+def test_absent_calibration_is_named_with_its_command(bare):
+    text = report(bare)
+    assert "python -m benchmarks.export --preset smoke --out DIR" in text
+    (bare / "calibration.csv").write_text(",".join(FILES["calibration.csv"].split()) + "\n")
+    Page(report(bare))  # a file without rows is no exception
+
+
+def test_a_run_on_another_data_set_says_nothing_of_the_papers_numbers(tmp_path):
+    unseen = {"J-1": "chair", "J-2": "spider"}
+    run = {
+        **RUN,
+        "data": {"name": "joints", "difficulty": "real"},
+        "benchmarks": {
+            "J-1": {"title": "2 shapes", "seen": ["hand"], "unseen": ["chair"]},
+            "J-2": {"seen": ["hand"], "unseen": ["spider"]},
+        },
+        "settings": {"J-1": {"FT": {"rate": 0.25}}},
+    }
+    directory = make_store(tmp_path / "other", unseen=unseen, run=run)
+    write_claims(directory)
+    text = report(directory)
+    page = Page(text)
+    assert not any(f"B-{i}" in text for i in range(1, 5))
+    for word in ('class="paper"', "Spearman", "garment", "drawn by a program", "trousers"):
+        assert word not in text
+    assert "J-1: 2 shapes; J-2." in " ".join(text.split())
+    assert not any(name in text for name in ("figure4", "figure5", "figure6", "adequacy.csv"))
+    assert "figure_shots.png" in text and "data" not in page.ids
+    assert "python -m benchmarks.export --preset smoke --out DIR --data DATA" in text
+    assert "python -m benchmarks.figures --results DIR<" in text
+    assert page.starting("FT")[0][1].startswith("0.300 ± ")
+    (head,) = [row for row in page.rows if row[:2] == ["claim", "verdict"]][:1]
+    assert "paper" not in head
+    assert "Settings of every learner on J-1" in text and ["rate", "0.25"] in page.rows
 
 
 @pytest.mark.parametrize("name", OPTIONAL)

@@ -11,8 +11,9 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -42,6 +43,7 @@ class Wanted:
     box: tuple[float, ...] | None = None
     annotation_id: int | None = None
     category_id: int = 1
+    picture: str = ""  # what the picture of it is called
 
     @property
     def key(self) -> list:
@@ -82,7 +84,7 @@ def execute(arguments: argparse.Namespace) -> int:
             "adapt` with it first, and give what that writes"
         )
     spare_threads(finder.model)
-    wanted = list(_wanted(arguments))
+    wanted = _own_pictures(_wanted(arguments))
     drawings = None if arguments.no_drawings else arguments.drawings or arguments.out.with_suffix("")
     unfinished = arguments.out.with_name(f".{arguments.out.name}.unfinished")
     lines = _resume(unfinished, _digest(arguments.model, wanted))
@@ -133,6 +135,19 @@ def _wanted(arguments: argparse.Namespace) -> Iterator[Wanted]:
             int(index.item[i]),
             int(index.category[i]),
         )
+
+
+def _own_pictures(wanted: Iterable[Wanted]) -> list[Wanted]:
+    """Each with a name for its picture: the photo's, with what tells it from others of that name."""
+    wanted = list(wanted)
+    stems = Counter(path.stem for path in {each.path for each in wanted})
+
+    def name(each: Wanted) -> str:
+        stem = each.path.stem
+        parts = [stem] if stems[stem] == 1 else [stem, str(each.image_id)]
+        return "-".join(parts + [str(each.annotation_id)] * (each.annotation_id is not None))
+
+    return [replace(each, picture=f"{name(each)}.jpg") for each in wanted]
 
 
 def _digest(model: Path, wanted: Sequence[Wanted]) -> str:
@@ -252,7 +267,6 @@ def _draw(
     picture = draw_landmarks(
         small, np.nan_to_num(landmarks) * ratio, scores=np.where(scores > 0, scores, 0)
     )
-    item = "" if wanted.annotation_id is None else f"-{wanted.annotation_id}"
     coded, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
     if coded:
-        write_bytes(folder / f"{wanted.path.stem}{item}.jpg", data.tobytes())
+        write_bytes(folder / wanted.picture, data.tobytes())

@@ -1,0 +1,71 @@
+import pytest
+import torch
+
+from fewshot_landmarks.confidence import SIGNS, Calibration, search, signs
+from tests.toy import toy_task
+
+MOVE = SIGNS.index("log of the move when the image is moved")
+NEAR = SIGNS.index("softmax within 3 cells of it")
+ABOVE = SIGNS.index("height above all that is 4 cells off")
+
+
+def peaks(*places, n=8, side=16) -> torch.Tensor:
+    """A heatmap (1, N, side, side) with equal peaks at places (row, column), over faint noise."""
+    torch.manual_seed(0)
+    maps = 0.05 * torch.randn(1, n, side, side)
+    for row, column in places:
+        maps[..., row, column] += 3
+    return maps
+
+
+def test_signs_do_not_depend_on_the_scale_of_heatmaps():
+    support, maps = toy_task(9).support, peaks((4, 5))
+    found, again = torch.rand(1, 8, 2) * 16, torch.rand(1, 8, 2) * 16
+    one = signs(maps, found, again, support)
+    torch.testing.assert_close(one, signs(7.5 * maps - 40, found, again, support), atol=1e-4, rtol=1e-4)
+    assert one.shape == (1, 8, len(SIGNS)) and one.isfinite().all()
+
+
+def test_a_lone_peak_shows_more_trust_than_two():
+    support = toy_task(9).support
+    found = torch.full((1, 8, 2), 5.0)
+    lone = signs(peaks((4, 5)), found, found, support)[0, 0]
+    double = signs(peaks((4, 5), (12, 12)), found, found, support)[0, 0]
+    assert lone[NEAR] > double[NEAR] + 0.1
+    assert lone[ABOVE] > 10 * double[ABOVE].abs()
+
+
+def test_what_does_not_move_with_the_image_shows():
+    task = toy_task(9, queries=3)
+
+    def blobs(images):  # brightness: follows the image
+        return images.sum(1, keepdim=True).expand(-1, 8, -1, -1)
+
+    fixed = peaks((4, 5)).expand(3, -1, -1, -1)
+    images = torch.zeros(3, 3, 16, 16)
+    images[:, :, 6, 8] = 1
+    (_, follows), (_, stays) = (
+        search(detector, images, task.support) for detector in (blobs, lambda images: fixed)
+    )
+    assert (follows[..., MOVE] < stays[..., MOVE] - 1).all()
+
+
+def test_heatmaps_without_numbers_find_nothing():
+    task = toy_task(9)
+    found, _ = search(lambda images: torch.full((2, 8, 4, 4), float("nan")), task.query.images, task.support)
+    assert found.isnan().all()
+
+
+def test_support_is_counted():
+    task = toy_task(9, shots=3, hidden=0.5)
+    found = task.query.landmarks
+    shown = signs(peaks((4, 5)).expand(2, -1, -1, -1), found, found, task.support)
+    times = task.support.labelled.sum(0).clamp(min=1)
+    labels = SIGNS.index("log of the support images that label it")
+    torch.testing.assert_close(shown[0, :, labels], times.float().log())
+    assert shown[0, 0, labels + 1].exp().item() == pytest.approx(3)
+
+
+def test_calibration_by_hand():
+    score = Calibration((2.0, -1.0), 0.5)(torch.tensor([[[1.0, 3.0]]]))
+    assert score.item() == pytest.approx(1 / (1 + 2.718281828**0.5))

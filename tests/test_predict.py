@@ -1,0 +1,217 @@
+"""fewshot-landmarks adapt and predict, as a user calls them."""
+
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from fewshot_landmarks.__main__ import main
+from fewshot_landmarks.commands import predict
+from fewshot_landmarks.model import load
+from tests.photos import model, photo, photos, radius
+
+NAMES = ["red", "green", "blue", "yellow"]
+
+
+def annotate(folder, numbers, names=NAMES, **options):
+    """Photos of `numbers` in a folder, with COCO annotations of them: the annotations' path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    coco = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": 3, "name": "blobs", "keypoints": names, "skeleton": []}],
+    }
+    for i in numbers:
+        image, landmarks, (x1, y1, x2, y2) = photo(i, **options)
+        PIL.Image.fromarray(image).save(folder / f"{i:03d}.png")
+        height, width = image.shape[:2]
+        shared = {"id": i + 1, "width": width, "height": height}
+        coco["images"].append({**shared, "file_name": f"{i:03d}.png"})
+        marks = np.concatenate([landmarks, np.full((4, 1), 2)], 1).ravel().tolist()
+        box = [float(x1), float(y1), float(x2 - x1), float(y2 - y1)]
+        coco["annotations"].append(
+            {"id": 100 + i, "image_id": i + 1, "category_id": 3, "keypoints": marks, "bbox": box}
+        )
+    path = folder / "annotations.json"
+    path.write_text(json.dumps(coco))
+    return path
+
+
+@pytest.fixture
+def finder(tmp_path):
+    model().save(tmp_path / "models" / "COLOURS.safetensors")
+    out = tmp_path / "finder.safetensors"
+    command = ["adapt", "--support", str(annotate(tmp_path / "support", range(3)))]
+    command += ["--model", str(tmp_path / "models"), "--learner", "COLOURS", "--out", str(out)]
+    assert main(command) == 0
+    return out
+
+
+def run(finder, out, *options) -> int:
+    return main(["predict", "--model", str(finder), "--out", str(out), *map(str, options)])
+
+
+def results(path) -> list[dict]:
+    return json.loads(path.read_text())
+
+
+def test_adapt_keeps_names_and_category(finder):
+    support = load(finder).support
+    assert support.names == tuple(NAMES) and support.category == "blobs" and len(support.boxed) == 3
+
+
+def test_boxed_objects_are_found_where_they_are(finder, tmp_path):
+    boxes = annotate(tmp_path / "query", range(10, 15))
+    assert run(finder, tmp_path / "found.json", "--boxes", boxes) == 0
+    found = results(tmp_path / "found.json")
+    assert [one["annotation_id"] for one in found] == [110, 111, 112, 113, 114]
+    for one in found:
+        number = one["image_id"] - 1
+        _, true, box = photo(number)
+        marks = np.reshape(one["keypoints"], (4, 3))
+        assert np.abs(marks[:, :2] - true).max() < radius(120, 90) + 4
+        assert ((marks[:, 2] >= 0) & (marks[:, 2] <= 1)).all()
+        assert one["score"] == pytest.approx(marks[:, 2].mean(), abs=1e-3)
+        x, y, w, h = one["bbox"]
+        np.testing.assert_allclose([x, y, x + w, y + h], box, atol=0.02)
+        assert one["category_id"] == 3 and one["file_name"] == f"{number:03d}.png"
+    pictures = sorted(path.name for path in (tmp_path / "found").iterdir())
+    assert pictures == [f"{i:03d}-{100 + i}.jpg" for i in range(10, 15)]
+
+
+def test_a_folder_of_photos_needs_no_boxes(finder, tmp_path):
+    annotate(tmp_path / "query", range(10, 13))
+    (tmp_path / "query" / "annotations.json").unlink()
+    assert run(finder, tmp_path / "found.json", "--images", tmp_path / "query", "--no-drawings") == 0
+    found = results(tmp_path / "found.json")
+    assert [one["image_id"] for one in found] == [1, 2, 3]
+    assert not (tmp_path / "found").exists()
+
+
+def test_what_cannot_be_read_is_skipped_and_said(finder, tmp_path, capsys):
+    folder = tmp_path / "query"
+    annotate(folder, [10])
+    (folder / "annotations.json").unlink()
+    image = PIL.Image.open(folder / "010.png")
+    image.convert("L").save(folder / "grey.png")
+    image.convert("CMYK").save(folder / "press.jpg")
+    image.convert("P").save(folder / "palette.gif")
+    PIL.Image.fromarray(np.full((40, 50), 40_000, np.uint16)).save(folder / "deep.png")
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.png").write_text("no picture")
+    whole = (folder / "press.jpg").read_bytes()
+    (folder / "short.jpg").write_bytes(whole[: len(whole) // 2])
+    assert run(finder, tmp_path / "found.json", "--images", folder) == 0
+    said = capsys.readouterr().out
+    names = [one["file_name"] for one in results(tmp_path / "found.json")]
+    assert names == ["010.png", "deep.png", "grey.png", "palette.gif", "press.jpg"]
+    for name in ("empty.jpg", "text.png", "short.jpg"):
+        assert name in said
+
+
+def test_a_turned_photo_is_found_as_it_is_annotated(finder, tmp_path):
+    boxes = annotate(tmp_path / "query", [10])
+    upright = PIL.Image.open(tmp_path / "query" / "010.png")
+    stored = upright.transpose(PIL.Image.Transpose.ROTATE_90)
+    exif = stored.getexif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    stored.save(tmp_path / "query" / "010.png", exif=exif)
+    assert run(finder, tmp_path / "found.json", "--boxes", boxes, "--no-drawings") == 0
+    marks = np.reshape(results(tmp_path / "found.json")[0]["keypoints"], (4, 3))
+    assert np.abs(marks[:, :2] - photo(10)[1]).max() < radius(120, 90) + 4
+
+
+def test_stopped_and_run_again_it_goes_on_to_the_same_bytes(finder, tmp_path, monkeypatch):
+    boxes = annotate(tmp_path / "query", range(10, 16))
+    assert run(finder, tmp_path / "whole.json", "--boxes", boxes) == 0
+    monkeypatch.setattr(predict, "AT_ONCE", 2)
+    searched = []
+    original = predict._predict
+
+    def stops(finder, batch, drawings):
+        searched.append([wanted.image_id for wanted, _ in batch])
+        if len(searched) == 2:
+            raise KeyboardInterrupt
+        yield from original(finder, batch, drawings)
+
+    monkeypatch.setattr(predict, "_predict", stops)
+    assert run(finder, tmp_path / "found.json", "--boxes", boxes) == 130
+    assert not (tmp_path / "found.json").exists()
+    unfinished = next(tmp_path.glob(".found.json*"))
+    unfinished.write_text(unfinished.read_text() + '{"key": [')  # cut short by the stop
+    assert run(finder, tmp_path / "found.json", "--boxes", boxes) == 0
+    assert (tmp_path / "found.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+    assert searched == [[11, 12], [13, 14], [13, 14], [15, 16]]
+    assert not list(tmp_path.glob(".found.json*"))
+
+
+def test_another_model_begins_anew(finder, tmp_path, monkeypatch):
+    boxes = annotate(tmp_path / "query", range(10, 12))
+    unfinished = tmp_path / ".found.json.unfinished"
+    unfinished.write_text('of another\n{"key": [11, 110], "result": {}}\n')
+    assert run(finder, tmp_path / "found.json", "--boxes", boxes) == 0
+    assert all(one["keypoints"] for one in results(tmp_path / "found.json"))
+
+
+def test_photos_of_one_name_have_their_own_pictures(finder, tmp_path):
+    annotate(tmp_path / "query", [10])
+    PIL.Image.open(tmp_path / "query" / "010.png").save(tmp_path / "query" / "010.jpg")
+    assert run(finder, tmp_path / "found.json", "--images", tmp_path / "query") == 0
+    assert len(list((tmp_path / "found").iterdir())) == len(results(tmp_path / "found.json")) == 2
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        (["--images", "nowhere"], "nowhere"),
+        ([], "--images"),
+        (["--boxes", "nowhere.json"], "nowhere.json"),
+        (["--images", "query", "--model", "models/COLOURS.safetensors"], "adapt"),
+        (["--images", "query", "--model", "none.safetensors"], "none.safetensors"),
+        (["--images", "query", "--device", "cuda:9"], "GPU"),
+    ],
+)
+def test_mistakes_are_one_line(finder, tmp_path, monkeypatch, capsys, options, told):
+    monkeypatch.chdir(tmp_path)
+    annotate(tmp_path / "query", [10])
+    assert run(finder, tmp_path / "found.json", *options) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert told in line
+
+
+def test_a_place_that_cannot_be_written_is_one_line(finder, tmp_path, capsys):
+    annotate(tmp_path / "query", [10])
+    (tmp_path / "file").write_text("")
+    assert run(finder, tmp_path / "file" / "found.json", "--images", tmp_path / "query") == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_adapt_tells_mistakes_in_one_line(finder, tmp_path, capsys):
+    support, models = tmp_path / "support" / "annotations.json", tmp_path / "models"
+    for options, told in (
+        (["--learner", "NONE"], "COLOURS"),
+        (["--model", str(tmp_path / "none")], "none"),
+        (["--category", "shoes"], "blobs"),
+        (["--out", str(support / "x.safetensors")], "cannot write"),
+    ):
+        command = ["adapt", "--support", str(support), "--learner", "COLOURS", "--model", str(models)]
+        assert main([*command, "--out", str(tmp_path / "x.safetensors"), *options]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert told in line
+
+
+def test_support_photos_that_cannot_be_read_are_left_out(finder, tmp_path, capsys):
+    (tmp_path / "support" / "001.png").write_bytes(b"")
+    command = ["adapt", "--support", str(tmp_path / "support" / "annotations.json")]
+    command += ["--model", str(tmp_path / "models"), "--learner", "COLOURS"]
+    assert main([*command, "--out", str(tmp_path / "x.safetensors")]) == 0
+    assert "001.png" in capsys.readouterr().out
+    assert len(load(tmp_path / "x.safetensors").support.boxed) == 2
+
+
+def test_one_photo_is_enough(tmp_path):
+    images, landmarks, boxes = photos([1])
+    model().adapt(images, landmarks, boxes=boxes).save(tmp_path / "one.safetensors")
+    annotate(tmp_path / "query", [10])
+    assert run(tmp_path / "one.safetensors", tmp_path / "found.json", "--images", tmp_path / "query") == 0
