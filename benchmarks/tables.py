@@ -60,7 +60,7 @@ KEY = ["benchmark", "learner", "seed", "category", "episode", "shots"]  # one ro
 COLUMNS = dict.fromkeys(KEY, str) | dict.fromkeys(("seed", "episode", "shots", "scored"), int)
 COLUMNS |= {"ne": float, "left_out": int, "landmarks": str}
 TITLES = {
-    2: "Few-shot landmark detection on four benchmarks",
+    2: "Few-shot landmark detection on {}",
     3: f"Few-shot landmark detection of each unseen category, {TABLE3_SHOTS} shots",
     4: "What is tuned on a new task: the ablation on {}",
 }
@@ -270,7 +270,7 @@ def _caption(number: int, rows: pd.DataFrame, run: dict, blocks: Sequence[Block]
     fingerprint = str(run_field(run, "data", "fingerprint", default="unknown"))[:12]
     draw = run_field(run, "benchmarks", "B-4", "seen")
     sentences = [
-        f"{TITLES[number].format(blocks[0].benchmark)}: normalised error (NE), lower is better, the best of a column in bold",
+        f"{TITLES[number].format(_places(number, blocks))}: normalised error (NE), lower is better, the best of a column in bold",
         f"± is the 95% interval over episodes (1.96 standard errors), {episodes} episodes a value",
         f"B-4's draw of seen categories: {', '.join(draw)}" if draw and number == 2 else "",
         f"Data: {run_field(run, 'data', 'name', default='unknown')}, difficulty "
@@ -280,6 +280,11 @@ def _caption(number: int, rows: pd.DataFrame, run: dict, blocks: Sequence[Block]
         "A dash: not measured, or not in full",
     ]
     return ". ".join(filter(None, sentences)) + "."
+
+
+def _places(number: int, blocks: Sequence[Block]) -> str:
+    names = [block.benchmark for block in blocks]
+    return "four benchmarks" if number == 2 and names == list(BENCHMARKS) else ", ".join(names)
 
 
 def _differs(run: dict) -> str:

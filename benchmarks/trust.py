@@ -1,7 +1,8 @@
 """How far scores can be trusted: the rows of calibration.csv, without torch.
 
 `benchmarks.export` writes them: for a benchmark and a learner, landmarks by their score in ten bins
-of equal width, with their number, their mean score, and the share of them that are found.
+of equal width, with their number, their mean score, and the share of them that are found. Where
+all landmarks count, one that a photo lacks is not found.
 """
 
 import pandas as pd
@@ -12,7 +13,7 @@ COLUMNS = {
     **dict.fromkeys(("bin", "count"), int),
     **dict.fromkeys(("score", "hits"), float),  # empty in a bin without landmarks
 }
-UNSEEN, LABELLED = "unseen", "unseen, labelled"  # which landmarks: all (none there: a miss), or some
+UNSEEN, LABELLED = "unseen", "unseen, labelled"  # all landmarks, or those labelled
 
 
 def errors(frame: pd.DataFrame) -> pd.DataFrame:
