@@ -75,11 +75,12 @@ class Model:
         its coordinates are NaN); boxes: (K, 4), x1, y1, x2, y2 around the object (by default
         around its landmarks); names: of the N landmarks; category: what the object is called.
 
-        Raises `UserError` where shapes do not agree, no landmark is labelled inside its photo, or a
-        photo cannot be read.
+        Raises `UserError` where shapes do not agree, a photo cannot be read or has no labelled
+        landmark inside it, or no landmark at all lies in its box.
         """
         landmarks, visible = _annotation(len(images), landmarks, visible)
-        names = tuple(names or (str(i + 1) for i in range(landmarks.shape[1])))
+        names = range(1, landmarks.shape[1] + 1) if names is None else names
+        names = tuple(map(str, names))
         if len(names) != landmarks.shape[1]:
             raise UserError(f"{len(names)} names for {landmarks.shape[1]} landmarks: give each one")
         boxes = [None] * len(images) if boxes is None else _boxes(boxes, len(images))
@@ -88,7 +89,7 @@ class Model:
             photo = _photo(image, i)
             height, width = photo.shape[:2]
             seen = seen * ((points >= 0) & (points < (width, height))).all(-1)
-            points = np.nan_to_num(points)
+            points = np.where(seen[:, None] > 0, points, 0)
             if not seen.any():
                 raise UserError(f"support photo {i + 1} has no labelled landmark inside it")
             box = around(points[seen > 0], width, height) if box is None else box
@@ -100,8 +101,10 @@ class Model:
                 area = float(sides.prod())
                 crops.append(garment(*cut, points, seen, area=area, category=0, index=i))
             shapes.append(np.where(seen[:, None] > 0, (points - box[:2]) / sides, np.nan))
-        shape = _mean(np.stack(shapes))
-        return Finder(self, Support(category, names, collate(boxed), collate(whole), shape))
+        support = Support(category, names, collate(boxed), collate(whole), _mean(np.stack(shapes)))
+        if not support.boxed.labelled.any():
+            raise UserError("no landmark of the support lies in its box: give x1, y1, x2, y2 of each")
+        return Finder(self, support)
 
     def save(self, path: str | PathLike) -> None:
         """Write the model, whole or not at all."""
@@ -228,10 +231,11 @@ def trust(
     """Scores (B, N) of landmarks (B, N, 2) with their signs; see `Found`.
 
     A model without calibration has the share of its softmaxed heatmap around the peak, which says
-    little.
+    little. Where heatmaps hold infinities there is no score to tell, and so no landmark.
     """
     scores = calibration(shown) if calibration else shown[..., SIGNS.index(NEAR_PEAK)]
-    return torch.where(support.labelled.any(0) & found.isfinite().all(-1), scores, 0.0)
+    known = support.labelled.any(0) & found.isfinite().all(-1) & scores.isfinite()
+    return torch.where(known, scores, 0.0)
 
 
 def around(points: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -288,24 +292,28 @@ def _photo(image: Image, i: int) -> np.ndarray:
 
 def _annotation(count: int, landmarks, visible) -> tuple[np.ndarray, np.ndarray]:
     """Landmarks (K, N, 2) float32 and their visibility (K, N) uint8, checked."""
-    try:
-        landmarks = np.asarray(landmarks, np.float32)
-    except (TypeError, ValueError):
-        raise UserError("landmarks must be numbers (K, N, 2), as many in each photo") from None
+    landmarks = _numbers(landmarks, "landmarks", "x, y (K, N, 2)")
     if count == 0 or landmarks.ndim != 3 or landmarks.shape[::2] != (count, 2):
         raise UserError(
             f"landmarks of shape {landmarks.shape} for {count} support photos: give (K, N, 2), x "
             "and y of N landmarks in each of K photos, at least one"
         )
     known = np.isfinite(landmarks).all(-1)
-    visible = known if visible is None else np.asarray(visible)
+    visible = known if visible is None else _numbers(visible, "visible", "0, 1 or 2 (K, N)")
     if visible.shape != landmarks.shape[:2]:
         raise UserError(f"visible has shape {visible.shape}: give {landmarks.shape[:2]}")
-    return landmarks, (visible * known).astype(np.uint8)
+    return landmarks, ((visible > 0) & known).astype(np.uint8)
+
+
+def _numbers(values, what: str, wanted: str) -> np.ndarray:
+    try:
+        return np.asarray(values, np.float32)
+    except (TypeError, ValueError):
+        raise UserError(f"{what} must be numbers: {wanted}, as many in each photo") from None
 
 
 def _boxes(boxes, count: int) -> np.ndarray:
-    boxes = np.asarray(boxes, np.float32)
+    boxes = _numbers(boxes, "boxes", "x1, y1, x2, y2")
     if boxes.shape != (count, 4) or not np.isfinite(boxes).all():
         raise UserError(f"boxes of shape {boxes.shape} for {count} images: give x1, y1, x2, y2 each")
     return boxes
@@ -354,12 +362,12 @@ def load(path: str | PathLike, device: str | torch.device = "cpu") -> Model | Fi
         )
     try:
         model = _model(header, tensors)
-        model.learner.to(device)
-        finder = Finder(model, _support(header, tensors)) if header["kind"] == "finder" else None
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        support = _support(header, tensors) if header["kind"] == "finder" else None
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         cause = " ".join(str(error).split())[:200]
         raise UserError(f"{path} does not fit together ({cause}): export or adapt it again") from None
-    return finder or model
+    model.learner.to(device)
+    return Finder(model, support) if support else model
 
 
 def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
@@ -378,6 +386,8 @@ def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
             said = (file.metadata() or {}).get(HEADER)
             tensors = {name: file.get_tensor(name) for name in file.keys()} if said else {}
         header = json.loads(said) if said else {}
+        if not isinstance(header, dict):
+            raise ValueError("its header is no JSON object")
     except (SafetensorError, ValueError, OSError) as error:
         raise UserError(f"{path} is no model, or broken: {error}") from None
     if not said:
@@ -420,7 +430,11 @@ def _support(header: dict, tensors: Mapping[str, torch.Tensor]) -> Support:
         found = Samples(*(tensors[f"support.{crops}.{field.name}"] for field in fields(Samples)))
         return replace(found, images=found.images / 255)
 
+    names, boxed, whole = tuple(header["names"]), samples("boxed"), samples("whole")
     shape = tensors["support.shape"].numpy()
-    return Support(
-        header["category"], tuple(header["names"]), samples("boxed"), samples("whole"), shape
-    )
+    for crops in (boxed, whole):
+        n, size = len(names), header["size"]
+        fit = (len(crops), n, 2) == crops.landmarks.shape and crops.labelled.shape[1:] == (n,)
+        if not fit or crops.images.shape[1:] != (3, size, size) or shape.shape != (n, 2):
+            raise ValueError(f"its support is not of {n} landmarks and {size} pixels")
+    return Support(header["category"], names, boxed, whole, shape)

@@ -12,7 +12,9 @@ from pathlib import Path
 from fewshot_landmarks.commands.common import (
     add_annotations,
     add_model,
+    check_out,
     device,
+    model_file,
     open_model,
     read_objects,
 )
@@ -33,7 +35,9 @@ def add_to(commands) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Adapt, save, and say what was learnt."""
-    model = open_model(arguments.model, arguments.learner, device(arguments.device))
+    path = model_file(arguments.model, arguments.learner)
+    check_out(arguments.out, path, arguments.support)
+    model = open_model(path, arguments.learner, device(arguments.device))
     objects = read_objects(arguments.support, arguments.images, arguments.category)
     finder = objects.adapt(model)
     finder.save(arguments.out)

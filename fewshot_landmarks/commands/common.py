@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -48,18 +49,36 @@ def device(name: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"--device {name}: this machine's torch finds no GPU; use cpu or auto")
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        cause = str(error).splitlines()[0][:100]
+        raise UserError(f"--device {name}: {cause}; use auto, cpu or cuda") from None
     return name
 
 
-def open_model(path: Path, learner: str, device: str) -> Model:
-    """A learner's model: the file itself, or the learner's in a folder."""
+def check_out(out: Path, *read: Path | None) -> None:
+    """Refuse to write to a folder, or over what is read."""
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder: give the name of a file")
+    if any(path and path.exists() and out.exists() and out.samefile(path) for path in read):
+        raise UserError(f"--out {out} would be written over what is read: choose another name")
+
+
+def model_file(path: Path, learner: str) -> Path:
+    """The file itself, or the learner's in a folder."""
     if path.is_dir():
         there = sorted(found.stem for found in path.glob("*.safetensors"))
         if learner not in there:
             has = ", ".join(there) or "no model"
             raise UserError(f"{path} has {has}, not {learner}: choose another, or give --model FILE")
         path = path / f"{learner}.safetensors"
-    found = load(path, device)
+    return path
+
+
+def open_model(path: Path, learner: str, device: str) -> Model:
+    """A learner's model, of a file or a folder; see `model_file`."""
+    found = load(model_file(path, learner), device)
     model = found.model if isinstance(found, Finder) else found
     spare_threads(model)
     return model
@@ -128,10 +147,12 @@ def one_category(annotations: Annotations) -> Annotations:
 
 
 def _photos(annotations: Annotations) -> Iterator[tuple[int, np.ndarray]]:
-    """Position and photo of each object whose photo can be read."""
-    for i, number in enumerate(annotations.index.photo):
+    """Position and photo of each object whose photo can be read, which is read once."""
+    for number, objects in groupby(range(len(annotations.index)), annotations.index.photo.item):
         photo = annotations.photos[number]
         try:
-            yield i, read_photo(photo.path, declared(photo))
+            pixels = read_photo(photo.path, declared(photo))
         except Unreadable as reason:
             print(f"skipped: {photo.path}: {reason}")
+            continue
+        yield from ((i, pixels) for i in objects)

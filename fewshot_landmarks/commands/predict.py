@@ -11,9 +11,8 @@ import argparse
 import hashlib
 import json
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -21,7 +20,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from fewshot_landmarks.commands.common import device, spare_threads
+from fewshot_landmarks.commands.common import check_out, device, spare_threads
 from fewshot_landmarks.data.annotations import read_annotations
 from fewshot_landmarks.data.keypoints import declared
 from fewshot_landmarks.drawing import draw_landmarks
@@ -46,8 +45,8 @@ class Wanted:
     picture: str = ""  # what the picture of it is called
 
     @property
-    def key(self) -> list:
-        return [self.image_id, self.annotation_id]
+    def key(self) -> tuple[int, int | None]:
+        return self.image_id, self.annotation_id
 
 
 def add_to(commands) -> None:
@@ -77,6 +76,7 @@ def add_to(commands) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Predict what is not predicted yet; write results once all are there."""
+    check_out(arguments.out, arguments.model, arguments.boxes, arguments.images)
     finder = load(arguments.model, device(arguments.device))
     if not isinstance(finder, Finder):
         raise UserError(
@@ -86,21 +86,20 @@ def execute(arguments: argparse.Namespace) -> int:
     spare_threads(finder.model)
     wanted = _own_pictures(_wanted(arguments))
     drawings = None if arguments.no_drawings else arguments.drawings or arguments.out.with_suffix("")
+    if drawings:
+        _check_drawings(drawings, arguments.out, wanted)
     unfinished = arguments.out.with_name(f".{arguments.out.name}.unfinished")
-    lines = _resume(unfinished, _digest(arguments.model, wanted))
-    done = {json.dumps(line["key"]) for line in lines}
-    todo = [each for each in wanted if json.dumps(each.key) not in done]
+    done = _resume(unfinished, _digest(arguments.model, wanted, drawings))
     try:
-        unfinished.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("a", encoding="utf-8") as file:
-            for batch in _batches(todo, drawings):
+            for batch in _batches(wanted, done):
                 for line in _predict(finder, batch, drawings):
-                    lines.append(line)
-                    _note(file, line)
+                    if (key := tuple(line["key"])) not in done:
+                        done[key] = line
+                        _note(file, line)
     except OSError as error:
         raise UserError(f"cannot write {unfinished}: {error.strerror or error}") from None
-    order = {json.dumps(each.key): i for i, each in enumerate(wanted)}
-    lines.sort(key=lambda line: order[json.dumps(line["key"])])
+    lines = [done[each.key] for each in wanted]
     found = [line["result"] for line in lines if "result" in line]
     write_text(arguments.out, json.dumps(found) + "\n")
     unfinished.unlink(missing_ok=True)
@@ -139,40 +138,47 @@ def _wanted(arguments: argparse.Namespace) -> Iterator[Wanted]:
 
 def _own_pictures(wanted: Iterable[Wanted]) -> list[Wanted]:
     """Each with a name for its picture: the photo's, with what tells it from others of that name."""
-    wanted = list(wanted)
-    stems = Counter(path.stem for path in {each.path for each in wanted})
+    named, taken = [], set()
+    for each in wanted:
+        item = "" if each.annotation_id is None else f"-{each.annotation_id}"
+        name = f"{each.path.stem}{item}"
+        while name.casefold() in taken:  # some file systems take A.jpg for a.jpg
+            name += f"-{each.image_id}"
+        taken.add(name.casefold())
+        named.append(replace(each, picture=f"{name}.jpg"))
+    return named
 
-    def name(each: Wanted) -> str:
-        stem = each.path.stem
-        parts = [stem] if stems[stem] == 1 else [stem, str(each.image_id)]
-        return "-".join(parts + [str(each.annotation_id)] * (each.annotation_id is not None))
 
-    return [replace(each, picture=f"{name(each)}.jpg") for each in wanted]
+def _check_drawings(folder: Path, out: Path, wanted: Sequence[Wanted]) -> None:
+    if folder.resolve() == out.resolve():
+        raise UserError(f"--out {out} would be a file and the pictures' folder: call it {out}.json")
+    if folder.resolve() in {each.path.parent.resolve() for each in wanted}:
+        raise UserError(
+            f"pictures would be written to {folder}, among the photos and over them: give "
+            "--drawings DIR, or --no-drawings"
+        )
 
 
-def _digest(model: Path, wanted: Sequence[Wanted]) -> str:
-    """What decides the predictions."""
-    asked = json.dumps([[str(w.path), w.key, w.box] for w in wanted])
+def _digest(model: Path, wanted: Sequence[Wanted], drawings: Path | None) -> str:
+    """What decides the predictions and their pictures."""
+    asked = json.dumps([str(drawings), [[str(w.path), *astuple(w)[1:]] for w in wanted]])
     return hashlib.sha256(model.read_bytes() + asked.encode()).hexdigest()[:16]
 
 
-def _resume(path: Path, digest: str) -> list[dict]:
-    """The finished lines of an earlier call for the same; of another, none."""
+def _resume(path: Path, digest: str) -> dict[tuple, dict]:
+    """The finished lines of an earlier call for the same, by their keys; of another, none."""
     try:
-        first, *rest = path.read_text("utf-8").splitlines()
+        first, *rest = path.read_text("utf-8").split("\n")[:-1]  # the last was cut short, or is ""
     except (OSError, ValueError):
         first, rest = "", []
-    if first != digest:
-        write_text(path, f"{digest}\n")
-        return []
     lines = []
-    for line in rest:
+    for line in rest if first == digest else []:
         try:
             lines.append(json.loads(line))
-        except ValueError:  # cut short when it was stopped
-            write_text(path, "\n".join([digest, *map(json.dumps, lines)]) + "\n")
+        except ValueError:  # a disk's failure
             break
-    return lines
+    write_text(path, "\n".join([digest, *map(json.dumps, lines)]) + "\n")
+    return {tuple(line["key"]): line for line in lines}
 
 
 def _note(file: TextIO, line: dict) -> None:
@@ -181,25 +187,36 @@ def _note(file: TextIO, line: dict) -> None:
 
 
 def _batches(
-    todo: Sequence[Wanted], drawings: Path | None
+    wanted: Sequence[Wanted], done: Container[tuple]
 ) -> Iterator[list[tuple[Wanted, np.ndarray | str]]]:
     """Objects with their photos, or why these cannot be read; a photo is read once for all of its
-    objects that follow each other."""
-    batch: list[tuple[Wanted, np.ndarray | str]] = []
+    objects that follow each other.
+
+    A batch that is done in part comes as a whole: a network's last bits depend on what it sees
+    together, and results shall not depend on where a run was stopped.
+    """
     path, photo = None, None
-    for each in tqdm(todo, desc="predicting", unit="object", disable=len(todo) < AT_ONCE):
-        if each.path != path:
-            path = each.path
-            try:
-                photo = read_photo(each.path, each.declared)
-            except Unreadable as reason:
-                photo = f"{each.path}: {reason}"
-        batch.append((each, photo))
-        if len(batch) == AT_ONCE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    with tqdm(
+        total=len(wanted), desc="predicting", unit="object", disable=len(wanted) < AT_ONCE
+    ) as bar:
+        for start in range(0, len(wanted), AT_ONCE):
+            batch = wanted[start : start + AT_ONCE]
+            if not all(each.key in done for each in batch):
+                photos = []
+                for each in batch:
+                    if each.path != path:
+                        path, photo = each.path, _read(each)
+                    photos.append(photo)
+                yield list(zip(batch, photos))
+            bar.update(len(batch))
+
+
+def _read(wanted: Wanted) -> np.ndarray | str:
+    """Its photo, or why it cannot be read."""
+    try:
+        return read_photo(wanted.path, wanted.declared)
+    except Unreadable as reason:
+        return f"{wanted.path}: {reason}"
 
 
 def _predict(

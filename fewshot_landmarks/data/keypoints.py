@@ -148,6 +148,7 @@ def write_split(
     path: Path, data: Path, images: Path | None, seen: Iterable[str], unseen: Iterable[str]
 ) -> None:
     """A split file of one COCO file, whose categories not seen are unseen unless some are named."""
+    _check_names(data, [data.stem])
     sides = {"seen": list(seen), "unseen": list(unseen)}
     said = {"name": data.stem, "train": str(data.resolve()), "benchmarks": {data.stem: sides}}
     if images:
@@ -179,15 +180,31 @@ def read_split(path: Path) -> KeypointSplit:
         raise UserError(f'{path} is neither a split file (with "train") nor COCO keypoint JSON')
     if "annotations" in said:
         return KeypointSplit(path.stem, {"train": path, "validation": path}, None, {})
-    given = said.get("benchmarks") or {}
-    if not isinstance(given, dict) or not all(isinstance(each, dict) for each in given.values()):
+    given, name = said.get("benchmarks") or {}, str(said.get("name") or path.stem)
+    if not (isinstance(given, dict) and all(map(_is_benchmark, given.values()))):
         raise UserError(f'{path}: "benchmarks" must hold {{"NAME": {{"seen": [...]}}}}')
-    if taken := sorted(set(given) & set(BENCHMARKS)):
-        raise UserError(f"{path}: {taken[0]} is a benchmark of the paper: call yours otherwise")
-    train = path.parent / said["train"]
+    _check_names(path, given or [name])
+    train, images = said["train"], said.get("images")
+    test = said.get("test") or train
+    if not all(isinstance(place, str) for place in (train, test, images or "")):
+        raise UserError(f'{path}: "train", "test" and "images" must be paths, one each')
     return KeypointSplit(
-        name=str(said.get("name", path.stem)),
-        files={"train": train, "validation": path.parent / said.get("test", said["train"])},
-        images=path.parent / said["images"] if said.get("images") else None,
+        name=name,
+        files={"train": path.parent / train, "validation": path.parent / test},
+        images=path.parent / images if images else None,
         written=given,
     )
+
+
+def _is_benchmark(given: object) -> bool:
+    sides = [given.get(side, []) for side in ("seen", "unseen")] if isinstance(given, dict) else []
+    return bool(sides) and all(isinstance(side, list) for side in sides)
+
+
+def _check_names(path: Path, names: Iterable[str]) -> None:
+    """Raise `UserError` for a benchmark's name that is taken, or no name of a folder."""
+    for name in names:
+        if name in BENCHMARKS:
+            raise UserError(f"{path}: {name} is a benchmark of the paper: call yours otherwise")
+        if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|\n'):
+            raise UserError(f"{path}: {name!r} cannot be a benchmark's name, which names a folder")
