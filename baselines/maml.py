@@ -4,8 +4,8 @@ networks", ICML 2017; section 4.3.2).
     (theta', omega') = (theta, omega) - beta1 grad loss_S(f_{theta, omega})     some steps
     (theta, omega)  <- (theta, omega) - beta2 grad loss_Q(f_{theta', omega'})   second order
 
-There are M = 39 detectors always, as many as any category has: a category's N landmarks are repeated
-in order to fill M slots, so that each slot means something. A landmark's heatmap is the mean of its
+There are M = 39 detectors, as many as any category has: a category's N landmarks are repeated in
+order to fill M slots, so that each slot means something. A landmark's heatmap is the mean of its
 slots' softmaxed heatmaps.
 
 Differs from the paper in: detectors adapt at a rate of their own (one rate at the paper's scale).

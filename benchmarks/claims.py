@@ -649,9 +649,7 @@ def _two(first: str, a: float, second: str, b: float) -> str:
     return f"{first} {number(a)}, {second} {number(b)}"
 
 
-def _beside(
-    numbers: Mapping, benchmark: str, first: str, second: str, shots: Sequence[int]
-) -> str:
+def _beside(numbers: Mapping, benchmark: str, first: str, second: str, shots: Sequence[int]) -> str:
     """The paper's numbers of two learners; empty where it has none."""
     pair = [numbers.get((benchmark, name, _column(shots))) for name in (first, second)]
     return "" if None in pair else _two(first, pair[0], second, pair[1])

@@ -38,7 +38,7 @@ from fewshot_landmarks.files import write_text, written_whole
 from fewshot_landmarks.learner import LEARNERS, Learner, find_learner
 from fewshot_landmarks.metrics import normalised_error
 from fewshot_landmarks.model import Model
-from fewshot_landmarks.protocol import Benchmark, benchmark
+from fewshot_landmarks.protocol import REHEARSED, Benchmark, benchmark
 from fewshot_landmarks.scores import reliability
 
 EPISODES = 20  # a category, the first of those that learners meet
@@ -53,11 +53,11 @@ def held_out(place: Benchmark) -> Benchmark:
 
 def groups(place: Benchmark) -> dict[str, list[tuple[Benchmark, int]]]:
     """What is measured of a learner: the training and the tested category."""
-    rehearsal = held_out(place)
-    return {
-        "fitted on": [*((rehearsal, c) for c in rehearsal.unseen), *((place, c) for c in place.seen)],
-        UNSEEN: [(place, c) for c in place.unseen],
-    }
+    fitted_on = [(place, c) for c in place.seen]
+    if place.seen[REHEARSED]:
+        rehearsal = held_out(place)
+        fitted_on += [(rehearsal, c) for c in rehearsal.unseen]
+    return {"fitted on": fitted_on, UNSEEN: [(place, c) for c in place.unseen]}
 
 
 # ------------------------------------------------------------------------------ the work
@@ -105,9 +105,7 @@ def make_signs(
         np.savez(file, **arrays)
 
 
-def plan(
-    workshop: Workshop, places: Sequence[Benchmark], learners: Sequence[str]
-) -> Iterator[Job]:
+def plan(workshop: Workshop, places: Sequence[Benchmark], learners: Sequence[str]) -> Iterator[Job]:
     """The jobs whose files are missing."""
     planned = set()
     for place in places:

@@ -11,7 +11,6 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -93,7 +92,9 @@ def average_precision(found: Sequence[Stored]) -> dict[str, float]:
             results.append({**same, "score": float(height), "keypoints": answer})
     sigmas = {category: stored.sigmas for category, stored in enumerate(found, 1)}
     given = {"images": photos, "annotations": truth}
-    return {name: estimate.value for name, estimate in oks_ap(given, results, sigmas, False).items()}
+    return {
+        name: estimate.value for name, estimate in oks_ap(given, results, sigmas, False).items()
+    }
 
 
 def _flat(errors: np.ndarray) -> np.ndarray:

@@ -254,7 +254,9 @@ def gather(workshop: Workshop, seeds: Sequence[int], out: Path) -> None:
     rows, maps = [], {}
     for seed in seeds:
         seeded = replace(workshop, seed=seed)
-        for place, learner in itertools.product(workshop.source.benchmarks.values(), map(find_learner, FIGURE6)):
+        for place, learner in itertools.product(
+            workshop.source.benchmarks.values(), map(find_learner, FIGURE6)
+        ):
             for make, tested in _wanted(place, learner):
                 path = probe_path(seeded, place, learner, tested, make)
                 if not path.exists():

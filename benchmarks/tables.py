@@ -270,7 +270,8 @@ def _caption(number: int, rows: pd.DataFrame, run: dict, blocks: Sequence[Block]
     fingerprint = str(run_field(run, "data", "fingerprint", default="unknown"))[:12]
     draw = run_field(run, "benchmarks", "B-4", "seen")
     sentences = [
-        f"{TITLES[number].format(_places(number, blocks))}: normalised error (NE), lower is better, the best of a column in bold",
+        f"{TITLES[number].format(_places(number, blocks))}: normalised error (NE), lower is "
+        "better, the best of a column in bold",
         f"± is the 95% interval over episodes (1.96 standard errors), {episodes} episodes a value",
         f"B-4's draw of seen categories: {', '.join(draw)}" if draw and number == 2 else "",
         f"Data: {run_field(run, 'data', 'name', default='unknown')}, difficulty "

@@ -207,7 +207,9 @@ class Workshop:
             path = self.episodes_path(benchmark, learner, tested, k)
             with written_whole(self.predictions_path(path)) as file:
                 np.savez_compressed(file, **_arrays(each))
-            where = [(benchmark.name, learner.name, self.seed, name, i, k) for i in range(len(each))]
+            where = [
+                (benchmark.name, learner.name, self.seed, name, i, k) for i in range(len(each))
+            ]
             rows = [dict(zip(RECORD, w)) | _row(p.mean()) for w, p in zip(where, each)]
             write_text(path, _csv(rows))
 

@@ -66,7 +66,7 @@ def signs(
         return (shares * (off <= radius)).sum(-1)
 
     def above(radius: int) -> torch.Tensor:
-        return height - flat.masked_fill(off <= radius, float("-inf")).amax(-1)
+        return height - torch.where(off <= radius, flat.amin(-1, keepdim=True), flat).amax(-1)
 
     labelled = support.labelled.to(found.dtype)
     times = labelled.sum(0)

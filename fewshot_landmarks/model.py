@@ -78,6 +78,7 @@ class Model:
         Raises `UserError` where shapes do not agree, a photo cannot be read or has no labelled
         landmark inside it, or no landmark at all lies in its box.
         """
+        images = _several(images)
         landmarks, visible = _annotation(len(images), landmarks, visible)
         names = range(1, landmarks.shape[1] + 1) if names is None else names
         names = tuple(map(str, names))
@@ -103,7 +104,7 @@ class Model:
             shapes.append(np.where(seen[:, None] > 0, (points - box[:2]) / sides, np.nan))
         support = Support(category, names, collate(boxed), collate(whole), _mean(np.stack(shapes)))
         if not support.boxed.labelled.any():
-            raise UserError("no landmark of the support lies in its box: give x1, y1, x2, y2 of each")
+            raise UserError("no landmark of the support lies in its box: give x1, y1, x2, y2")
         return Finder(self, support)
 
     def save(self, path: str | PathLike) -> None:
@@ -152,10 +153,14 @@ class Finder:
 
         Raises `UserError` where an image cannot be read or a box lies outside it.
         """
+        images = _several(images)
         boxes = None if boxes is None else _boxes(boxes, len(images))
         parts = [
             self._predict(
-                [_photo(image, i) for i, image in enumerate(images[start : start + AT_ONCE], start)],
+                [
+                    _photo(image, i)
+                    for i, image in enumerate(images[start : start + AT_ONCE], start)
+                ],
                 None if boxes is None else boxes[start : start + AT_ONCE],
             )
             for start in range(0, len(images), AT_ONCE)
@@ -282,6 +287,14 @@ def _box_of(
 # ------------------------------------------------------------------------------ arguments
 
 
+def _several(images: Sequence[Image]) -> Sequence[Image]:
+    """The images, unless they are a single one, whose rows would be taken for images."""
+    sized = hasattr(images, "__len__") and not isinstance(images, str)
+    if not sized or getattr(images, "ndim", 4) in (2, 3):
+        raise UserError("images must be a list of images: give [image] where it is one")
+    return images
+
+
 def _photo(image: Image, i: int) -> np.ndarray:
     try:
         return read_photo(image)
@@ -315,7 +328,9 @@ def _numbers(values, what: str, wanted: str) -> np.ndarray:
 def _boxes(boxes, count: int) -> np.ndarray:
     boxes = _numbers(boxes, "boxes", "x1, y1, x2, y2")
     if boxes.shape != (count, 4) or not np.isfinite(boxes).all():
-        raise UserError(f"boxes of shape {boxes.shape} for {count} images: give x1, y1, x2, y2 each")
+        raise UserError(
+            f"boxes of shape {boxes.shape} for {count} images: give x1, y1, x2, y2 each"
+        )
     return boxes
 
 
@@ -350,6 +365,9 @@ def _save(
 def load(path: str | PathLike, device: str | torch.device = "cpu") -> Model | Finder:
     """The model or finder of a file.
 
+    A file holds numbers and names, no code; but it names its learner's module, which is imported if
+    it is installed here.
+
     Raises `UserError` where the file is missing or broken, a pickle, of another kind or of a
     format that this version does not read, or where its learner cannot be found.
     """
@@ -365,7 +383,9 @@ def load(path: str | PathLike, device: str | torch.device = "cpu") -> Model | Fi
         support = _support(header, tensors) if header["kind"] == "finder" else None
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         cause = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} does not fit together ({cause}): export or adapt it again") from None
+        raise UserError(
+            f"{path} does not fit together ({cause}): export or adapt it again"
+        ) from None
     model.learner.to(device)
     return Finder(model, support) if support else model
 

@@ -119,7 +119,9 @@ class Session:
         """With another photo shown: next is its first landmark to set, or the least sure."""
         there = replace(self, chosen=name, current=0)
         if name in self.found and name not in self.marks:
-            return replace(there, current=int(self.found[name].scores.argmin()))
+            found = self.found[name]
+            sure = np.where(np.isfinite(found.points[:, 0]), found.scores, np.inf)
+            return replace(there, current=int(sure.argmin()))
         return replace(there, current=there._next(-1))
 
     def aim(self, landmark: int) -> "Session":
@@ -251,7 +253,7 @@ class Session:
         return all(same) and all(self._caption(n) == other._caption(n) for n in self.photos)
 
     def landmarks(self) -> list[tuple[str, int]]:
-        """What the next click can set: a label, with ✓ where it is set and – where not visible."""
+        """What the next click can set: label (✓ where set, – where not visible) and number."""
         known = self.marks.get(self.chosen, _NOTHING)
         offered = []
         for i, name in enumerate(self.names):
@@ -276,7 +278,7 @@ class Session:
                 )
             return f"Click landmark **{name}**, or leave this photo to **Adapt**."
         if self.current in self.marks[self.chosen]:
-            return f"All landmarks are set; a click moves **{name}**. When they are right: **Adapt**."
+            return f"All landmarks are set; a click moves **{name}**. When right: **Adapt**."
         if self.growing:
             return f"Click landmark **{name}**. When all are set: **Adapt**."
         return f"Click landmark **{name}**."

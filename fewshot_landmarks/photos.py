@@ -14,8 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from fewshot_landmarks.errors import UserError
 
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .webp .tif .tiff .bmp .gif .avif .jp2 .ppm .pgm .heic .heif"
-    .split()
+    ".jpg .jpeg .jpe .jfif .mpo .png .webp .tif .tiff .bmp .gif .avif .jp2 .ppm .pgm .heic .heif".split()
 )
 MOST_PIXELS = 200_000_000  # 600 MB as an array: above what cameras take
 

@@ -38,6 +38,11 @@ class Benchmark:
         to lower-body garments to dresses, so that some are like what stays seen and some are not.
         """
         tested = self.seen[REHEARSED]
+        if not tested:
+            raise UserError(
+                f"benchmark {self.name!r} has {len(self.seen)} seen categories, and a rehearsal "
+                "holds out every third: it needs three"
+            )
         seen = tuple(category for category in self.seen if category not in tested)
         return Benchmark(f"{self.name}r", f"rehearsal of {self.name}", seen, tested)
 

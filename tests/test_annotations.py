@@ -637,6 +637,7 @@ def test_a_folder_without_annotations_is_a_users_mistake(tmp_path):
 
 # --- CVAT
 
+
 def cvat(folder, *images, photos=("a.jpg", "b.jpg")):
     for name in photos:
         photo(folder / name)

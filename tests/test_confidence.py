@@ -22,7 +22,9 @@ def test_signs_do_not_depend_on_the_scale_of_heatmaps():
     support, maps = toy_task(9).support, peaks((4, 5))
     found, again = torch.rand(1, 8, 2) * 16, torch.rand(1, 8, 2) * 16
     one = signs(maps, found, again, support)
-    torch.testing.assert_close(one, signs(7.5 * maps - 40, found, again, support), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        one, signs(7.5 * maps - 40, found, again, support), atol=1e-4, rtol=1e-4
+    )
     assert one.shape == (1, 8, len(SIGNS)) and one.isfinite().all()
 
 
@@ -52,7 +54,9 @@ def test_what_does_not_move_with_the_image_shows():
 
 def test_heatmaps_without_numbers_find_nothing():
     task = toy_task(9)
-    found, _ = search(lambda images: torch.full((2, 8, 4, 4), float("nan")), task.query.images, task.support)
+    found, _ = search(
+        lambda images: torch.full((2, 8, 4, 4), float("nan")), task.query.images, task.support
+    )
     assert found.isnan().all()
 
 

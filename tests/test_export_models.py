@@ -33,7 +33,9 @@ def test_a_model_is_the_fitted_learner(exported, in_smoke_folder):
         model = load(exported / "models" / f"{name}.safetensors")
         fitted = workshop.fitted(place, find_learner(name))
         with torch.no_grad():
-            ours, its = (each.adapt(task.support)(task.query.images) for each in (model.learner, fitted))
+            ours, its = (
+                each.adapt(task.support)(task.query.images) for each in (model.learner, fitted)
+            )
         assert torch.equal(ours, its)
         assert model.about["benchmark"] == "B-2" and "short sleeve top" in model.about["seen"]
         assert model.calibration is not None

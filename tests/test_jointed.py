@@ -125,9 +125,7 @@ def test_a_covered_keypoint_lies_in_the_box_of_another_object(sides):
                 others = [o["bbox"] for o in together if o is not found]
                 for x, y, v in np.reshape(found["keypoints"], (-1, 3)):
                     if v == 1:
-                        assert any(
-                            a <= x <= a + w and b <= y <= b + h for a, b, w, h in others
-                        )
+                        assert any(a <= x <= a + w and b <= y <= b + h for a, b, w, h in others)
 
 
 def test_boxes_hold_the_keypoints_and_end_with_the_photo(sides):

@@ -95,14 +95,45 @@ def test_sides_may_be_told_by_files(shapes):
         ({"train": "train.json", "benchmarks": {"X": {"seen": ["dragon"]}}}, "dragon"),
         ({"train": "train.json", "benchmarks": {"X": {"seen": []}}}, "seen"),
         ({"train": "train.json", "benchmarks": ["X"]}, "benchmarks"),
+        ({"train": "train.json", "benchmarks": {"X": ["hand"]}}, "benchmarks"),
+        ({"train": "train.json", "benchmarks": {"X": {"seen": "hand"}}}, "benchmarks"),
+        ({"train": "train.json", "benchmarks": {"X": {"seen": 3}}}, "benchmarks"),
+        ({"train": "train.json", "benchmarks": {"../X": {"seen": [1]}}}, "../X"),
+        ({"train": "train.json", "benchmarks": {"": {"seen": [1]}}}, "name"),
+        ({"train": "train.json", "test": "some.json", "name": "B-1"}, "of the paper"),
+        ({"train": 3}, "paths"),
+        ({"train": "train.json", "test": ["test.json"]}, "paths"),
+        ({"train": "train.json", "images": "nowhere"}, "nowhere"),
+        ({"train": "images"}, "images"),
         ({"train": "train.json", "benchmarks": {"X": {"seen": [1], "unseen": [1]}}}, "X"),
     ],
 )
 def test_a_wrong_split_file_is_one_line(shapes, said, told):
-    path = split_file(shapes, name="wrong.json", images="images", **said)
+    path = shapes / "wrong.json"
+    path.write_text(json.dumps({"images": "images", **said}))
     with pytest.raises(UserError) as error:
         _ = find_source(path).benchmarks
     assert told in str(error.value) and "\n" not in str(error.value)
+
+
+def test_sides_that_number_categories_differently_are_told(shapes):
+    coco = json.loads((shapes / "test.json").read_text())
+    coco["categories"][0]["name"] = "dragon"
+    (shapes / "other.json").write_text(json.dumps(coco))
+    path = split_file(shapes, name="o.json", train="train.json", test="other.json", images="images")
+    with pytest.raises(UserError, match="'dragon'.*number categories alike"):
+        _ = find_source(path).categories
+
+
+def test_a_split_file_may_name_categories_by_ids_and_leave_some_out(shapes):
+    given = {"X": {"seen": [1, 2], "unseen": [5], "title": "two to one"}}
+    path = split_file(shapes, name="i.json", train="train.json", images="images", benchmarks=given)
+    (place,) = find_source(path).benchmarks.values()
+    assert (place.seen, place.unseen, place.title) == ((1, 2), (5,), "two to one")
+    without = split_file(shapes, name="j.json", train="train.json", images="images",
+                         benchmarks={"X": {"seen": [1, 2]}})  # fmt: skip
+    (place,) = find_source(without).benchmarks.values()
+    assert place.unseen == (3, 4, 5)
 
 
 def test_a_split_file_that_is_no_json_is_one_line(tmp_path):
@@ -115,7 +146,14 @@ def test_a_split_file_that_is_no_json_is_one_line(tmp_path):
 def test_a_run_makes_the_tables_of_its_own_benchmark(shapes, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     command = ["--preset", "smoke", "--workers", "1", "--set", "base_batch=8"]
-    command += ["--learner", "PROTO", "--learner", "MetaCloth", "--data", str(shapes / "split.json")]
+    command += [
+        "--learner",
+        "PROTO",
+        "--learner",
+        "MetaCloth",
+        "--data",
+        str(shapes / "split.json"),
+    ]
     assert main([*command, "--out", "out"]) == 0
     episodes = pd.read_csv("out/episodes.csv.gz")
     run = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -141,7 +179,11 @@ def test_seen_categories_by_an_option(shapes, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert all(f"evaluate train PROTO {name}" in said for name in names[3:])
     assert not any(f"evaluate train PROTO {name}" in said for name in names[:3])
+    (shapes / "B-1.json").write_text((shapes / "train.json").read_text())
     for options, told in (
+        (["--seen", names[0], "--data", str(shapes / "B-1.json")], "B-1.json"),
+        (["--seen", names[0], "--unseen", names[0]], "none of them"),
+        (["--seen", ", "], "seen"),
         (["--seen", "dragon"], "dragon"),
         (["--unseen", names[0]], "--seen"),
         (["--seen", names[0], "--data", str(shapes)], "--data FILE"),

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from fewshot_landmarks.confidence import SIGNS, Calibration
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.learner import LEARNERS
+from fewshot_landmarks.learner import LEARNERS, Learner
 from fewshot_landmarks.model import HEADER, _box_of, around, load
 from tests.photos import SHAPE, model, photo, photos, radius
 
@@ -99,6 +99,56 @@ def test_a_landmark_outside_its_photo_is_not_learnt_from(support):
     assert (found.scores[:, 2] == 0).all() and (found.scores[:, 0] > 0).all()
 
 
+def test_a_wild_place_that_is_not_labelled_changes_nothing(support):
+    images, landmarks, boxes = support
+    plain, wild = np.array(landmarks), np.array(landmarks)
+    plain[0, 1], wild[0, 1] = np.nan, 1e30  # its square is beyond float32
+    some = Calibration(tuple(0.1 for _ in SIGNS), 0.0)
+    found = [
+        model(calibration=some).adapt(images, each, boxes=boxes).predict(images, boxes)
+        for each in (plain, wild)
+    ]
+    np.testing.assert_array_equal(found[0].landmarks, found[1].landmarks)
+    np.testing.assert_array_equal(found[0].scores, found[1].scores)
+    assert np.isfinite(found[1].scores).all()
+    negative = np.where(np.arange(4) == 1, -1, 1) * np.ones((3, 1))
+    found = model().adapt(images, landmarks, negative, boxes=boxes).predict(images, boxes)
+    assert (found.scores[:, 1] == 0).all() and (found.scores[:, 0] > 0).all()
+
+
+class Fails(Learner):
+    """Heatmaps that hold no numbers: of landmark 1 NaN in places, of landmark 2 infinity."""
+
+    name = "FAILS"
+
+    def adapt(self, support):
+        def detect(images):
+            heatmaps = images.mean(1, keepdim=True).repeat(1, support.landmarks.shape[1], 1, 1)
+            heatmaps[:, 1, 3:5], heatmaps[:, 2, 7, 9] = float("nan"), float("inf")
+            return heatmaps
+
+        return detect
+
+
+def test_heatmaps_without_numbers_have_no_landmark_and_no_score(support):
+    images, landmarks, boxes = support
+    some = Calibration(tuple(0.1 for _ in SIGNS), 0.0)
+    for calibration in (None, some):
+        failing = model("tests.test_model:Fails", calibration).adapt(images, landmarks, boxes=boxes)
+        for found in (failing.predict(images, boxes), failing.predict(images)):
+            assert np.isnan(found.landmarks[:, 1:3]).all() and (found.scores[:, 1:3] == 0).all()
+            assert np.isfinite(found.landmarks[:, [0, 3]]).all()
+            assert ((found.scores[:, [0, 3]] > 0) & (found.scores[:, [0, 3]] <= 1)).all()
+            assert np.isfinite(found.boxes).all()
+
+
+def test_names_may_be_an_array(support, tmp_path):
+    images, landmarks, boxes = support
+    finder = model().adapt(images, landmarks, boxes=boxes, names=np.arange(4))
+    finder.save(tmp_path / "f.safetensors")
+    assert load(tmp_path / "f.safetensors").names == ("0", "1", "2", "3")
+
+
 def test_scores_are_the_calibrations(support):
     images, landmarks, boxes = support
     weights = tuple(float(sign == "log of the support images") for sign in SIGNS)
@@ -119,6 +169,9 @@ def test_the_box_of_scattered_landmarks_leaves_outliers_aside():
     found[:5] = random.uniform(0, 400, (5, 2))
     box = _box_of(found, np.ones(20), shape, 400, 400)
     np.testing.assert_allclose(box, [30, 30, 110, 150], atol=3)
+    found[5:7], scores = random.uniform(0, 400, (2, 2)), np.ones(20)
+    scores[[0, 1, 4, 6]] = 0.2  # a third lies elsewhere, of which some score less
+    np.testing.assert_allclose(_box_of(found, scores, shape, 400, 400), [30, 30, 110, 150], atol=6)
     nowhere = np.full((20, 2), 7.0)
     assert _box_of(nowhere, np.ones(20), shape, 400, 300) == (0, 0, 400, 300)
     assert _box_of(nowhere * np.nan, np.zeros(20), shape, 400, 300) == (0, 0, 400, 300)
@@ -136,6 +189,9 @@ def test_the_box_of_scattered_landmarks_leaves_outliers_aside():
         ({"boxes": np.zeros((3, 4))}, "box of support photo 1"),
         ({"boxes": [[500, 500, 600, 600]] * 3}, "box of support photo 1"),
         ({"boxes": np.zeros((2, 4))}, "(2, 4)"),
+        ({"boxes": [None, [1, 2, 3, 4], [1, 2, 3, 4]]}, "boxes"),
+        ({"boxes": [[0, 0, 2, 2]] * 3}, "no landmark of the support lies in its box"),
+        ({"visible": [[1], [1, 1], [1]]}, "visible"),
         ({"names": ["one"]}, "1 names for 4"),
         ({"images": ["missing.jpg"] * 3}, "missing.jpg"),
     ],
@@ -155,9 +211,17 @@ def test_wrong_queries_are_one_line(finder):
         ([image], [box, box]),
         (["missing.jpg"], None),
         ([np.zeros((4, 4, 7))], None),
+        (image, None),
+        (torch.from_numpy(image), None),
+        (PIL.Image.fromarray(image), None),
+        ("missing.jpg", None),
     ):
-        with pytest.raises(UserError):
+        with pytest.raises(UserError) as error:
             finder.predict(images, boxes)
+        assert isinstance(images, list) or "list of images" in str(error.value)
+    np.testing.assert_array_equal(
+        finder.predict(np.stack([image, image])).landmarks, finder.predict([image] * 2).landmarks
+    )
 
 
 # ---------------------------------------------------------------------------------- files
@@ -194,11 +258,27 @@ def _broken(path, kind):
         save_file(_tensors(path), str(path), {HEADER: said})
     elif kind == "tensors that do not fit":
         said = json.dumps(_said(path))
-        short = {name: tensor[:1] if tensor.dim() else tensor for name, tensor in _tensors(path).items()}
+        short = {
+            name: tensor[:1] if tensor.dim() else tensor for name, tensor in _tensors(path).items()
+        }
         save_file(short, str(path), {HEADER: said})
     elif kind == "header without settings":
         said = {name: value for name, value in _said(path).items() if name != "settings"}
         save_file(_tensors(path), str(path), {HEADER: json.dumps(said)})
+    elif kind == "header that is a list":
+        save_file(_tensors(path), str(path), {HEADER: "[1]"})
+    elif kind == "base of another kind":
+        said = {**_said(path), "base": [7, 9]}
+        save_file(_tensors(path), str(path), {HEADER: json.dumps(said)})
+    elif kind == "support of fewer names":
+        said = {**_said(path), "names": ["red"]}
+        save_file(_tensors(path), str(path), {HEADER: json.dumps(said)})
+    elif kind == "support of another size":
+        said = {**_said(path), "size": 48}
+        save_file(_tensors(path), str(path), {HEADER: json.dumps(said)})
+    elif kind == "folder":
+        path.unlink()
+        path.mkdir()
 
 
 @pytest.mark.parametrize(
@@ -214,6 +294,11 @@ def _broken(path, kind):
         ("unknown learner", "gone"),
         ("tensors that do not fit", "does not fit"),
         ("header without settings", "does not fit"),
+        ("header that is a list", "broken"),
+        ("base of another kind", "does not fit"),
+        ("support of fewer names", "does not fit"),
+        ("support of another size", "does not fit"),
+        ("folder", "cannot read"),
     ],
 )
 def test_a_file_that_is_no_model_is_one_line(finder, tmp_path, kind, told):

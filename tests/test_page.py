@@ -152,6 +152,12 @@ def test_landmarks_are_found_in_all_photos_that_are_not_annotated(begun, model):
         assert (inside | np.isnan(found.points)).all()
 
 
+def test_a_landmark_that_no_photo_shows_is_not_found_nor_proposed(begun, model):
+    adapted = clicked(begun.call("never, x, y, z").aim(1)).adapt(model)
+    assert all(np.isnan(found.points[0]).all() for found in adapted.found.values())
+    assert adapted.current != 0
+
+
 def test_what_was_found_is_taken_over_by_the_first_correction(begun, model):
     adapted = clicked(begun).adapt(model).choose("b.png").aim(1)
     corrected = adapted.click(7, 8)

@@ -1,14 +1,15 @@
 """fewshot-landmarks adapt and predict, as a user calls them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import PIL.Image
 import pytest
 
 from fewshot_landmarks.__main__ import main
-from fewshot_landmarks.commands import predict
-from fewshot_landmarks.model import load
+from fewshot_landmarks.commands import common, predict
+from fewshot_landmarks.model import Finder, load
 from tests.photos import model, photo, photos, radius
 
 NAMES = ["red", "green", "blue", "yellow"]
@@ -36,6 +37,11 @@ def annotate(folder, numbers, names=NAMES, **options):
     path = folder / "annotations.json"
     path.write_text(json.dumps(coco))
     return path
+
+
+def inputs(folder) -> dict:
+    """What is there: the bytes of each file."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -83,7 +89,9 @@ def test_boxed_objects_are_found_where_they_are(finder, tmp_path):
 def test_a_folder_of_photos_needs_no_boxes(finder, tmp_path):
     annotate(tmp_path / "query", range(10, 13))
     (tmp_path / "query" / "annotations.json").unlink()
-    assert run(finder, tmp_path / "found.json", "--images", tmp_path / "query", "--no-drawings") == 0
+    assert (
+        run(finder, tmp_path / "found.json", "--images", tmp_path / "query", "--no-drawings") == 0
+    )
     found = results(tmp_path / "found.json")
     assert [one["image_id"] for one in found] == [1, 2, 3]
     assert not (tmp_path / "found").exists()
@@ -108,6 +116,18 @@ def test_what_cannot_be_read_is_skipped_and_said(finder, tmp_path, capsys):
     assert names == ["010.png", "deep.png", "grey.png", "palette.gif", "press.jpg"]
     for name in ("empty.jpg", "text.png", "short.jpg"):
         assert name in said
+
+
+def test_a_turned_photo_is_found_as_it_is_annotated_when_stored(finder, tmp_path):
+    boxes = annotate(tmp_path / "query", [10])
+    stored = PIL.Image.open(tmp_path / "query" / "010.png")
+    exif = stored.getexif()
+    exif[0x0112] = 8
+    stored.save(tmp_path / "query" / "010.png", exif=exif)
+    assert run(finder, tmp_path / "found.json", "--boxes", boxes) == 0
+    marks = np.reshape(results(tmp_path / "found.json")[0]["keypoints"], (4, 3))
+    assert np.abs(marks[:, :2] - photo(10)[1]).max() < radius(120, 90) + 4
+    assert PIL.Image.open(tmp_path / "found" / "010-110.jpg").size == (120, 90)
 
 
 def test_a_turned_photo_is_found_as_it_is_annotated(finder, tmp_path):
@@ -146,6 +166,66 @@ def test_stopped_and_run_again_it_goes_on_to_the_same_bytes(finder, tmp_path, mo
     assert not list(tmp_path.glob(".found.json*"))
 
 
+def test_stopped_within_a_batch_it_goes_on_to_the_same_bytes(finder, tmp_path, monkeypatch):
+    boxes = annotate(tmp_path / "query", range(10, 15))
+    (tmp_path / "query" / "012.png").write_bytes(b"no picture")
+    monkeypatch.setattr(predict, "AT_ONCE", 3)
+    search, draw, drawn = Finder.predict, predict._draw, []
+
+    def together(self, images, boxes):  # as networks do, a little
+        found = search(self, images, boxes)
+        return replace(found, landmarks=found.landmarks + len(images))
+
+    def stops(*arguments):
+        drawn.append(arguments)
+        if len(drawn) == 2:
+            raise KeyboardInterrupt
+        draw(*arguments)
+
+    monkeypatch.setattr(Finder, "predict", together)
+    assert run(finder, tmp_path / "whole.json", "--boxes", boxes) == 0
+    monkeypatch.setattr(predict, "_draw", stops)
+    assert run(finder, tmp_path / "found.json", "--boxes", boxes) == 130
+    assert run(finder, tmp_path / "found.json", "--boxes", boxes) == 0
+    assert (tmp_path / "found.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+    assert len(results(tmp_path / "found.json")) == 4
+    assert sorted(p.name for p in (tmp_path / "found").iterdir()) == sorted(
+        p.name for p in (tmp_path / "whole").iterdir()
+    )
+
+
+@pytest.mark.parametrize("change", ["model", "category", "box", "drawings"])
+def test_an_unfinished_run_of_something_else_is_not_gone_on_with(
+    finder, tmp_path, monkeypatch, change
+):
+    def stops(*arguments):
+        raise KeyboardInterrupt
+
+    boxes = annotate(tmp_path / "query", range(10, 13))
+    monkeypatch.setattr(predict, "AT_ONCE", 1)
+    draw, options = predict._draw, []
+    monkeypatch.setattr(predict, "_draw", lambda *a: draw(*a) if a[1].image_id == 11 else stops())
+    assert run(finder, tmp_path / "found.json", "--boxes", boxes) == 130
+    monkeypatch.setattr(predict, "_draw", draw)
+    if change == "model":
+        images, landmarks, around = photos(range(3))
+        model().adapt(images, np.roll(landmarks, 1, 1), boxes=around).save(finder)
+    elif change == "category":
+        said = boxes.read_text().replace('"category_id": 3', '"category_id": 4')
+        boxes.write_text(said.replace('"id": 3,', '"id": 4,'))
+    elif change == "box":
+        coco = json.loads(boxes.read_text())
+        coco["annotations"][0]["bbox"] = [0, 0, 120, 90]
+        boxes.write_text(json.dumps(coco))
+    else:
+        options = ["--drawings", tmp_path / "elsewhere"]
+    assert run(finder, tmp_path / "found.json", "--boxes", boxes, *options) == 0
+    assert run(finder, tmp_path / "anew.json", "--boxes", boxes) == 0
+    assert (tmp_path / "found.json").read_bytes() == (tmp_path / "anew.json").read_bytes()
+    pictures = (tmp_path / "elsewhere" if options else tmp_path / "found").iterdir()
+    assert len(list(pictures)) == 3
+
+
 def test_another_model_begins_anew(finder, tmp_path, monkeypatch):
     boxes = annotate(tmp_path / "query", range(10, 12))
     unfinished = tmp_path / ".found.json.unfinished"
@@ -159,6 +239,35 @@ def test_photos_of_one_name_have_their_own_pictures(finder, tmp_path):
     PIL.Image.open(tmp_path / "query" / "010.png").save(tmp_path / "query" / "010.jpg")
     assert run(finder, tmp_path / "found.json", "--images", tmp_path / "query") == 0
     assert len(list((tmp_path / "found").iterdir())) == len(results(tmp_path / "found.json")) == 2
+    for name in ("010-2.png", "010.gif", "010-3.png"):
+        PIL.Image.open(tmp_path / "query" / "010.png").save(tmp_path / "query" / name)
+    assert run(finder, tmp_path / "more.json", "--images", tmp_path / "query") == 0
+    assert len({path.name.lower() for path in (tmp_path / "more").iterdir()}) == 5
+
+
+@pytest.mark.parametrize(
+    "out, options, told",
+    [
+        ("query.json", ["--images", "query"], "among the photos"),
+        ("found.json", ["--images", "query", "--drawings", "query"], "among the photos"),
+        ("query.json", ["--boxes", "query/annotations.json"], "among the photos"),
+        ("query/annotations.json", ["--boxes", "query/annotations.json"], "what is read"),
+        ("finder.safetensors", ["--images", "query"], "what is read"),
+        ("found", ["--images", "query"], "found.json"),
+        ("query", ["--images", "query"], "is a folder"),
+        (".", ["--images", "query"], "is a folder"),
+    ],
+)
+def test_nothing_is_written_over_what_is_read(
+    finder, tmp_path, monkeypatch, capsys, out, options, told
+):
+    monkeypatch.chdir(tmp_path)
+    annotate(tmp_path / "query", [10])
+    PIL.Image.open(tmp_path / "query" / "010.png").save(tmp_path / "query" / "011.jpg")
+    before = inputs(tmp_path)
+    assert run("finder.safetensors", out, *options) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert told in line and inputs(tmp_path) == before
 
 
 @pytest.mark.parametrize(
@@ -169,7 +278,8 @@ def test_photos_of_one_name_have_their_own_pictures(finder, tmp_path):
         (["--boxes", "nowhere.json"], "nowhere.json"),
         (["--images", "query", "--model", "models/COLOURS.safetensors"], "adapt"),
         (["--images", "query", "--model", "none.safetensors"], "none.safetensors"),
-        (["--images", "query", "--device", "cuda:9"], "GPU"),
+        (["--images", "query", "--device", "cuda:9"], "cuda:9"),
+        (["--images", "query", "--device", "abacus"], "abacus"),
     ],
 )
 def test_mistakes_are_one_line(finder, tmp_path, monkeypatch, capsys, options, told):
@@ -189,16 +299,42 @@ def test_a_place_that_cannot_be_written_is_one_line(finder, tmp_path, capsys):
 
 def test_adapt_tells_mistakes_in_one_line(finder, tmp_path, capsys):
     support, models = tmp_path / "support" / "annotations.json", tmp_path / "models"
+    before = inputs(tmp_path)
     for options, told in (
         (["--learner", "NONE"], "COLOURS"),
         (["--model", str(tmp_path / "none")], "none"),
         (["--category", "shoes"], "blobs"),
         (["--out", str(support / "x.safetensors")], "cannot write"),
+        (["--out", str(support)], "what is read"),
+        (["--out", str(models / "COLOURS.safetensors")], "what is read"),
+        (["--out", str(models)], "is a folder"),
     ):
-        command = ["adapt", "--support", str(support), "--learner", "COLOURS", "--model", str(models)]
+        command = [
+            "adapt",
+            "--support",
+            str(support),
+            "--learner",
+            "COLOURS",
+            "--model",
+            str(models),
+        ]
         assert main([*command, "--out", str(tmp_path / "x.safetensors"), *options]) == 2
         (line,) = capsys.readouterr().err.strip().splitlines()
-        assert told in line
+        assert told in line and inputs(tmp_path) == before
+
+
+def test_a_photo_of_several_support_objects_is_read_once(finder, tmp_path, monkeypatch):
+    path = annotate(tmp_path / "support", range(2))
+    coco = json.loads(path.read_text())
+    more = [{**one, "id": one["id"] + 50} for one in coco["annotations"]]
+    path.write_text(json.dumps({**coco, "annotations": [*more, *coco["annotations"]]}))
+    read, original = [], common.read_photo
+    monkeypatch.setattr(common, "read_photo", lambda *a: (read.append(a), original(*a))[1])
+    objects = common.read_objects(path, None, None)
+    assert len(objects.images) == 4 and len(read) == 2
+    for image, landmarks, number in zip(objects.images, objects.landmarks, (0, 0, 1, 1)):
+        np.testing.assert_array_equal(image, photo(number)[0])
+        np.testing.assert_allclose(landmarks, photo(number)[1], atol=1e-3)
 
 
 def test_support_photos_that_cannot_be_read_are_left_out(finder, tmp_path, capsys):
@@ -214,4 +350,7 @@ def test_one_photo_is_enough(tmp_path):
     images, landmarks, boxes = photos([1])
     model().adapt(images, landmarks, boxes=boxes).save(tmp_path / "one.safetensors")
     annotate(tmp_path / "query", [10])
-    assert run(tmp_path / "one.safetensors", tmp_path / "found.json", "--images", tmp_path / "query") == 0
+    assert (
+        run(tmp_path / "one.safetensors", tmp_path / "found.json", "--images", tmp_path / "query")
+        == 0
+    )

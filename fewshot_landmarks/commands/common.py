@@ -38,7 +38,8 @@ def add_model(made: argparse.ArgumentParser) -> None:
         type=Path,
         default=MODELS,
         metavar="PATH",
-        help="a model, or a folder of LEARNER.safetensors (default: the project's results/full/models)",
+        help="a model, or a folder of LEARNER.safetensors (default: the project's own, "
+        "results/full/models)",
     )
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
 
@@ -71,7 +72,9 @@ def model_file(path: Path, learner: str) -> Path:
         there = sorted(found.stem for found in path.glob("*.safetensors"))
         if learner not in there:
             has = ", ".join(there) or "no model"
-            raise UserError(f"{path} has {has}, not {learner}: choose another, or give --model FILE")
+            raise UserError(
+                f"{path} has {has}, not {learner}: choose another, or give --model FILE"
+            )
         path = path / f"{learner}.safetensors"
     return path
 

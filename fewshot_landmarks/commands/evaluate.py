@@ -440,9 +440,7 @@ def _counts(values: np.ndarray) -> tuple[int, int]:
 # ------------------------------------------------------------------------------- writing
 
 
-def report(
-    metrics: pd.DataFrame, landmarks: pd.DataFrame, notes: Sequence[str], by: str
-) -> str:
+def report(metrics: pd.DataFrame, landmarks: pd.DataFrame, notes: Sequence[str], by: str) -> str:
     """All of it as Markdown."""
     parts = [
         f"Errors are in units of {UNITS[by]}; intervals are 95%, over objects (of OKS-AP: over "

@@ -33,14 +33,16 @@ HELP = """\
 STYLE = """
 #photo { text-align: center; }
 #photo img { cursor: crosshair; display: inline; user-select: none; }
-#advice { height: 3.2em; overflow: hidden; } /* or the photo would move as the text changes */
+#advice { height: 4.8em; overflow: hidden; } /* or the photo would move as the text changes */
+/* Messages not over the photo or the names. */
+.toast-wrap { top: auto !important; bottom: 16px; left: 16px; right: auto !important; }
 #photos .caption-label { left: 2px; right: 2px; max-width: none; padding: 2px; text-align: center; }
 #photos .thumbnail-item img { height: calc(100% - 28px); margin-bottom: 28px; }
 """
 # Not gr.Image, which leaves out clicks while the picture that follows the last one is loading. The
 # frame has its size without the picture, and is not replaced between a press and its release.
 PHOTO = """${value ? `<img src="${value.picture}" draggable="false" data-photo="${value.photo}"
- style="aspect-ratio: ${value.ratio}; width: min(100%, calc(58vh * ${value.ratio}))">` : ""}"""
+ style="aspect-ratio: ${value.ratio}; width: min(100%, calc(54vh * ${value.ratio}))">` : ""}"""
 CLICK = """element.addEventListener("pointerdown", event => {
     if (event.target.tagName !== "IMG" || event.button !== 0) return;
     const frame = event.target.getBoundingClientRect();
@@ -71,7 +73,7 @@ def execute(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="fewshot-landmarks-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # photos do not outlive the page
         page = serve(model, arguments.port, Path(folder))
-        print(f"{model.name} on http://{ADDRESS}:{arguments.port} (Ctrl-C ends it)", flush=True)
+        print(f"{model.learner.name} on http://{ADDRESS}:{arguments.port} (Ctrl-C ends it)", flush=True)
         page.block_thread()
     return 0
 
@@ -129,7 +131,16 @@ def build(model: Model, folder: Path):
                     elem_id="photos",
                 )  # fmt: skip
             with gr.Column(scale=3, min_width=480):
-                advice = gr.Markdown(Session().advice(), elem_id="advice")
+                off = {"interactive": False}
+                with gr.Row(equal_height=True):
+                    with gr.Column(scale=5, min_width=200):
+                        advice = gr.Markdown(Session().advice(), elem_id="advice")
+                    adapt = gr.Button(
+                        "Adapt", variant="primary", min_width=90, elem_id="adapt", **off
+                    )
+                    download = gr.DownloadButton(
+                        "Download", min_width=110, elem_id="download", **off
+                    )
                 photo = gr.HTML(
                     html_template=PHOTO, js_on_load=CLICK, min_height=40, elem_id="photo"
                 )
@@ -137,12 +148,8 @@ def build(model: Model, folder: Path):
                     landmark = gr.Radio(
                         label="The next click sets landmark", scale=4, elem_id="landmark"
                     )
-                    off = {"interactive": False}
                     hide = gr.Button("Not visible", size="md", min_width=110, elem_id="hide", **off)
                     undo = gr.Button("Undo", size="md", min_width=80, elem_id="undo", **off)
-                with gr.Row():
-                    adapt = gr.Button("Adapt", variant="primary", elem_id="adapt", **off)
-                    download = gr.DownloadButton("Download COCO JSON", elem_id="download", **off)
 
         shown = [session, photos, photo, landmark, advice, hide, undo, adapt, download]
 

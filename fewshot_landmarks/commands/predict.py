@@ -26,10 +26,11 @@ from fewshot_landmarks.data.keypoints import declared
 from fewshot_landmarks.drawing import draw_landmarks
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
-from fewshot_landmarks.model import AT_ONCE, Finder, load
+from fewshot_landmarks.model import Finder, load
 from fewshot_landmarks.photos import Unreadable, find_photos, read_photo
 
 LONGEST = 1024  # side of the pictures, pixels
+AT_ONCE = 8  # photos, which are held whole: large ones fill memory
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ def execute(arguments: argparse.Namespace) -> int:
         )
     spare_threads(finder.model)
     wanted = _own_pictures(_wanted(arguments))
-    drawings = None if arguments.no_drawings else arguments.drawings or arguments.out.with_suffix("")
+    drawings = (
+        None if arguments.no_drawings else arguments.drawings or arguments.out.with_suffix("")
+    )
     if drawings:
         _check_drawings(drawings, arguments.out, wanted)
     unfinished = arguments.out.with_name(f".{arguments.out.name}.unfinished")
@@ -137,7 +140,7 @@ def _wanted(arguments: argparse.Namespace) -> Iterator[Wanted]:
 
 
 def _own_pictures(wanted: Iterable[Wanted]) -> list[Wanted]:
-    """Each with a name for its picture: the photo's, with what tells it from others of that name."""
+    """Each with a name for its picture: the photo's, and what tells it from others of that name."""
     named, taken = [], set()
     for each in wanted:
         item = "" if each.annotation_id is None else f"-{each.annotation_id}"

@@ -14,8 +14,19 @@ from reprlib import repr as brief
 import numpy as np
 
 from fewshot_landmarks.categories import Categories, Category
-from fewshot_landmarks.data.objects import Annotations, Bad, Object, Photo, Read
-from fewshot_landmarks.data.objects import key_of, mirrored, numbered, numbers, parsed, pixels
+from fewshot_landmarks.data.objects import (
+    Annotations,
+    Bad,
+    Object,
+    Photo,
+    Read,
+    key_of,
+    mirrored,
+    numbered,
+    numbers,
+    parsed,
+    pixels,
+)
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 

@@ -141,7 +141,9 @@ class KeypointSplit:
         return Benchmark(name, str(given.get("title", "")), seen, tested)
 
     def _ids(self, names: Iterable[str | int]) -> tuple[int, ...]:
-        return tuple(sorted({self.categories.find(name).id for name in names}))
+        known = {category.name for category in self.categories.values()}
+        keys = [int(name) if str(name).isdigit() and name not in known else name for name in names]
+        return tuple(sorted({self.categories.find(key).id for key in keys}))
 
 
 def write_split(
