@@ -1,4 +1,4 @@
-"""Hand-made photos whose landmarks are blobs of colours of their own; a learner that finds those."""
+"""Photos whose landmarks are blobs of colours of their own, and a learner that finds those."""
 
 import cv2
 import numpy as np

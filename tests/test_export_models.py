@@ -8,9 +8,10 @@ from benchmarks.export import calibrate, groups, held_out, main
 from benchmarks.presets import SMOKE
 from benchmarks.trust import COLUMNS, errors
 from benchmarks.workshop import Workshop
+from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.learner import find_learner
 from fewshot_landmarks.model import load
-from fewshot_landmarks.protocol import BENCHMARKS
+from fewshot_landmarks.protocol import BENCHMARKS, Benchmark
 
 LEARNERS = ("PROTO", "WG")
 COMMAND = ["--preset", "smoke", "--benchmark", "B-2", "--workers", "1"]
@@ -62,6 +63,13 @@ def test_it_is_fitted_on_seen_categories_alone():
     assert all(trained.seen == rehearsal.seen for trained, tested in used["fitted on"]
                if tested in rehearsal.unseen and trained is not place)  # fmt: skip
     assert {tested for _, tested in used["unseen"]} == set(place.unseen)
+
+
+def test_few_seen_categories_leave_none_to_hold_out():
+    place = Benchmark("X", "", (1, 2), (3,))
+    assert groups(place) == {"fitted on": [(place, 1), (place, 2)], "unseen": [(place, 3)]}
+    with pytest.raises(UserError, match="three"):
+        _ = place.rehearsal
 
 
 def test_calibration_finds_the_probability_behind_hits():

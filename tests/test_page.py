@@ -5,7 +5,6 @@ import shutil
 import socket
 import sys
 from argparse import Namespace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -315,10 +314,11 @@ def test_from_photos_to_download_in_a_browser(served, files, tmp_path):
         download.value.save_as(tmp_path / "landmarks.json")
         browser.close()
 
-    assert all(url.startswith((served, "data:", "blob:")) for url in asked), "fetched from elsewhere"
+    elsewhere = [url for url in asked if not url.startswith((served, "data:", "blob:"))]
+    assert not elsewhere
     read = read_annotations(tmp_path / "landmarks.json")
     assert read.categories[1].names == ("left", "right", "hem")
-    assert [Path(photo.path).name for photo in read.photos] == [*SIZES]
+    assert [photo.path.name for photo in read.photos] == [*SIZES]
     np.testing.assert_allclose(read.index.landmarks(0)[0], CLICKS, atol=0.5)
     np.testing.assert_allclose(read.index.landmarks(1)[0][1], (40, 50), atol=0.5)
     rows = json.loads((tmp_path / "landmarks.json").read_text("utf-8"))["annotations"]

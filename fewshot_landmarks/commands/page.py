@@ -73,7 +73,8 @@ def execute(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="fewshot-landmarks-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # photos do not outlive the page
         page = serve(model, arguments.port, Path(folder))
-        print(f"{model.learner.name} on http://{ADDRESS}:{arguments.port} (Ctrl-C ends it)", flush=True)
+        address = f"http://{ADDRESS}:{arguments.port}"
+        print(f"{model.learner.name} on {address} (Ctrl-C ends it)", flush=True)
         page.block_thread()
     return 0
 
