@@ -1,6 +1,7 @@
 """Models and finders: what three lines of Python do, and what files hold."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -323,3 +324,15 @@ def test_a_pickle_is_not_run(tmp_path):
 
 def test_the_shape_is_that_of_the_boxes(finder):
     np.testing.assert_allclose(finder.support.shape, SHAPE, atol=0.05)
+
+
+def test_the_readmes_three_lines(support, monkeypatch):
+    root = Path(__file__).parents[1]
+    monkeypatch.chdir(root)
+    code = (root / "README.md").read_text("utf-8").split("```python\n")[1].split("```")[0]
+    assert len([line for line in code.splitlines() if line.strip()]) == 3
+    images, landmarks, _ = support
+    more_images = photos(range(5, 7))[0]
+    here = {"images": images, "landmarks": landmarks, "visible": np.ones((3, 4))}
+    exec(code, here | {"more_images": more_images}, names := {})
+    assert names["found"].landmarks.shape == (2, 4, 2) and names["found"].scores.max() > 0
