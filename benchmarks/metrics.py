@@ -29,7 +29,11 @@ from fewshot_landmarks.scores import NoCoco, auc, mean_interval, mean_pck, oks_a
 
 THRESHOLDS = (0.05, 0.1, 0.2)
 KEYS = ("benchmark", "learner", "seed", "shots")
-PRECISIONS = ("AP", "AP50", "AP75")
+INTRODUCTION = (
+    "Means over episodes; ± is 1.96 standard errors. PCK thresholds are in units of NE, the square "
+    "root of the object's area; AUC is the area under the PCK curve up to the largest. AP is over "
+    "all objects, by object keypoint similarity."
+)
 
 
 @dataclass(frozen=True)
@@ -123,13 +127,13 @@ def rows(
 
 def to_markdown(frame: pd.DataFrame) -> str:
     """A table for each benchmark; NE with its interval, other metrics without."""
-    parts = ["# Metrics", __doc__.split("\n\n")[1].replace("\n", " ")]
+    parts = ["# Metrics", INTRODUCTION]
     for (place, shots), part in frame.groupby(["benchmark", "shots"], sort=False):
         names = [name for name in part if name not in KEYS and not name.endswith("ci95")]
         lines = [
             [row["learner"], *(_cell(row, name) for name in names)] for _, row in part.iterrows()
         ]
-        parts += [f"## {place}, {shots} shots", pipes([["", *names], *lines])]
+        parts += [f"## {place}, {shots} shot{'s' * (shots > 1)}", pipes([["", *names], *lines])]
     return "\n\n".join(parts) + "\n"
 
 

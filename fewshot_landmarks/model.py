@@ -1,6 +1,6 @@
 """A meta-trained learner as one file, and what it makes of a few annotated photos.
 
-    model = load("results/full/models/MetaCloth.safetensors")
+    model = load("MetaCloth")
     finder = model.adapt(images, landmarks, visible)
     found = finder.predict(more_images)
 
@@ -34,6 +34,7 @@ from fewshot_landmarks.training import save_tensors
 
 FORMAT = 1  # of the files: raise it when older ones can no longer be read
 HEADER = "fewshot_landmarks"  # the entry of a file's metadata that says what it is
+MODELS = Path(__file__).resolve().parents[1] / "results" / "full" / "models"  # this project's own
 MARGIN = 0.1  # of a crop around a box, as in training
 SLACK = 0.05  # of a box around landmarks, where no box is given
 AT_ONCE = 32  # crops
@@ -363,7 +364,7 @@ def _save(
 
 
 def load(path: str | PathLike, device: str | torch.device = "cpu") -> Model | Finder:
-    """The model or finder of a file.
+    """The model or finder of a file; a learner's name alone ("MetaCloth") is this project's model.
 
     A file holds numbers and names, no code; but it names its learner's module, which is imported if
     it is installed here.
@@ -372,6 +373,8 @@ def load(path: str | PathLike, device: str | torch.device = "cpu") -> Model | Fi
     format that this version does not read, or where its learner cannot be found.
     """
     path = Path(path)
+    if not path.exists() and (MODELS / f"{path}.safetensors").is_file():
+        path = MODELS / f"{path}.safetensors"
     header, tensors = _read(path)
     if header.get("format") != FORMAT or header.get("kind") not in ("learner", "finder"):
         raise UserError(

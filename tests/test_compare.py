@@ -247,9 +247,29 @@ def test_a_folder_without_models_is_one_line(annotate, tmp_path):
 
 
 def test_other_landmarks_are_one_line_with_their_names(annotate, models):
-    query = annotate("q", 2, names=["tip", "left", "tail"], first=50)
-    with pytest.raises(UserError, match="right.*tail"):
+    query = annotate("q", 2, names=["one", "two", "three"], first=50)
+    with pytest.raises(UserError, match="right.*three"):
         run(annotate("s", 2), query, models)
+
+
+def test_landmarks_that_one_side_lacks_are_not_scored(annotate, models, tmp_path, capsys):
+    same, other = annotate("q", 3, first=50), annotate("r", 3, first=50)
+    coco = json.loads(other.read_text())
+    coco["categories"][0]["keypoints"][-1] = "tail"  # the support's last is the support's alone
+    other.write_text(json.dumps(coco))
+    hidden = json.loads(same.read_text())
+    for annotation in hidden["annotations"]:
+        annotation["keypoints"][-3:] = 0, 0, 0
+    same.write_text(json.dumps(hidden))
+    support = annotate("s", 3)
+    for query, out in ((same, "same"), (other, "other")):
+        assert run(support, query, models, "--out", tmp_path / out) == 0
+    assert "tail" in capsys.readouterr().out
+    one, two = (pd.read_csv(tmp_path / out / "compare.csv") for out in ("same", "other"))
+    keys = ["learner", "shots", "draw"]
+    errors = [name for name in one if name.lower() == "ne"]
+    assert errors
+    pd.testing.assert_frame_equal(one[keys + errors], two[keys + errors])
 
 
 def test_nothing_to_score_is_one_line(annotate, models):

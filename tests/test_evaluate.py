@@ -301,7 +301,7 @@ GOOD = PREDICTED[0]
         ([GOOD | {"score": float("nan")}], "score has a NaN"),
         ([GOOD | {"score": None}], "score"),
         ([GOOD | {"bbox": [1, 2, 3]}], "bbox"),
-        ([GOOD | {"file_name": "photos/2.png"}], "2.png"),
+        ([GOOD | {"file_name": "photos/none.png"}], "none.png"),
     ],
 )
 def test_bad_predictions_are_one_line(files, content, says):
@@ -333,3 +333,44 @@ def test_thresholds_that_are_none_are_refused(files, thresholds, capsys):
     with pytest.raises(SystemExit):
         run(*files(TRUTH, PREDICTED), f"--pck={thresholds}")
     assert "--pck" in capsys.readouterr().err
+
+
+def test_a_folders_own_numbering_is_told_by_names(files):
+    truth, predictions = files(TRUTH, PREDICTED)
+    other = [
+        {**PREDICTED[1], "image_id": 1, "file_name": "photos/2.png", "category_id": 1},
+        {**PREDICTED[0], "image_id": 2, "file_name": "photos/1.png", "category_id": 1},
+    ]
+    for one in other:
+        one["category"] = "kite"  # `predict` without boxes knows the name alone
+    predictions.write_text(json.dumps(other))
+    assert matches(truth, predictions) == [12, 11]
+
+
+def test_landmarks_are_told_by_names(files, tmp_path):
+    names = CATEGORIES[0]["keypoints"]
+    out = []
+    for order in ([0, 1, 2], [2, 0, 1]):
+        entries = []
+        for one in PREDICTED:
+            marks = np.reshape(one["keypoints"], (3, 3))[order].ravel().tolist()
+            entries.append({**one, "keypoints": marks, "keypoint_names": [names[i] for i in order]})
+        run(*files(TRUTH, entries), "--out", tmp_path / "out")
+        out.append((tmp_path / "out" / "metrics.csv").read_text())
+    assert out[0] == out[1]
+
+
+def test_what_was_never_learnt_is_left_out_and_named(files, tmp_path, capsys):
+    names = CATEGORIES[0]["keypoints"]
+    entries = [{**one, "keypoints": [*one["keypoints"][:6], 0, 0, 0]} for one in PREDICTED]
+    run(*files(TRUTH, entries), "--out", tmp_path / "out")
+    assert f"No prediction has {names[2]}: " in capsys.readouterr().out
+    values = pd.read_csv(tmp_path / "out" / "metrics.csv", index_col="metric")
+    assert values.loc["mean NE", "landmarks"] == 4
+    fewer = [
+        {**one, "keypoints": one["keypoints"][:6], "keypoint_names": names[:2]} for one in entries
+    ]
+    run(*files(TRUTH, fewer), "--out", tmp_path / "fewer")
+    assert (tmp_path / "fewer" / "metrics.csv").read_text() == (
+        tmp_path / "out" / "metrics.csv"
+    ).read_text()

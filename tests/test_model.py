@@ -326,9 +326,9 @@ def test_the_shape_is_that_of_the_boxes(finder):
     np.testing.assert_allclose(finder.support.shape, SHAPE, atol=0.05)
 
 
-def test_the_readmes_three_lines(support, monkeypatch):
+def test_the_readmes_three_lines(support, tmp_path, monkeypatch):
     root = Path(__file__).parents[1]
-    monkeypatch.chdir(root)
+    monkeypatch.chdir(tmp_path)
     code = (root / "README.md").read_text("utf-8").split("```python\n")[1].split("```")[0]
     assert len([line for line in code.splitlines() if line.strip()]) == 3
     images, landmarks, _ = support

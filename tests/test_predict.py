@@ -127,7 +127,8 @@ def test_a_turned_photo_is_found_as_it_is_annotated_when_stored(finder, tmp_path
     assert run(finder, tmp_path / "found.json", "--boxes", boxes) == 0
     marks = np.reshape(results(tmp_path / "found.json")[0]["keypoints"], (4, 3))
     assert np.abs(marks[:, :2] - photo(10)[1]).max() < radius(120, 90) + 4
-    assert PIL.Image.open(tmp_path / "found" / "010-110.jpg").size == (120, 90)
+    width, height = PIL.Image.open(tmp_path / "found" / "010-110.jpg").size
+    assert width > height  # not turned
 
 
 def test_a_turned_photo_is_found_as_it_is_annotated(finder, tmp_path):
@@ -354,3 +355,34 @@ def test_one_photo_is_enough(tmp_path):
         run(tmp_path / "one.safetensors", tmp_path / "found.json", "--images", tmp_path / "query")
         == 0
     )
+
+
+def test_predict_then_evaluate_as_the_readme_has_it(finder, tmp_path, capsys):
+    truth = annotate(tmp_path / "query", range(10, 14))
+    (tmp_path / "query" / "000.png").write_bytes((tmp_path / "query" / "010.png").read_bytes())
+    assert run(finder, tmp_path / "found.json", "--images", tmp_path / "query") == 0
+    command = ["evaluate", "--predictions", str(tmp_path / "found.json")]
+    assert main([*command, "--annotations", str(truth)]) == 0
+    assert "0 of 4 annotated objects have no prediction" in capsys.readouterr().out
+
+
+def test_a_landmark_that_is_not_learnt_is_not_drawn(tmp_path):
+    images, landmarks, boxes = photos(range(3))
+    seen = np.ones((3, 4))
+    seen[:, 1] = 0
+    finder = model().adapt(images, landmarks, seen, boxes=boxes)
+    finder.save(tmp_path / "f.safetensors")
+    boxes = annotate(tmp_path / "query", [10])
+    assert run(tmp_path / "f.safetensors", tmp_path / "found.json", "--boxes", boxes) == 0
+    marks = np.reshape(results(tmp_path / "found.json")[0]["keypoints"], (4, 3))
+    assert marks[1].tolist() == [0, 0, 0]
+    picture = np.asarray(PIL.Image.open(next((tmp_path / "found").iterdir()))).astype(int)
+    corner = picture[:12, :12]
+    assert np.abs(corner - np.median(picture, axis=(0, 1))).max() < 60  # grey noise, no dot
+
+
+def test_an_adapted_model_is_called_safetensors(finder, tmp_path, capsys):
+    command = ["adapt", "--support", str(tmp_path / "support" / "annotations.json")]
+    command += ["--model", str(tmp_path / "models"), "--learner", "COLOURS"]
+    assert main([*command, "--out", str(tmp_path / "x.pt")]) == 2
+    assert "x.safetensors" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from fewshot_landmarks.commands.common import (
     open_model,
     read_objects,
 )
+from fewshot_landmarks.errors import UserError
 
 
 def add_to(commands) -> None:
@@ -37,6 +38,8 @@ def execute(arguments: argparse.Namespace) -> int:
     """Adapt, save, and say what was learnt."""
     path = model_file(arguments.model, arguments.learner)
     check_out(arguments.out, path, arguments.support)
+    if arguments.out.suffix != ".safetensors":
+        raise UserError(f"--out {arguments.out}: call it {arguments.out.stem}.safetensors")
     model = open_model(path, arguments.learner, device(arguments.device))
     objects = read_objects(arguments.support, arguments.images, arguments.category)
     finder = objects.adapt(model)

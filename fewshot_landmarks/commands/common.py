@@ -12,10 +12,8 @@ import torch
 from fewshot_landmarks.data.annotations import Annotations, read_annotations
 from fewshot_landmarks.data.keypoints import declared
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.model import Finder, Model, load
+from fewshot_landmarks.model import MODELS, Finder, Model, load
 from fewshot_landmarks.photos import Unreadable, read_photo
-
-MODELS = Path(__file__).resolve().parents[2] / "results" / "full" / "models"  # this project's own
 
 
 def add_annotations(made: argparse.ArgumentParser, option: str, what: str) -> None:

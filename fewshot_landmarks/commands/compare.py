@@ -24,7 +24,7 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from fewshot_landmarks.commands.common import MODELS, device, one_category, open_model
+from fewshot_landmarks.commands.common import device, one_category, open_model
 from fewshot_landmarks.data.annotations import Annotations, read_annotations
 from fewshot_landmarks.data.keypoints import Keypoints
 from fewshot_landmarks.draws import permutation
@@ -34,7 +34,7 @@ from fewshot_landmarks.heatmaps import decode
 from fewshot_landmarks.learner import REGISTRY, Detector, Learner
 from fewshot_landmarks.memory import forget_peak, out_of_memory, peak_mib, release_freed
 from fewshot_landmarks.metrics import normalised_error
-from fewshot_landmarks.model import AT_ONCE, adapted
+from fewshot_landmarks.model import AT_ONCE, MODELS, adapted
 from fewshot_landmarks.scores import RESAMPLES, Estimate
 from fewshot_landmarks.tasks import Samples, collate
 
@@ -151,22 +151,22 @@ def find_models(folder: Path, wanted: Sequence[str] | None) -> list[str]:
 
 
 def same_landmarks(support: Annotations, query: Annotations) -> tuple[list[int], list[str]]:
-    """For each landmark of the support its position in the query; lines on what differs.
+    """For each landmark of the support its position in the query, or -1; lines on what differs.
 
-    Raises `UserError` where the names are not the same.
+    Raises `UserError` where no name is the same.
     """
     kinds = [side.categories[int(side.index.category[0])] for side in (support, query)]
     ours, theirs = (kind.names for kind in kinds)
-    if sorted(ours) != sorted(theirs):
-        sides = (support.source, set(ours) - set(theirs)), (query.source, set(theirs) - set(ours))
-        only = "; ".join(f"only {s} has {', '.join(sorted(n))}" for s, n in sides if n)
-        raise UserError(f"support and query differ in their landmarks: {only}: name both alike")
-    lines = []
+    sides = (support.source, set(ours) - set(theirs)), (query.source, set(theirs) - set(ours))
+    only = "; ".join(f"only {source} has {', '.join(sorted(n))}" for source, n in sides if n)
+    if not set(ours) & set(theirs):
+        raise UserError(f"support and query share no landmark: {only}: name both alike")
+    lines = [f"Landmarks of one side are not scored: {only}."] if only else []
     if kinds[0].name != kinds[1].name and not kinds[0].landmark_names:
         lines.append(f"The support's category is {kinds[0].name!r}, the query's {kinds[1].name!r}.")
-    if ours != theirs:
+    if [name for name in ours if name in theirs] != [name for name in theirs if name in ours]:
         lines.append(f"Landmarks of {query.source} are put in the order of {support.source}.")
-    return [theirs.index(name) for name in ours], lines
+    return [theirs.index(name) if name in theirs else -1 for name in ours], lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,8 +204,10 @@ class Crops:
         return cls(annotations.source, collate(found), tuple(photos), tuple(items), tuple(notes))
 
     def reordered(self, order: list[int]) -> "Crops":
-        """With landmarks in another order."""
+        """With landmarks in another order; -1 stands for one that nothing labels."""
         part = {name: getattr(self.samples, name)[:, order] for name in _BY_LANDMARK}
+        for name in ("labelled", "scored"):
+            part[name] = part[name] & (torch.tensor(order) >= 0)
         return replace(self, samples=replace(self.samples, **part))
 
 

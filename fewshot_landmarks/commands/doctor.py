@@ -108,10 +108,10 @@ def describe(path: Path) -> int:
 
 
 def count(garments: Garments) -> pd.DataFrame:
-    """Garments and photos of each category."""
+    """Objects and photos of each category."""
     frame = pd.DataFrame({"category": garments.labels, "photo": garments.photos})
     by = frame.groupby("category")["photo"]
-    found = pd.DataFrame({"garments": by.size(), "photos": by.nunique()})
+    found = pd.DataFrame({"objects": by.size(), "photos": by.nunique()})
     kinds = garments.categories
     found = found.reindex(list(kinds), fill_value=0)
     found.index = pd.Index([kind.name for kind in kinds.values()], name="category")
@@ -123,7 +123,7 @@ def undecodable(garments: Garments, photos: int) -> Iterator[str]:
     numbers = np.unique(garments.photos)
     order = permutation(len(numbers), 0)[: max(photos, 0)]
     members = np.flatnonzero(np.isin(garments.photos, numbers[order]))
-    for i in tqdm(members, desc=f"decoding {garments.split}", unit="garment", leave=False):
+    for i in tqdm(members, desc=f"decoding {garments.split}", unit="object", leave=False):
         try:
             garments[int(i)]
         except UserError as error:
@@ -144,5 +144,5 @@ def too_few(
         if hit and count < needed:
             yield (
                 f"{split}: {garments.categories[number].name} has {count} photos, a task needs "
-                f"{needed}: {', '.join(hit)} cannot be run"
+                f"{needed} (shots and queries): {', '.join(hit)} cannot be run"
             )

@@ -47,8 +47,9 @@ class Drawn:
 def add_to(commands) -> None:
     """Add the command to a parser's commands."""
     made = commands.add_parser(
-        "draw", help="a picture of annotated or predicted landmarks", description=__doc__
-    )
+        "draw", help="a picture of annotated or predicted landmarks", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     source = made.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--annotations", type=Path, metavar="PATH", help="COCO JSON, LabelMe folder or CVAT XML"
@@ -162,6 +163,7 @@ def predicted(arguments: argparse.Namespace) -> tuple[list[Drawn], int]:
             if not np.isfinite([x, y, width, height]).all():
                 raise ValueError("its bbox is not finite")
             marks = np.array(row["keypoints"], np.float64).reshape(-1, 3)
+            marks[~marks.any(axis=1), :2] = np.nan  # what predict could not find
             return Drawn(
                 arguments.images / row["file_name"],
                 None,

@@ -3,17 +3,19 @@
     fewshot-landmarks evaluate --predictions predictions.json --annotations coco.json
 
 Predictions are a COCO results file, as `predict` writes it. Each is matched with one annotated
-object: by annotation_id where it has one, else within its photo and category by the boxes that
-overlap most. Landmarks that are annotated are scored; one that is not counts for calibration
-alone, as a miss, for a score is the probability that the landmark is there and close to its place.
+object: by annotation_id where it has one, else within its photo (by the photo's name, or its id)
+and category by the boxes that overlap most. Landmarks that are annotated are scored; one that is
+not counts for calibration alone, as a miss, for a score is the probability that the landmark is
+there and close to its place. Landmarks that no prediction has, because no support photo labels
+them, are left out, and named.
 """
 
 import argparse
 import io
 import json
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +24,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.optimize import linear_sum_assignment
 
-from fewshot_landmarks.categories import Category
+from fewshot_landmarks.categories import Categories, Category
 from fewshot_landmarks.data.annotations import Annotations, read_annotations
+from fewshot_landmarks.data.index import Index
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
 from fewshot_landmarks.scores import (
@@ -49,8 +52,9 @@ UNITS = {"area": "the square root of the object's area", "side": "the longer sid
 def add_to(commands) -> None:
     """Add the command to a parser's commands."""
     made = commands.add_parser(
-        "evaluate", help="compare predictions with annotations", description=__doc__
-    )
+        "evaluate", help="compare predictions with annotations", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     made.add_argument("--predictions", type=Path, required=True, metavar="FILE")
     made.add_argument(
         "--annotations", type=Path, required=True, metavar="PATH", help="COCO, LabelMe or CVAT"
@@ -99,8 +103,9 @@ def execute(arguments: argparse.Namespace) -> int:
             f"none of the {len(predictions)} predictions of {arguments.predictions} matches an "
             f"object of {arguments.annotations}: are image_id and annotation_id those of that file?"
         )
-    matched = compare(predictions, objects, annotations, arguments.by)
-    precision, notes = average_precision(predictions, annotations)
+    learnt = answered(predictions)
+    matched = compare(predictions, objects, annotations, arguments.by, learnt)
+    precision, notes = average_precision(predictions, annotations, learnt)
     metrics = pd.DataFrame([*score(matched, arguments.pck), *precision])
     landmarks = by_landmark(matched)
 
@@ -110,6 +115,10 @@ def execute(arguments: argparse.Namespace) -> int:
         "without them.",
         f"{(objects < 0).sum()} of {len(predictions)} predictions match no object.",
     ]
+    for number, known in learnt.items():
+        names = [name for name, yes in zip(annotations.categories[number].names, known) if not yes]
+        if names:
+            notes.append(f"No prediction has {', '.join(names)}: left out, as not learnt.")
     if matched.calibration is None:
         notes.append("Calibration is left out: keypoints' scores are not all from 0 to 1.")
     if others:
@@ -159,16 +168,15 @@ def read_predictions(path: Path, annotations: Annotations) -> tuple[list[Predict
         raise UserError(f"{path} is not JSON: it should be the file that predict wrote") from None
     if not isinstance(entries, list):
         raise UserError(f"{path} holds no list of predictions: it should be as predict wrote it")
-    categories, photos = annotations.categories, {p.id: p.path for p in annotations.photos}
+    categories, photos = annotations.categories, _Photos.of(annotations)
     predictions, others = [], 0
     for number, entry in enumerate(entries):
         try:
-            category = _whole(entry, "category_id")
-            if category not in categories:
+            category = _category(entry, categories)
+            if category is None:
                 others += 1
                 continue
-            predictions.append(_prediction(entry, categories[category]))
-            _same_photo(entry, photos)
+            predictions.append(_prediction(entry, category, photos.find(entry)))
         except ValueError as reason:
             raise UserError(f"{path}, prediction {number}: {reason}") from None
     if not predictions:
@@ -177,15 +185,35 @@ def read_predictions(path: Path, annotations: Annotations) -> tuple[list[Predict
     return predictions, others
 
 
-def _prediction(entry: dict, category: Category) -> Prediction:
-    """An entry as it should be; raises `ValueError` that says what is wrong."""
-    keypoints = _numbers(entry, "keypoints")
+def _category(entry: dict, categories: Categories) -> Category | None:
+    """The category of an entry: by its name where it has one that is known, else by its id."""
+    number = _whole(entry, "category_id")
+    named = [one for one in categories.values() if one.name == entry.get("category")]
+    return named[0] if named else categories.get(number)
+
+
+def _keypoints(entry: dict, category: Category) -> np.ndarray:
+    """An entry's x, y, score (N, 3), in the category's order; what it does not have is 0, 0, 0.
+
+    By their names where the entry has them, else by their places.
+    """
+    keypoints, names = _numbers(entry, "keypoints"), entry.get("keypoint_names")
+    if isinstance(names, list) and len(keypoints) == 3 * len(names) and names:
+        own = dict(zip(map(str, names), keypoints.reshape(-1, 3)))
+        if not set(own) & set(category.names):
+            raise ValueError(f"none of its landmarks is one of {category.name}'s by its name")
+        return np.array([own.get(name, np.zeros(3)) for name in category.names])
     if len(keypoints) != 3 * category.landmarks:
         raise ValueError(
             f"keypoints holds {len(keypoints)} numbers, and {category.name} has "
             f"{category.landmarks} landmarks of 3 each"
         )
-    x, y, scores = keypoints.reshape(-1, 3).T
+    return keypoints.reshape(-1, 3)
+
+
+def _prediction(entry: dict, category: Category, photo: int) -> Prediction:
+    """An entry as it should be; raises `ValueError` that says what is wrong."""
+    x, y, scores = _keypoints(entry, category).T
     points = np.stack([x, y], 1)
     box = np.concatenate([points.min(0), points.max(0)])
     if "bbox" in entry:
@@ -197,7 +225,7 @@ def _prediction(entry: dict, category: Category) -> Prediction:
     if "score" in entry:
         (score,) = _numbers({"score": [entry["score"]]}, "score")
     return Prediction(
-        image=_whole(entry, "image_id"),
+        image=photo,
         category=category.id,
         points=points,
         scores=scores,
@@ -227,14 +255,31 @@ def _numbers(entry: dict, key: str) -> np.ndarray:
     return values.astype(np.float64)
 
 
-def _same_photo(entry: dict, photos: dict[int, Path]) -> None:
-    """An image_id may be of another numbering: the photo's name tells."""
-    photo, name = photos.get(entry["image_id"]), entry.get("file_name")
-    if photo is not None and isinstance(name, str) and Path(name).name != photo.name:
-        raise ValueError(
-            f"image_id {entry['image_id']} is {name}, and {photo.name} in the annotations: predict "
-            "with --annotations, so that both number photos alike"
-        )
+@dataclass(frozen=True)
+class _Photos:
+    """The annotations' photos: their names by their ids, and ids by names that only one has."""
+
+    names: Mapping[int, str]
+    ids: Mapping[str, int]
+
+    @classmethod
+    def of(cls, annotations: Annotations) -> "_Photos":
+        names = {photo.id: photo.path.name for photo in annotations.photos}
+        counts = Counter(names.values())
+        return cls(names, {name: k for k, name in names.items() if counts[name] == 1})
+
+    def find(self, entry: dict) -> int:
+        """The id of an entry's photo; `predict` numbers photos of a folder in its own way."""
+        number, name = _whole(entry, "image_id"), entry.get("file_name")
+        if not isinstance(name, str) or self.names.get(number) == Path(name).name:
+            return number
+        if Path(name).name in self.ids:
+            return self.ids[Path(name).name]
+        if number in self.names:
+            raise ValueError(
+                f"image_id {number} is {name}, and {self.names[number]} in the annotations"
+            )
+        return number
 
 
 # ------------------------------------------------------------------------------ matching
@@ -315,8 +360,21 @@ class Matched:
         return (scores, self.close[there]) if 0 <= scores.min() <= scores.max() <= 1 else None
 
 
+def answered(predictions: Sequence[Prediction]) -> dict[int, np.ndarray]:
+    """By category, which landmarks (N,) any prediction has; others are 0, 0 with a score of 0."""
+    known: dict[int, np.ndarray] = {}
+    for one in predictions:
+        there = one.points.any(axis=1) | (one.scores != 0)
+        known[one.category] = known.get(one.category, False) | there
+    return known
+
+
 def compare(
-    predictions: Sequence[Prediction], objects: np.ndarray, annotations: Annotations, by: str
+    predictions: Sequence[Prediction],
+    objects: np.ndarray,
+    annotations: Annotations,
+    by: str,
+    learnt: Mapping[int, np.ndarray],
 ) -> Matched:
     """Errors of the predictions that have an object, in the order of predictions."""
     index, pairs = annotations.index, [(k, i) for k, i in enumerate(objects) if i >= 0]
@@ -326,11 +384,12 @@ def compare(
     similarity = np.full(len(pairs), np.nan)
     for row, ((k, i), category) in enumerate(zip(pairs, categories, strict=True)):
         predicted, (true, visible) = predictions[k], index.landmarks(i)
+        visible = visible * learnt[category.id]
         own, area, box = slice(category.landmarks), float(index.area[i]), index.box[i]
         distance = np.linalg.norm(predicted.points - true, axis=1)
         size = math.sqrt(area) if by == "area" else float(max(box[2:] - box[:2]))
         error[row, own] = np.where(visible > 0, distance / size, np.nan)
-        scores[row, own] = predicted.scores
+        scores[row, own] = np.where(learnt[category.id], predicted.scores, np.nan)
         close[row, own] = (visible > 0) & (distance < CLOSE * math.sqrt(area))
         if category.oks_sigmas:
             one = predicted.points[None], true[None], visible[None] > 0, np.array([area])
@@ -364,7 +423,7 @@ def score(matched: Matched, thresholds: Sequence[float]) -> list[dict]:
 
 
 def average_precision(
-    predictions: Sequence[Prediction], annotations: Annotations
+    predictions: Sequence[Prediction], annotations: Annotations, learnt: Mapping[int, np.ndarray]
 ) -> tuple[list[dict], list[str]]:
     """Rows of OKS-AP over all objects and predictions of categories with sigmas; notes on it."""
     index, categories = annotations.index, annotations.categories
@@ -382,7 +441,7 @@ def average_precision(
             {
                 "image_id": annotations.photos[index.photo[i]].id,
                 "category_id": int(index.category[i]),
-                "keypoints": np.column_stack(index.landmarks(i)).ravel().tolist(),
+                "keypoints": _labelled(index, i, learnt).ravel().tolist(),
                 "area": float(index.area[i]),
                 "bbox": (index.box[i] - [0, 0, *index.box[i, :2]]).tolist(),
             }
@@ -402,8 +461,14 @@ def average_precision(
         found = oks_ap(truth, results, sigmas)
     except NoCoco as lacking:
         return [], [*notes, f"OKS-AP is left out: {lacking}."]
-    counts = len(known), sum(np.count_nonzero(index.landmarks(i)[1]) for i in known)
+    counts = len(known), sum(np.count_nonzero(_labelled(index, i, learnt)[:, 2]) for i in known)
     return [_row(f"OKS-{name}", one, *counts) for name, one in found.items()], notes
+
+
+def _labelled(index: Index, i: int, learnt: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Object i's x, y, visibility (N, 3); landmarks that were not learnt count as not labelled."""
+    points, visible = index.landmarks(i)
+    return np.column_stack([points, visible * learnt.get(int(index.category[i]), True)])
 
 
 def by_landmark(matched: Matched) -> pd.DataFrame:

@@ -26,10 +26,10 @@ from fewshot_landmarks.data.keypoints import declared
 from fewshot_landmarks.drawing import draw_landmarks
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
-from fewshot_landmarks.model import Finder, load
+from fewshot_landmarks.model import Finder, Support, load
 from fewshot_landmarks.photos import Unreadable, find_photos, read_photo
 
-LONGEST = 1024  # side of the pictures, pixels
+SHORTEST, LONGEST = 640, 1024  # longer side of the pictures, pixels
 AT_ONCE = 8  # photos, which are held whole: large ones fill memory
 
 
@@ -242,7 +242,7 @@ def _predict(
     ):
         if drawings:
             _draw(drawings, wanted, photo, landmarks, scores)
-        yield {"key": wanted.key, "result": _result(wanted, landmarks, scores, box)}
+        yield {"key": wanted.key, "result": _result(wanted, finder.support, landmarks, scores, box)}
 
 
 def _outside(wanted: Wanted, photo: np.ndarray) -> str:
@@ -255,7 +255,13 @@ def _outside(wanted: Wanted, photo: np.ndarray) -> str:
     return f"{wanted.path}: the box of annotation {wanted.annotation_id} lies outside it"
 
 
-def _result(wanted: Wanted, landmarks: np.ndarray, scores: np.ndarray, box: np.ndarray) -> dict:
+def _result(
+    wanted: Wanted,
+    support: Support,
+    landmarks: np.ndarray,
+    scores: np.ndarray,
+    box: np.ndarray,
+) -> dict:
     """An object in COCO's results format. A landmark that cannot be found is 0, 0 with score 0."""
     x1, y1, x2, y2 = map(float, box)
     known = np.nan_to_num(landmarks)
@@ -267,6 +273,8 @@ def _result(wanted: Wanted, landmarks: np.ndarray, scores: np.ndarray, box: np.n
     result = {
         "image_id": wanted.image_id,
         "category_id": wanted.category_id,
+        "category": support.category,
+        "keypoint_names": list(support.names),
         "keypoints": keypoints,
         "score": round(float(scores.mean()), 4),
         "bbox": [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)],
@@ -280,13 +288,13 @@ def _result(wanted: Wanted, landmarks: np.ndarray, scores: np.ndarray, box: np.n
 def _draw(
     folder: Path, wanted: Wanted, photo: np.ndarray, landmarks: np.ndarray, scores: np.ndarray
 ) -> None:
-    """Write the photo, no longer than it need be, with its landmarks."""
-    ratio = min(1.0, LONGEST / max(photo.shape[:2]))
+    """Write the photo with its landmarks, at a size at which these can be told."""
+    longest = max(photo.shape[:2])
+    ratio = np.clip(longest, SHORTEST, LONGEST) / longest
     sides = [max(1, round(side * ratio)) for side in photo.shape[1::-1]]
-    small = cv2.resize(photo, sides, interpolation=cv2.INTER_AREA)
-    picture = draw_landmarks(
-        small, np.nan_to_num(landmarks) * ratio, scores=np.where(scores > 0, scores, 0)
-    )
+    way = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
+    resized = cv2.resize(photo, sides, interpolation=way)
+    picture = draw_landmarks(resized, landmarks * ratio, scores=scores)
     coded, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
     if coded:
         write_bytes(folder / wanted.picture, data.tobytes())

@@ -86,7 +86,7 @@ def _find_photos(
 ) -> tuple[list[Photo], dict[object, int]]:
     """The photos that are there, and where among them each of `read.photos` is."""
     beside = source if source.is_dir() else source.parent
-    folders = [*([Path(images)] if images else []), beside, beside / "images"]
+    folders = [Path(images)] if images else [beside, beside / "images"]
     names = {photo.path for photo in read.photos.values()}
     alike = Counter(ending for name in names for ending in _endings(name))
     photos, place, by_path = [], {}, {}

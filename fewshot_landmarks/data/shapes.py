@@ -4,7 +4,8 @@ Points are landmarks, named by their labels; polygons are areas, and boxes where
 A group makes an object; the points of a photo without a group make one together. A box or polygon
 without a group belongs to the photo's only object, or else to the only one whose landmarks all lie
 within it. Each skeleton is a category, with the union of its objects' landmarks, in order of first
-appearance; what is in no skeleton is one more, called by the folder.
+appearance; what is in no skeleton is one more, called as its boxes and polygons are, or by the
+folder where these have several labels.
 """
 
 from collections import defaultdict
@@ -55,7 +56,8 @@ def from_shapes(
     """
     read = Read({photo.id: photo for photo, _ in photos}, lines)
     groups = [group for photo, shapes in photos for group in _groups(photo, shapes, read)]
-    categories = _categories(source, groups, wanted)
+    outlines = {shape.label for _, shapes in photos for shape in shapes if shape.kind != "point"}
+    categories = _categories(source, groups, wanted, outlines)
     read.categories = Categories(categories.values())
     for item, group in enumerate(groups, 1):
         if category := categories.get(group.skeleton):
@@ -114,7 +116,7 @@ def _outline(group: _Group, lines: list[str]) -> tuple[tuple[float, ...] | None,
 
 
 def _categories(
-    source: Path, groups: list[_Group], wanted: str | None
+    source: Path, groups: list[_Group], wanted: str | None, outlines: set[str]
 ) -> dict[str | None, Category]:
     """The category of each skeleton, and of what is in none (None)."""
     skeletons = defaultdict(list)
@@ -123,7 +125,9 @@ def _categories(
     if not skeletons:
         raise UserError(f"no landmark in {source}: annotate them as points")
     folder = source if source.is_dir() else source.parent
-    names = {skeleton: skeleton or folder.resolve().name or "object" for skeleton in skeletons}
+    alone = next(iter(outlines)) if len(outlines) == 1 else ""
+    called = alone or folder.resolve().name or "object"
+    names = {skeleton: skeleton or called for skeleton in skeletons}
     if wanted is not None and len(skeletons) == 1:
         names = dict.fromkeys(skeletons, wanted)
     elif wanted is not None and wanted not in names.values():
