@@ -133,10 +133,16 @@ class KeypointSplit:
         tested = self._ids(given.get("unseen", ())) or tuple(
             number for number in self.categories if number not in seen
         )
-        if not seen or not tested or set(seen) & set(tested):
+        if not seen:
+            raise UserError(f"benchmark {name!r} of {self.name} has no seen categories: name some")
+        if not tested:
             raise UserError(
-                f"benchmark {name!r} of {self.name}: give seen categories, and unseen ones that "
-                "are none of them"
+                f"benchmark {name!r} of {self.name} sees all its categories, none is left to test"
+            )
+        if both := sorted(set(seen) & set(tested)):
+            raise UserError(
+                f"benchmark {name!r} of {self.name}: {self.categories[both[0]].name} is seen and "
+                "unseen; let it be one of them"
             )
         return Benchmark(name, str(given.get("title", "")), seen, tested)
 
