@@ -182,7 +182,8 @@ def test_seen_categories_by_an_option(shapes, tmp_path, monkeypatch, capsys):
     (shapes / "B-1.json").write_text((shapes / "train.json").read_text())
     for options, told in (
         (["--seen", names[0], "--data", str(shapes / "B-1.json")], "B-1.json"),
-        (["--seen", names[0], "--unseen", names[0]], "none of them"),
+        (["--seen", names[0], "--unseen", names[0]], names[0]),
+        (["--seen", ", ".join(names)], "none is left to test"),
         (["--seen", ", "], "seen"),
         (["--seen", "dragon"], "dragon"),
         (["--unseen", names[0]], "--seen"),
