@@ -81,7 +81,9 @@ def test_supports_are_nested_and_queries_shared(garments):
 def test_workers_do_not_change_tasks(garments):
     tasks = LandmarkTasks(garments, SEEN, shots=(1, 3), queries=2, num_tasks=6)
     alone = [tasks[i].query.indices.tolist() for i in range(6)]
-    loader = torch.utils.data.DataLoader(tasks, batch_size=None, num_workers=2, shuffle=False)
+    # Spawned: other tests leave threads (a page's server, say), and a fork does not survive them.
+    way = {"num_workers": 2, "multiprocessing_context": "spawn"}
+    loader = torch.utils.data.DataLoader(tasks, batch_size=None, shuffle=False, **way)
     assert [task.query.indices.tolist() for task in loader] == alone
 
 
