@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from benchmarks import cluster, grid, probes, store
 from benchmarks.grid import Cell, Cost, Job
 from benchmarks.presets import PRESETS, Preset, change, find_preset
@@ -23,6 +21,7 @@ from benchmarks.workshop import Workshop
 from fewshot_landmarks.data.garments import write_garments
 from fewshot_landmarks.data.keypoints import write_split
 from fewshot_landmarks.data.source import find_source
+from fewshot_landmarks.devices import find_device
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, find_learner
@@ -302,11 +301,7 @@ def _drawn(preset: Preset) -> bool:
 
 def device(name: str, engine: str = "local") -> str:
     """The device that --device asks for; on a Ray cluster it need not be this machine's."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if engine == "local" and name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"--device {name}: this machine's torch finds no GPU; use cpu or auto")
-    return name
+    return find_device(name) if engine == "local" or name == "auto" else name
 
 
 def _tell_skipped(garments) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from fewshot_landmarks.evaluation import answers
 from fewshot_landmarks.heatmaps import decode
 from fewshot_landmarks.learner import Detector
 from fewshot_landmarks.tasks import Samples
@@ -38,8 +39,7 @@ def search(
     """Landmarks (B, N, 2) in crop pixels, NaN where heatmaps are, and their signs (B, N, 11)."""
     size = images.shape[-1]
     heatmaps = detector(images)
-    found = decode(heatmaps, size)
-    found[heatmaps.isnan().flatten(2).any(-1)] = float("nan")
+    found = answers(heatmaps, size)
     moved = F.pad(images, (SHIFT, 0, SHIFT, 0), mode="replicate")[..., :size, :size].contiguous()
     again = decode(detector(moved), size) - SHIFT
     return found, signs(heatmaps, found, again, support)

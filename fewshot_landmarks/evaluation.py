@@ -40,6 +40,13 @@ class Predictions:
         )
 
 
+def answers(heatmaps: torch.Tensor, size: int) -> torch.Tensor:
+    """`decode`, but NaN where a heatmap has NaN: the learner diverged and has no answer."""
+    found = decode(heatmaps, size)
+    found[heatmaps.isnan().flatten(2).any(-1)] = float("nan")
+    return found
+
+
 def predict_episode(learner: Learner, task: Task, shots: int) -> Predictions:
     """Adapt to the first `shots` support garments and score the queries.
 
@@ -49,9 +56,8 @@ def predict_episode(learner: Learner, task: Task, shots: int) -> Predictions:
     query, learnable = task.query, task.learnable(shots)
     with torch.no_grad():
         heatmaps = learner.adapt(task.support[:shots])(query.images)
-        predicted = query.to_original(decode(heatmaps, query.size))
+        predicted = query.to_original(answers(heatmaps, query.size))
     cells = heatmaps.flatten(2)
-    predicted[cells.isnan().any(-1)] = float("nan")  # diverged: no answer
     heights = (cells.amax(-1) - cells.mean(-1)) / cells.std(-1)
     true = query.to_original(query.landmarks)
     scored = query.scored & learnable

@@ -13,11 +13,11 @@ from fewshot_landmarks.commands.common import (
     add_annotations,
     add_model,
     check_out,
-    device,
     model_file,
     open_model,
     read_objects,
 )
+from fewshot_landmarks.devices import find_device
 from fewshot_landmarks.errors import UserError
 
 
@@ -40,7 +40,7 @@ def execute(arguments: argparse.Namespace) -> int:
     check_out(arguments.out, path, arguments.support)
     if arguments.out.suffix != ".safetensors":
         raise UserError(f"--out {arguments.out}: call it {arguments.out.stem}.safetensors")
-    model = open_model(path, arguments.learner, device(arguments.device))
+    model = open_model(path, arguments.learner, find_device(arguments.device))
     objects = read_objects(arguments.support, arguments.images, arguments.category)
     finder = objects.adapt(model)
     finder.save(arguments.out)

@@ -42,20 +42,6 @@ def add_model(made: argparse.ArgumentParser) -> None:
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
 
 
-def device(name: str) -> str:
-    """The device that --device asks for."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"--device {name}: this machine's torch finds no GPU; use cpu or auto")
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        cause = str(error).splitlines()[0][:100]
-        raise UserError(f"--device {name}: {cause}; use auto, cpu or cuda") from None
-    return name
-
-
 def check_out(out: Path, *read: Path | None) -> None:
     """Refuse to write to a folder, or over what is read."""
     if out.is_dir():

@@ -24,13 +24,14 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from fewshot_landmarks.commands.common import device, one_category, open_model
+from fewshot_landmarks.commands.common import one_category, open_model
 from fewshot_landmarks.data.annotations import Annotations, read_annotations
 from fewshot_landmarks.data.keypoints import Keypoints
+from fewshot_landmarks.devices import find_device
 from fewshot_landmarks.draws import permutation
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.evaluation import answers
 from fewshot_landmarks.files import write_bytes, write_text
-from fewshot_landmarks.heatmaps import decode
 from fewshot_landmarks.learner import REGISTRY, Detector, Learner
 from fewshot_landmarks.memory import forget_peak, out_of_memory, peak_mib, release_freed
 from fewshot_landmarks.metrics import normalised_error
@@ -96,7 +97,7 @@ _positive = partial(_whole, least=1)
 
 def execute(arguments: argparse.Namespace) -> int:
     """Try all learners, print what was found, and write it where `--out` says."""
-    where = device(arguments.device)
+    where = find_device(arguments.device)
     names = find_models(arguments.models, arguments.learner)
     support, query = (
         one_category(read_annotations(path, images=images, category=arguments.category))
@@ -355,9 +356,7 @@ def _find(detector: Detector, query: Samples, device: str) -> torch.Tensor:
     """Landmarks (B, N, 2) in pixels of the photos; NaN where a heatmap diverged."""
     with torch.no_grad():
         heatmaps = detector(query.images.to(device)).cpu()
-    found = query.to_original(decode(heatmaps, query.size))
-    found[heatmaps.isnan().flatten(2).any(-1)] = math.nan
-    return found
+    return query.to_original(answers(heatmaps, query.size))
 
 
 # ----------------------------------------------------------------------------- comparing

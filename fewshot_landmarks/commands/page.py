@@ -16,7 +16,8 @@ from pathlib import Path
 
 import cv2
 
-from fewshot_landmarks.commands.common import add_model, device, open_model
+from fewshot_landmarks.commands.common import add_model, open_model
+from fewshot_landmarks.devices import find_device
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.model import Model
@@ -69,7 +70,7 @@ def add_to(commands) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Serve the page until it is interrupted."""
     _gradio()
-    model = open_model(arguments.model, arguments.learner, device(arguments.device))
+    model = open_model(arguments.model, arguments.learner, find_device(arguments.device))
     with tempfile.TemporaryDirectory(prefix="fewshot-landmarks-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # photos do not outlive the page
         page = serve(model, arguments.port, Path(folder))

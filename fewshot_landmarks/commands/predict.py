@@ -20,9 +20,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from fewshot_landmarks.commands.common import check_out, device, spare_threads
+from fewshot_landmarks.commands.common import check_out, spare_threads
 from fewshot_landmarks.data.annotations import read_annotations
 from fewshot_landmarks.data.keypoints import declared
+from fewshot_landmarks.devices import find_device
 from fewshot_landmarks.drawing import draw_landmarks
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
@@ -78,7 +79,7 @@ def add_to(commands) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Predict what is not predicted yet; write results once all are there."""
     check_out(arguments.out, arguments.model, arguments.boxes, arguments.images)
-    finder = load(arguments.model, device(arguments.device))
+    finder = load(arguments.model, find_device(arguments.device))
     if not isinstance(finder, Finder):
         raise UserError(
             f"{arguments.model} is a learner that knows no category yet: run `fewshot-landmarks "

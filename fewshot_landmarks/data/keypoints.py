@@ -82,7 +82,13 @@ class KeypointSplit:
     written: Mapping[str, Mapping[str, object]]  # benchmarks as the file has them
 
     def annotations(self, split: str) -> Annotations:
-        return read_annotations(self.files[split], images=self.images)
+        """One side's; a file is read once, whatever asks for it."""
+        return self._read[self.files[split]]
+
+    @cached_property
+    def _read(self) -> dict[Path, Annotations]:
+        files = dict.fromkeys(self.files.values())
+        return {path: read_annotations(path, images=self.images) for path in files}
 
     def open(
         self,
@@ -93,7 +99,7 @@ class KeypointSplit:
         cache: Path | None = None,
         progress: bool = False,
     ) -> Keypoints:
-        """One side's objects. Annotations are read anew: there is no index to cache."""
+        """One side's objects; there is no index to cache."""
         return Keypoints(self.annotations(split), split, size=size, strict=strict)
 
     @cached_property
