@@ -31,18 +31,25 @@ class FT(Learner):
     @dataclass(frozen=True)
     class Settings(Learner.Settings):
         tuning_steps: int = 12  # gradient steps on the support set, FT's own number
+        random_start: bool = False  # start detectors as torch does a new layer's, not at zero
 
     def __init__(self, base, settings):
         super().__init__(base, settings)
         self.fenet = self.new_fenet()
 
     def adapt(self, support: Samples) -> Detector:
-        landmarks = support.landmarks.shape[1]
-        detectors = torch.zeros(landmarks, self.base.channels, device=support.images.device)
         return inner_loop(
-            LandmarkModel(self.fenet, detectors),
+            LandmarkModel(self.fenet, self.new_detectors(support)),
             lambda model: support_loss(model(support.images), support),
             steps=self.settings.tuning_steps,
             rates={"fenet": self.settings.inner_rate, "omega": self.settings.detector_rate},
             second_order=False,
         )
+
+    def new_detectors(self, support: Samples) -> torch.Tensor:
+        """omega (N, C): zero, or uniform within 1 / sqrt(C)."""
+        channels = self.base.channels
+        detectors = support.images.new_zeros(support.landmarks.shape[1], channels)
+        if self.settings.random_start:
+            detectors.uniform_(-(channels**-0.5), channels**-0.5)
+        return detectors

@@ -29,7 +29,6 @@ class PAML(MAML):
     search_space = {
         "inner_rate": (0.002, 0.1),
         "detector_rate": (0.3, 10.0),
-        "outer_rate": (1e-4, 1e-3),
     }
 
     @dataclass(frozen=True)

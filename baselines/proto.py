@@ -13,6 +13,7 @@ distance is 2 C (1 - cosine).
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -28,12 +29,16 @@ class PROTO(Learner):
     """The nearest cell to a landmark's prototype, in a meta-trained feature space."""
 
     name = "PROTO"
-    search_space = {"outer_rate": (1e-4, 1e-3)}
+    search_space = {"start_length": (0.2, 2.0)}
+
+    @dataclass(frozen=True)
+    class Settings(Learner.Settings):
+        start_length: float = 1.0  # of detectors 2 s p at first, in mean lengths of base detectors
 
     def __init__(self, base, settings):
         super().__init__(base, settings)
         self.fenet = self.new_fenet()
-        self.log_scale = distance_scale(base)
+        self.log_scale = distance_scale(base, settings.start_length)
 
     @property
     def scale(self) -> torch.Tensor:

@@ -34,7 +34,6 @@ class PROTOMA(Learner):
     search_space = {
         "inner_rate": (0.002, 0.1),
         "start_length": (0.2, 2.0),
-        "outer_rate": (1e-4, 1e-3),
     }
 
     @dataclass(frozen=True)

@@ -138,7 +138,6 @@ class MetaCloth(BaseFEN):
     search_space = {
         "inner_rate": (0.002, 0.1),
         "head_rate": (3e-4, 1e-2),
-        "outer_rate": (1e-4, 1e-3),
     }
     update_detectors_in_training = True  # Algorithm 1 lines 7 to 9; False uses omega
 

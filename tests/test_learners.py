@@ -355,6 +355,15 @@ def test_base_loss_of_a_mixed_batch_is_that_of_its_parts(kind):
     torch.testing.assert_close(mixed, total / count, rtol=1e-4, atol=1e-6)
 
 
+def test_ft_starts_new_detectors_at_zero_or_as_a_new_layer():
+    support = toy_task(9, shots=2).support
+    assert not build("FT").new_detectors(support).any()
+    model = build("FT", random_start=True)
+    first, second = (model.new_detectors(support) for _ in range(2))
+    bound = model.base.channels**-0.5
+    assert 0.5 * bound < first.abs().max() <= bound and not torch.equal(first, second)
+
+
 def test_a_learner_learns_a_task_whose_answer_is_known():
     """Landmarks are the bright pixels of the image: fine-tuning on the queries finds them."""
     model = build("FT", tuning_steps=60, inner_rate=0.02, detector_rate=8.0)
