@@ -27,7 +27,7 @@ from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.protocol import Benchmark, benchmark
 
-TASKS = (75, 150, 300, 600)
+TASKS = (150, 300, 600, 1200)
 LEARNERS = ("PROTO", "MAML", "PROTO-MA", "PAML", "MetaCloth")
 COLUMNS = ("benchmark", "learner", "tasks", "error")
 

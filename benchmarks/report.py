@@ -49,6 +49,7 @@ SOURCES = {  # what makes each optional file, in DIR, the page's folder, which n
     "trials.csv": "python -m benchmarks.tune --preset {preset} --out DIR",
     "costs.csv": "python -m benchmarks.run --all --preset {preset} --out DIR",
     "adequacy.csv": "python -m benchmarks.adequacy --preset {preset} --out DIR",
+    "horizon.csv": "python -m benchmarks.horizon --preset {preset} --out DIR",
     trust.FILE: "python -m benchmarks.export --preset {preset} --out DIR",
     "figure": "python -m benchmarks.figures --results DIR",
     "seed": "python -m benchmarks.run --all --preset {preset} --seed 1 --out DIR",
@@ -58,6 +59,7 @@ FILES = {  # the columns of each
     "trials.csv": "benchmark learner trial chosen score parameters seconds",
     "costs.csv": "stage benchmark name seed seconds peak_mib",
     "adequacy.csv": "measure benchmark categories shots value ci95 episodes",
+    "horizon.csv": "benchmark learner tasks error",
     trust.FILE: " ".join(trust.COLUMNS),
 }
 TONES = {"holds": "good", "doesn't": "bad", "not measured": "none"}  # other verdicts are open
@@ -526,6 +528,19 @@ def tuning(frame: pd.DataFrame) -> tuple[Sheet, Sheet]:
     return Sheet(heads, chosen, heads[-1:]), Sheet(every, trials, every[3:5])
 
 
+def horizon(frame: pd.DataFrame) -> Sheet:
+    """Errors on rehearsals against the number of training tasks."""
+    frame = frame.assign(**{c: _numbers(frame[c]) for c in ("tasks", "error")})
+    counts = sorted(frame["tasks"].unique())
+    rows = []
+    for learner in _ordered(frame["learner"]):
+        for benchmark, own in frame[frame["learner"] == learner].groupby("benchmark"):
+            errors = own.set_index("tasks")["error"].reindex(counts)
+            change = fixed(errors.iloc[-1] - errors.iloc[0], sign=True)
+            rows.append((f"{learner}, {benchmark}", *map(fixed, errors), change))
+    return Sheet(("learner and benchmark", *(f"{n:.0f} tasks" for n in counts), "change"), rows)
+
+
 def _parameters(text: str) -> str:
     """Hyperparameters from JSON, as "name = value"; "default" for none."""
     try:
@@ -664,7 +679,9 @@ def report(directory: str | Path) -> str:
     found = {name: read_optional(directory, name) for name in FILES}
     tables = [make(episodes, run) for make in (table2, table3, table4)]
     costs = work(found["costs.csv"], run)
-    judged, trials, data = (found[f"{name}.csv"] for name in ("claims", "trials", "adequacy"))
+    judged, trials, data, longer = (
+        found[f"{name}.csv"] for name in ("claims", "trials", "adequacy", "horizon")
+    )
     scores, places = found[trust.FILE], titles(run)
     beside = papers(places)
     pictures = figures(directory, beside)
@@ -703,6 +720,7 @@ def report(directory: str | Path) -> str:
         spread=spread(episodes),
         adequacy=None if data is None else adequacy(data),
         tuning=None if trials is None else tuning(trials),
+        horizon=None if longer is None else horizon(longer),
         learner_costs=learner_costs(costs, episodes) if len(costs) else None,
         other_costs=other_costs(costs) if len(costs) else None,
         costs_there=found["costs.csv"] is not None,

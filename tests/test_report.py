@@ -70,6 +70,11 @@ OPTIONAL = {
         ("B-2", "PROTO", "unseen", 0, 5, 0.05, 0.05),
     ],
     "adequacy.csv": [("ignores the image", "B-1", "unseen", 5, 0.4321, 0.0123, 2)],
+    "horizon.csv": [
+        ("B-1", "PROTO", 1200, 0.21),
+        ("B-1", "PROTO", 300, 0.25),
+        ("B-2", "PROTO", 300, 0.5),
+    ],
 }
 
 
@@ -200,6 +205,8 @@ def test_optional_files_are_shown(whole):
     assert [row[1:] for row in page.starting("all")][0] == ["1", "13", "1", "15"]
     assert ["FT, B-1", "2", "0.300", "0.250", "−0.050", "rate = 0.025"] in page.rows
     assert ["ignores the image", "B-1", "unseen", "5", "0.432 ± 0.012", "2"] in page.rows
+    assert ["PROTO, B-1", "0.250", "0.210", "−0.040"] in page.rows
+    assert ["PROTO, B-2", "0.500", "—", "—"] in page.rows
     assert ["rate", "0.25", ""] in page.rows and ["keep", "yes", ""] in page.rows
 
 

@@ -76,13 +76,13 @@ def test_proposals_follow_the_scores():
     low = [
         Trial(0, {}, 0.5, 1.0),
         *(
-            Trial(n, {"outer_rate": rate}, score, 1.0)
-            for n, (rate, score) in enumerate([(1e-4, 0.5), (1e-3, 0.1), (9e-4, 0.11)], 1)
+            Trial(n, {"start_length": length}, score, 1.0)
+            for n, (length, score) in enumerate([(0.2, 0.5), (2.0, 0.1), (1.8, 0.11)], 1)
         ),
     ]
     proto = find_learner("PROTO")
-    proposed = propose(proto, {"outer_rate": 2e-4}, low, seed=0)["outer_rate"]
-    assert proposed > 3e-4
+    proposed = propose(proto, {"start_length": 0.4}, low, seed=0)["start_length"]
+    assert proposed > 0.6
 
 
 @pytest.fixture(scope="module")
