@@ -134,7 +134,7 @@ def try_out(
 
 
 def trial_workshop(workshop: Workshop, learner: type[Learner], parameters: dict) -> Workshop:
-    """A workshop at the trials' scale: these parameters for a learner and what it starts from."""
+    """A workshop of few episodes: these parameters for a learner and what it starts from."""
     preset, tuning = workshop.preset, workshop.preset.tuning
     own = {link.name: _known(link, parameters) for link in (*chain(learner), learner)}
     tried = replace(
@@ -142,7 +142,6 @@ def trial_workshop(workshop: Workshop, learner: type[Learner], parameters: dict)
         preset=replace(
             preset,
             episodes=tuning.episodes,
-            common={**preset.common, **tuning.common},
             learners={
                 name: {**preset.learners.get(name, {}), **own.get(name, {})}
                 for name in {*preset.learners, *own}
