@@ -146,7 +146,7 @@ MINI = Preset(
 
 FULL = Preset(
     name="full",
-    drawn=Drawn("garments-full", 8000, 500, 2600, 190),
+    drawn=Drawn("garments-full", 24_000, 1500, 2600, 190),
     size=48,
     network="small",
     network_options={"channels": 32, "width": 16},
