@@ -6,23 +6,13 @@ reads `episodes.csv.gz` and `run.json` there (and `similarities.csv`, if it is t
 claims.csv and claims.md beside them: a pure function of the files, so the same records give the
 same bytes.
 
-What a row says:
-- The two sides are compared on the same episodes: an episode's error is first averaged over its
-  learner's training seeds (and over the shots, for a mean), then the difference is the mean over
-  episodes of the first named minus the second, with 1.96 standard errors. An episode where either
-  side is NaN is dropped from the pair. Benchmarks test other categories, so what is said of one
-  benchmark against another is not paired: half-widths add as the root of their squares.
-- "Below" holds if the whole interval is below 0, doesn't if the whole of it is above 0, and is
-  undecided else. "No worse" is the same with `MARGIN` in the place of 0.
-- A claim against several others (the least of nine, the greatest of four) holds if it does against
-  every one, doesn't if it fails significantly against any; the row shows the strongest of them.
-  So choosing a rival by the errors at hand cannot make a claim hold.
-- A relative fall is that of the means, its interval a percentile bootstrap over episodes. It holds
-  if the interval is above 0 and reaches the paper's figure or more, and doesn't if the interval is
-  below 0. A fall that is surely there but surely less than the paper's is undecided: the paper
-  gives its figure without an interval.
-- A cell that lacks any episode, as a dash of the tables, is "not measured".
-No verdict is corrected for the number of claims.
+An episode's error is first averaged over its learner's training seeds (and over the shots, for a
+mean); then two learners are compared as `benchmarks.judging` says. What is said of one benchmark
+against another is not paired, for they test other categories. Where there are several training
+seeds, everything is also judged on each seed's records alone: "by_seed" has those differences,
+seed by seed, and a verdict that any of them does not bear out is undecided. A cell that lacks any
+episode, as a dash of the tables, is "not measured". No verdict is corrected for the number of
+claims.
 
 The benchmarks are those of the run. On others than the paper's, claims that rest on its numbers,
 its categories, or one of its benchmarks against the rest do not apply and have no row.
@@ -39,8 +29,24 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata, spearmanr
 
+from benchmarks.judging import (
+    FAILS,
+    HOLDS,
+    NOT_MEASURED,
+    RANK_BAR,
+    UNDECIDED,
+    VERDICTS,
+    Comparison,
+    Estimate,
+    borne_out,
+    judged,
+    number,
+    order_agreement,
+    paired,
+    relative_fall,
+    unpaired,
+)
 from benchmarks.rendering import MEAN, pipes
 from benchmarks.tables import (
     ABLATIONS,
@@ -66,11 +72,8 @@ from fewshot_landmarks.protocol import (
 )
 from fewshot_landmarks.scores import mean_interval
 
-HOLDS, FAILS, UNDECIDED, NOT_MEASURED = "holds", "doesn't", "undecided", "not measured"
-VERDICTS = (HOLDS, FAILS, UNDECIDED, NOT_MEASURED)
+
 MARGIN = 0.002  # of non-inferiority: how much more error is still "no worse"
-RANK_BAR = 0.8  # of Spearman's correlation with the paper's order
-RESAMPLES, BOOTSTRAP_SEED = 2000, 2021
 
 METACLOTH = "MetaCloth"
 RIVALS = tuple(learner for learner in LEARNERS if learner != METACLOTH)
@@ -91,6 +94,7 @@ COLUMNS = (
     "ours",
     "difference",
     "ci95",
+    "by_seed",
     "episodes",
     "verdict",
 )
@@ -153,82 +157,6 @@ def about(group: str, benchmarks: Sequence[str]) -> str:
     return " ".join(filter(None, said))
 
 
-# --------------------------------------------------------------------------- comparisons
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over some episodes, with the half-width of its 95% interval."""
-
-    mean: float
-    ci95: float
-    episodes: int
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two means and the first minus the second; without episodes it was not measured."""
-
-    first: float
-    second: float
-    difference: float
-    ci95: float
-    episodes: int
-
-
-def paired(first: pd.Series, second: pd.Series) -> Comparison:
-    """The comparison of two learners' errors over the episodes that both have."""
-    both = pd.concat([first, second], axis=1, join="inner").to_numpy(dtype=np.float64)
-    both = both[~np.isnan(both).any(axis=1)]
-    if not len(both):
-        return Comparison(math.nan, math.nan, math.nan, math.nan, 0)
-    interval = mean_interval(both[:, 0] - both[:, 1])
-    return Comparison(*map(float, both.mean(axis=0)), *interval, len(both))
-
-
-def unpaired(first: Estimate, second: Estimate) -> Comparison:
-    """The comparison of two means over different episodes."""
-    measured = first.episodes and second.episodes
-    return Comparison(
-        first.mean,
-        second.mean,
-        first.mean - second.mean,
-        math.hypot(first.ci95, second.ci95),
-        first.episodes + second.episodes if measured else 0,
-    )
-
-
-def verdict(comparisons: Sequence[Comparison], margin: float = 0.0, greater: bool = False) -> str:
-    """Of "the first is below the second" in every comparison (`greater`: above it)."""
-    if not all(c.episodes for c in comparisons):
-        return NOT_MEASURED
-    sign = -1 if greater else 1
-    if all(sign * c.difference + c.ci95 < margin for c in comparisons):
-        return HOLDS
-    return FAILS if any(sign * c.difference - c.ci95 > margin for c in comparisons) else UNDECIDED
-
-
-def bootstrap_means(errors: np.ndarray) -> np.ndarray:
-    """Means (resamples, columns) of episodes (rows) drawn again, jointly for all columns."""
-    n = len(errors)
-    random = np.random.Generator(np.random.PCG64(BOOTSTRAP_SEED))
-    times = random.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-    return times @ errors / n
-
-
-def _percentiles(values: np.ndarray) -> tuple[float, float]:
-    return tuple(map(float, np.nanpercentile(values, (2.5, 97.5))))
-
-
-def rank_correlations(rows: np.ndarray, order: Sequence[float]) -> np.ndarray:
-    """Spearman's correlation of each row with `order`; NaN for a constant row."""
-    ranks = rankdata(np.round(rows, 12), axis=1)  # what ties must not part by rounding errors
-    ranks = ranks - ranks.mean(axis=1, keepdims=True)
-    wanted = rankdata(order) - (len(order) + 1) / 2
-    with np.errstate(invalid="ignore"):
-        return ranks @ wanted / np.sqrt((ranks**2).sum(axis=1) * (wanted**2).sum())
-
-
 # ------------------------------------------------------------------------------- records
 
 
@@ -258,7 +186,9 @@ class Records:
         return unseen_categories(self.run, benchmark, rows)
 
 
-def _records(episodes: pd.DataFrame, run: dict, similarities: pd.DataFrame | None) -> Records:
+def _records(
+    episodes: pd.DataFrame, similarities: pd.DataFrame | None, run: dict
+) -> Records:
     episodes = episodes[episodes["learner"].isin(LEARNERS + ABLATIONS)]
     episodes = episodes.assign(ne=episodes["ne"].where(np.isfinite(episodes["ne"])))
     cells = pd.MultiIndex.from_product([LEARNERS + ABLATIONS, SHOTS])
@@ -304,11 +234,12 @@ def _paper(number: int) -> dict[tuple[str, str, str], float]:
 
 def claims(episodes: pd.DataFrame, run: dict, similarities: pd.DataFrame | None) -> pd.DataFrame:
     """The claims with their verdicts, a row each; `attrs` say what made them."""
-    records = _records(episodes, run, similarities)
-    groups = [_first_place, _pairs, _weights, _table4, _shots]
-    if records.paper:
-        groups += [_hardest, _figure5, _figure6, _order]
-    rows = [row for group in groups for row in group(records)]
+    records = _records(episodes, similarities, run)
+    rows = _judged(records)
+    seeds = sorted(records.episodes["seed"].unique())
+    if len(seeds) > 1:
+        alone = [_judged(_records(*_of(seed, episodes, similarities), run)) for seed in seeds]
+        rows = [_by_seed(*row) for row in zip(rows, *alone, strict=True)]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame.attrs = {
         "benchmarks": records.benchmarks,
@@ -318,28 +249,38 @@ def claims(episodes: pd.DataFrame, run: dict, similarities: pd.DataFrame | None)
     return frame
 
 
-def _row(group: str, claim: str, source: str, where: str, paper: str, **judged) -> dict:
-    """A row of the frame; without numbers where `judged` says that it was not measured."""
-    row = {"group": group, "claim": claim, "source": source, "where": where, "paper": paper}
-    if judged["verdict"] == NOT_MEASURED:
-        judged |= {"ours": "", "difference": math.nan, "ci95": math.nan, "episodes": 0}
-    return row | judged
+def _judged(records: Records) -> list[dict]:
+    """Every claim that applies, in one order whatever the records."""
+    groups = [_first_place, _pairs, _weights, _table4, _shots]
+    if records.paper:
+        groups += [_hardest, _figure5, _figure6, _order]
+    return [row for group in groups for row in group(records)]
 
 
-def _judged(
-    first: str, against: Mapping[str, Comparison], margin: float = 0.0, greater: bool = False
-) -> dict:
-    """The verdict on the first against each of the others, with the strongest one's numbers."""
-    sign = -1 if greater else 1
-    strongest = max(against, key=lambda name: sign * against[name].difference)
-    shown = against[strongest]
-    return {
-        "ours": f"{first} {number(shown.first)}, {strongest} {number(shown.second)}",
-        "difference": shown.difference,
-        "ci95": shown.ci95,
-        "episodes": shown.episodes,
-        "verdict": verdict(list(against.values()), margin, greater),
+def _of(
+    seed: int, episodes: pd.DataFrame, similarities: pd.DataFrame | None
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """The records of one training seed."""
+    own = None if similarities is None else similarities[similarities["seed"] == seed]
+    return episodes[episodes["seed"] == seed], own
+
+
+def _by_seed(row: dict, *alone: dict) -> dict:
+    """A row with each seed's own difference, and the verdict that every one of them bears out."""
+    if row["verdict"] == NOT_MEASURED:
+        return row
+    return row | {
+        "by_seed": " ".join(f"{round(one['difference'], 5) + 0.0:.5f}" for one in alone),
+        "verdict": borne_out(row["verdict"], [one["verdict"] for one in alone]),
     }
+
+
+def _row(group: str, claim: str, source: str, where: str, paper: str, **judgement) -> dict:
+    """A row of the frame; without numbers where the judgement is that it was not measured."""
+    row = {"group": group, "claim": claim, "source": source, "where": where, "paper": paper}
+    if judgement["verdict"] == NOT_MEASURED:
+        judgement |= {"ours": "", "difference": math.nan, "ci95": math.nan, "episodes": 0}
+    return row | {"by_seed": ""} | judgement
 
 
 def _first_place(records: Records) -> Iterator[dict]:
@@ -358,7 +299,7 @@ def _first_place(records: Records) -> Iterator[dict]:
                 "Table 2, section 4.4.1",
                 _where(benchmark, shots),
                 _beside(records.paper, benchmark, METACLOTH, rival, shots),
-                **_judged(METACLOTH, against),
+                **judged(METACLOTH, against),
             )
 
 
@@ -404,7 +345,7 @@ def _table2_row(
         "Table 2, section 4.4.1",
         _where(benchmark, SHOTS),
         _beside(records.paper, benchmark, first, second, SHOTS),
-        **_judged(first, {second: comparison}, margin),
+        **judged(first, {second: comparison}, margin),
     )
 
 
@@ -432,7 +373,7 @@ def _greatest(
         source,
         _where(benchmark, SHOTS),
         _two(benchmark, paper[benchmark], second, paper[second]),
-        **_judged(benchmark, against, greater=True),
+        **judged(benchmark, against, greater=True),
     )
 
 
@@ -453,7 +394,7 @@ def _table4(records: Records) -> Iterator[dict]:
                 source,
                 _where(benchmark, shots),
                 _beside(records.ablation, benchmark, first, second, shots),
-                **_judged(first, {second: comparison}),
+                **judged(first, {second: comparison}),
             )
     for model, fall in FALLS.items() if records.paper else ():
         yield _row(
@@ -470,25 +411,6 @@ def _table4(records: Records) -> Iterator[dict]:
         )
 
 
-def relative_fall(first: pd.Series, second: pd.Series, claimed: float) -> dict:
-    """The fall of the first's mean from the second's, and the verdict on the claimed fall."""
-    both = pd.concat([first, second], axis=1, join="inner").dropna().to_numpy(dtype=np.float64)
-    if not len(both):
-        return {"verdict": NOT_MEASURED}
-    mine, other = both.mean(axis=0)
-    means = bootstrap_means(both)
-    low, high = _percentiles(1 - means[:, 0] / means[:, 1])
-    fall, half = float(1 - mine / other), (high - low) / 2
-    sure = HOLDS if low > 0 and high >= claimed else FAILS if high < 0 else UNDECIDED
-    return {
-        "ours": f"{fall:.1%} ± {100 * half:.1f}",
-        "difference": -fall,
-        "ci95": half if len(both) > 1 else math.nan,
-        "episodes": len(both),
-        "verdict": sure if len(both) > 1 else UNDECIDED,
-    }
-
-
 def _shots(records: Records) -> Iterator[dict]:
     for learner in LEARNERS:
         for benchmark in records.benchmarks:
@@ -497,7 +419,7 @@ def _shots(records: Records) -> Iterator[dict]:
                 f"{fewer} to {more} shots": paired(errors[more], errors[fewer])
                 for fewer, more in pairwise(SHOTS)
             }
-            row = _judged("", steps)
+            row = judged("", steps)
             weakest = max(steps, key=lambda step: steps[step].difference)
             row["ours"] = _ends(learner, errors[SHOTS[0]].mean(), errors[SHOTS[-1]].mean())
             measured = row["verdict"] != NOT_MEASURED
@@ -556,7 +478,7 @@ def _figure5(records: Records) -> Iterator[dict]:
             "Figure 5, section 4.4.3",
             f"{FIGURE5}, {TROUSERS}, {TABLE3_SHOTS} shots",
             "MetaCloth least",
-            **_judged(METACLOTH, against),
+            **judged(METACLOTH, against),
         )
 
 
@@ -600,7 +522,7 @@ def _figure6(records: Records) -> Iterator[dict]:
                 f"Figure 6 ({'a' if column == 'before_after' else 'b'}), section 4.5.2",
                 f"{FIGURE6}, {place}{TABLE3_SHOTS} shots",
                 f"MetaCloth below {other}",
-                **_judged(METACLOTH, against),
+                **judged(METACLOTH, against),
             )
 
 
@@ -618,31 +540,7 @@ def _order(records: Records) -> Iterator[dict]:
         )
 
 
-def order_agreement(errors: np.ndarray, paper: Sequence[float]) -> dict:
-    """Spearman's correlation of errors (episodes, learners) with the paper's, and the verdict."""
-    means = np.round(errors.mean(axis=0), 12) if len(errors) else np.zeros(len(paper))
-    if len(set(means)) == 1:
-        return {"verdict": NOT_MEASURED}
-    rho = round(float(spearmanr(means, paper).statistic), 9)
-    low, high = _percentiles(rank_correlations(bootstrap_means(errors), paper))
-    return {
-        "ours": f"{number(rho, 2)} ({number(low, 2)} to {number(high, 2)})",
-        "difference": rho,
-        "ci95": (high - low) / 2 if len(errors) > 1 else math.nan,
-        "episodes": len(errors),
-        "verdict": HOLDS if rho >= RANK_BAR else FAILS,
-    }
-
-
 # --------------------------------------------------------------------------------- texts
-
-
-def number(value: float, decimals: int = 3) -> str:
-    """A number as the paper's text has it, without a leading zero; a dash for NaN."""
-    if math.isnan(value):
-        return "—"
-    text = f"{round(value, decimals) + 0.0:.{decimals}f}"  # + 0.0: no minus before zero
-    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
 
 
 def _two(first: str, a: float, second: str, b: float) -> str:
@@ -730,8 +628,9 @@ def to_markdown(frame: pd.DataFrame) -> str:
         f"{number(MARGIN)}), {FAILS} if the whole of it is above that, and is {UNDECIDED} else; "
         "against several others it must hold against each, and one that is surely better refutes "
         f"it. {fall * papers(benchmarks)}"
-        "Intervals are over episodes, not over trainings, and no verdict is corrected for the "
-        f"number of claims. {NOT_MEASURED.capitalize()}: missing, or not in full.",
+        "Intervals are over episodes, not over trainings: where there are several training seeds, "
+        f"a verdict that any of them does not bear out by itself is {UNDECIDED}. No verdict is "
+        f"corrected for their number. {NOT_MEASURED.capitalize()}: missing, or not in full.",
         pipes(
             [
                 ["group", *VERDICTS],
@@ -757,13 +656,15 @@ def _counts(frame: pd.DataFrame) -> str:
 
 
 def _table(rows: pd.DataFrame) -> str:
-    lines = [["claim", "where", "paper", "ours", "difference", "episodes", "verdict"]]
-    for r in rows.itertuples():
-        sides = [r.claim, r.where, r.paper, r.ours or "—"]
-        lines.append([*sides, _difference(r), str(r.episodes), r.verdict])
-    if not rows["paper"].any():
-        lines = [line[:2] + line[3:] for line in lines]
-    return pipes(lines)
+    heads = ("claim", "where", "paper", "ours", "difference", "each seed", "episodes", "verdict")
+    lines = [
+        [r.claim, r.where, r.paper, r.ours or "—", _difference(r), each_seed(r.by_seed)]
+        + [str(r.episodes), r.verdict]
+        for r in rows.itertuples()
+    ]
+    table = pd.DataFrame(lines, columns=list(heads))
+    table = table.drop(columns=[one for one in ("paper", "each seed") if not table[one].any()])
+    return pipes([list(table), *table.to_numpy().tolist()])
 
 
 def _steps(rows: pd.DataFrame) -> str:
@@ -776,6 +677,11 @@ def _steps(rows: pd.DataFrame) -> str:
     names = list(next(iter(cells.values())))
     lines = [[claim, *(line[name] for name in names)] for claim, line in cells.items()]
     return pipes([["claim", *names], *lines])
+
+
+def each_seed(by_seed: str) -> str:
+    """The differences of each training seed, as text."""
+    return ", ".join(number(float(difference)) for difference in by_seed.split())
 
 
 def _difference(row) -> str:

@@ -55,7 +55,7 @@ SOURCES = {  # what makes each optional file, in DIR, the page's folder, which n
     "seed": "python -m benchmarks.run --all --preset {preset} --seed 1 --out DIR",
 }
 FILES = {  # the columns of each
-    "claims.csv": "group claim where paper ours difference ci95 episodes verdict",
+    "claims.csv": "group claim where paper ours difference ci95 by_seed episodes verdict",
     "trials.csv": "benchmark learner trial chosen score parameters seconds",
     "costs.csv": "stage benchmark name seed seconds peak_mib",
     "adequacy.csv": "measure benchmark categories shots value ci95 episodes",
@@ -320,6 +320,7 @@ def claims(frame: pd.DataFrame, benchmarks: Sequence[str]) -> list[dict]:
                 "paper": either(row["paper"]),
                 "ours": either(row["ours"]),
                 "difference": interval(_number(row["difference"]), _number(row["ci95"]), True),
+                "by_seed": ", ".join(either(one, sign=True) for one in row["by_seed"].split()),
                 "episodes": row["episodes"] or DASH,
                 "verdict": badge(row["verdict"]),
             }
@@ -333,6 +334,7 @@ def claims(frame: pd.DataFrame, benchmarks: Sequence[str]) -> list[dict]:
                 "sources": "; ".join(dict.fromkeys(rows["source"])) if "source" in rows else "",
                 "rows": lines,
                 "paper": rows["paper"].any(),
+                "by_seed": rows["by_seed"].any(),
                 "counts": counts,
                 "long": len(lines) > LONG,
             }

@@ -15,18 +15,17 @@ import pytest
 from scipy.stats import sem, spearmanr
 
 from benchmarks import claims as module
-from benchmarks.claims import (
+from benchmarks.claims import claims, main, to_markdown, write_claims
+from benchmarks.judging import (
     FAILS,
     HOLDS,
     NOT_MEASURED,
     UNDECIDED,
-    claims,
-    main,
+    bootstrap_means,
+    number,
     order_agreement,
     rank_correlations,
     relative_fall,
-    to_markdown,
-    write_claims,
 )
 from benchmarks.tables import (
     ABLATIONS,
@@ -194,6 +193,36 @@ def test_seeds_are_averaged_before_episodes_are_paired():
     assert (row.episodes, row.verdict) == (EPISODES, HOLDS)
 
 
+@pytest.mark.parametrize(
+    ("each", "expected"),
+    [((-0.02, -0.01), HOLDS), ((-0.03, 0.01), UNDECIDED), ((0.03, -0.01), UNDECIDED)],
+)
+def test_a_verdict_that_one_training_does_not_bear_out_is_undecided(each, expected):
+    def error(learner, _benchmark, seed, _episode, _shots):
+        return 0.2 + each[seed] if learner == "PROTO-MA" else 0.2
+
+    both = {"PROTO-MA": (0, 1), "PROTO": (0, 1)}
+    row = row_of(judged(records(error, both)), "pairs", "B-1, mean", "PROTO-MA")
+    assert row.difference == pytest.approx(sum(each) / 2)
+    assert [float(one) for one in row.by_seed.split()] == pytest.approx(each)
+    assert row.verdict == expected
+
+
+def test_a_seed_that_one_side_lacks_is_no_pair_and_says_nothing():
+    def error(learner, _benchmark, seed, _episode, _shots):
+        return 0.2 - 0.05 * seed if learner == "PROTO-MA" else 0.25
+
+    frame = judged(records(error, {"PROTO-MA": (0, 1)}))
+    row = row_of(frame, "pairs", "B-1, mean", "PROTO-MA")
+    assert row.by_seed == "-0.05000 nan" and row.verdict == HOLDS
+    assert "| -.050, — " in to_markdown(frame)
+
+
+def test_with_one_seed_there_is_nothing_to_bear_out():
+    frame = judged(records())
+    assert not frame["by_seed"].any() and "each seed" not in to_markdown(frame)
+
+
 def test_a_learner_short_of_one_of_its_seeds_was_not_measured():
     episodes = records(seeds={"MetaCloth": (0, 1)})
     lost = (episodes["learner"] == "MetaCloth") & (episodes["seed"] == 1)
@@ -357,7 +386,7 @@ def test_a_relative_fall_must_be_sure_and_reach_the_papers(factor, sway, expecte
 
 def test_the_bootstrap_draws_episodes_jointly():
     errors = np.random.default_rng(4).normal(1, 0.3, size=(200, 1))
-    means = module.bootstrap_means(np.hstack([errors, errors, np.ones_like(errors)]))
+    means = bootstrap_means(np.hstack([errors, errors, np.ones_like(errors)]))
     assert means[:, 0] == pytest.approx(means[:, 1]) and means[:, 2] == pytest.approx(1)
     assert means[:, 0].mean() == pytest.approx(errors.mean(), abs=0.005)
     assert means[:, 0].std() == pytest.approx(sem(errors[:, 0]), rel=0.1)
@@ -593,7 +622,7 @@ def test_a_missing_folder_is_one_line_and_2(tmp_path, monkeypatch, capsys):
     ("value", "text"), [(0.1044, ".104"), (-0.012, "-.012"), (-0.0001, ".000"), (1.0, "1.000")]
 )
 def test_numbers_have_no_leading_zero(value, text):
-    assert module.number(value) == text
+    assert number(value) == text
 
 
 # -------------------------------------------------------------------- the committed runs

@@ -45,9 +45,13 @@ PIXEL = base64.b64decode(  # a PNG of one pixel
 )
 OPTIONAL = {
     "claims.csv": [
-        ("pairs", "PROTO < FT & more", "B-1", "", "0.2", "-0.1", "0.004", 2, "holds"),
-        ("pairs", "WG < FT", "B-1", "0.1234", "", "", "", 0, "not measured"),
-        *[("order", f"claim {i}", "B-2", "0.8", "0.1", "0.2", "", 2, "doesn't") for i in range(13)],
+        ("pairs", "PROTO < FT & more", "B-1", "")
+        + ("0.2", "-0.1", "0.004", "-0.12 -0.08", 2, "holds"),
+        ("pairs", "WG < FT", "B-1", "0.1234", "", "", "", "", 0, "not measured"),
+        *[
+            ("order", f"claim {i}", "B-2", "0.8", "0.1", "0.2", "", "", 2, "doesn't")
+            for i in range(13)
+        ],
     ],
     "trials.csv": [
         ("B-1", "FT", 0, False, 0.3, json.dumps({"rate": 0.1}), 5.0),
@@ -199,7 +203,7 @@ def test_a_hostile_name_is_escaped(whole):
 def test_optional_files_are_shown(whole):
     page = Page(report(whole))
     (claim,) = page.starting("PROTO < FT & more")
-    assert claim[1:] == ["✓ holds", "B-1", "—", "0.200", "−0.100 ± 0.004", "2"]
+    assert claim[1:] == ["✓ holds", "B-1", "—", "0.200", "−0.100 ± 0.004", "−0.120, −0.080", "2"]
     (unmeasured,) = page.starting("WG < FT")
     assert unmeasured[3:6] == ["0.123", "—", "—"]
     assert [row[1:] for row in page.starting("all")][0] == ["1", "13", "1", "15"]

@@ -1,0 +1,173 @@
+"""How two sets of errors are compared and a claim about them is judged: no files, no torch.
+
+- The two sides are compared on the same episodes: the difference is the mean over episodes of the
+  first minus the second, with 1.96 standard errors. An episode where either side is NaN is dropped
+  from the pair. What is not paired (`unpaired`) has half-widths added as the root of their squares.
+- "Below" holds if the whole interval is below 0, doesn't if the whole of it is above 0, and is
+  undecided else. "No worse" is the same with a margin in the place of 0.
+- A claim against several others (the least of nine, the greatest of four) holds if it does against
+  every one, doesn't if it fails significantly against any; the row shows the strongest of them.
+  So choosing a rival by the errors at hand cannot make a claim hold.
+- A relative fall is that of the means, its interval a percentile bootstrap over episodes. It holds
+  if the interval is above 0 and reaches the paper's figure or more, and doesn't if the interval is
+  below 0. A fall that is surely there but surely less than the paper's is undecided: the paper
+  gives its figure without an interval.
+- An interval over episodes knows nothing of other trainings. So a verdict over several training
+  seeds must also be that of each seed alone, and is undecided else (`borne_out`).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata, spearmanr
+
+from fewshot_landmarks.scores import mean_interval
+
+HOLDS, FAILS, UNDECIDED, NOT_MEASURED = "holds", "doesn't", "undecided", "not measured"
+VERDICTS = (HOLDS, FAILS, UNDECIDED, NOT_MEASURED)
+RANK_BAR = 0.8  # of Spearman's correlation with the paper's order
+RESAMPLES, BOOTSTRAP_SEED = 2000, 2021
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over some episodes, with the half-width of its 95% interval."""
+
+    mean: float
+    ci95: float
+    episodes: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two means and the first minus the second; without episodes it was not measured."""
+
+    first: float
+    second: float
+    difference: float
+    ci95: float
+    episodes: int
+
+
+def paired(first: pd.Series, second: pd.Series) -> Comparison:
+    """The comparison of two learners' errors over the episodes that both have."""
+    both = pd.concat([first, second], axis=1, join="inner").to_numpy(dtype=np.float64)
+    both = both[~np.isnan(both).any(axis=1)]
+    if not len(both):
+        return Comparison(math.nan, math.nan, math.nan, math.nan, 0)
+    interval = mean_interval(both[:, 0] - both[:, 1])
+    return Comparison(*map(float, both.mean(axis=0)), *interval, len(both))
+
+
+def unpaired(first: Estimate, second: Estimate) -> Comparison:
+    """The comparison of two means over different episodes."""
+    measured = first.episodes and second.episodes
+    return Comparison(
+        first.mean,
+        second.mean,
+        first.mean - second.mean,
+        math.hypot(first.ci95, second.ci95),
+        first.episodes + second.episodes if measured else 0,
+    )
+
+
+def verdict(comparisons: Sequence[Comparison], margin: float = 0.0, greater: bool = False) -> str:
+    """Of "the first is below the second" in every comparison (`greater`: above it)."""
+    if not all(c.episodes for c in comparisons):
+        return NOT_MEASURED
+    sign = -1 if greater else 1
+    if all(sign * c.difference + c.ci95 < margin for c in comparisons):
+        return HOLDS
+    return FAILS if any(sign * c.difference - c.ci95 > margin for c in comparisons) else UNDECIDED
+
+
+def bootstrap_means(errors: np.ndarray) -> np.ndarray:
+    """Means (resamples, columns) of episodes (rows) drawn again, jointly for all columns."""
+    n = len(errors)
+    random = np.random.Generator(np.random.PCG64(BOOTSTRAP_SEED))
+    times = random.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    return times @ errors / n
+
+
+def _percentiles(values: np.ndarray) -> tuple[float, float]:
+    return tuple(map(float, np.nanpercentile(values, (2.5, 97.5))))
+
+
+def rank_correlations(rows: np.ndarray, order: Sequence[float]) -> np.ndarray:
+    """Spearman's correlation of each row with `order`; NaN for a constant row."""
+    ranks = rankdata(np.round(rows, 12), axis=1)  # what ties must not part by rounding errors
+    ranks = ranks - ranks.mean(axis=1, keepdims=True)
+    wanted = rankdata(order) - (len(order) + 1) / 2
+    with np.errstate(invalid="ignore"):
+        return ranks @ wanted / np.sqrt((ranks**2).sum(axis=1) * (wanted**2).sum())
+
+
+def borne_out(whole: str, alone: Sequence[str]) -> str:
+    """The verdict over all training seeds; undecided where that of a seed alone is another.
+
+    `alone` has each seed's verdict; one that was not measured says nothing.
+    """
+    certain = whole in (HOLDS, FAILS)
+    return UNDECIDED if certain and set(alone) - {whole, NOT_MEASURED} else whole
+
+
+def judged(
+    first: str, against: Mapping[str, Comparison], margin: float = 0.0, greater: bool = False
+) -> dict:
+    """The verdict on the first against each of the others, with the strongest one's numbers."""
+    sign = -1 if greater else 1
+    strongest = max(against, key=lambda name: sign * against[name].difference)
+    shown = against[strongest]
+    return {
+        "ours": f"{first} {number(shown.first)}, {strongest} {number(shown.second)}",
+        "difference": shown.difference,
+        "ci95": shown.ci95,
+        "episodes": shown.episodes,
+        "verdict": verdict(list(against.values()), margin, greater),
+    }
+
+
+def relative_fall(first: pd.Series, second: pd.Series, claimed: float) -> dict:
+    """The fall of the first's mean from the second's, and the verdict on the claimed fall."""
+    both = pd.concat([first, second], axis=1, join="inner").dropna().to_numpy(dtype=np.float64)
+    if not len(both):
+        return {"verdict": NOT_MEASURED}
+    mine, other = both.mean(axis=0)
+    means = bootstrap_means(both)
+    low, high = _percentiles(1 - means[:, 0] / means[:, 1])
+    fall, half = float(1 - mine / other), (high - low) / 2
+    sure = HOLDS if low > 0 and high >= claimed else FAILS if high < 0 else UNDECIDED
+    return {
+        "ours": f"{fall:.1%} ± {100 * half:.1f}",
+        "difference": -fall,
+        "ci95": half if len(both) > 1 else math.nan,
+        "episodes": len(both),
+        "verdict": sure if len(both) > 1 else UNDECIDED,
+    }
+
+
+def order_agreement(errors: np.ndarray, paper: Sequence[float]) -> dict:
+    """Spearman's correlation of errors (episodes, learners) with the paper's, and the verdict."""
+    means = np.round(errors.mean(axis=0), 12) if len(errors) else np.zeros(len(paper))
+    if len(set(means)) == 1:
+        return {"verdict": NOT_MEASURED}
+    rho = round(float(spearmanr(means, paper).statistic), 9)
+    low, high = _percentiles(rank_correlations(bootstrap_means(errors), paper))
+    return {
+        "ours": f"{number(rho, 2)} ({number(low, 2)} to {number(high, 2)})",
+        "difference": rho,
+        "ci95": (high - low) / 2 if len(errors) > 1 else math.nan,
+        "episodes": len(errors),
+        "verdict": HOLDS if rho >= RANK_BAR else FAILS,
+    }
+
+
+def number(value: float, decimals: int = 3) -> str:
+    """A number as the paper's text has it, without a leading zero; a dash for NaN."""
+    if math.isnan(value):
+        return "—"
+    text = f"{round(value, decimals) + 0.0:.{decimals}f}"  # + 0.0: no minus before zero
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
