@@ -40,8 +40,8 @@ class MAML(Learner):
 
     def fit(self, training: Training) -> None:
         settings = self.settings
-        rates = (self.model.fenet, settings.outer_rate), ([self.model.omega], settings.head_rate)
-        for task in training.tasks(*rates, count=settings.tasks, decay=settings.outer_falls):
+        rate = (self.model, settings.outer_rate)  # theta and omega
+        for task in training.tasks(rate, count=settings.tasks, decay=settings.outer_falls):
             training.step(self.meta_loss(task))
 
     def meta_loss(self, task: Task) -> torch.Tensor:

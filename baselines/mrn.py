@@ -27,7 +27,7 @@ class MRN(Learner):
 
     name = "MRN"
     search_space = {
-        "few_shot_rate": (0.1, 30.0),
+        "few_shot_rate": (0.01, 3.0),
         "head_rate": (3e-4, 3e-2),
         "sample_weight": (1e-2, 10.0),
     }
@@ -36,7 +36,7 @@ class MRN(Learner):
     class Settings(Learner.Settings):
         regression_tasks: int = 500  # draws of K samples on which H is trained
         few_shot_steps: int = 20  # gradient steps of few-shot detectors
-        few_shot_rate: float = 3.0  # their rate
+        few_shot_rate: float = 0.15  # their rate, each on its own loss
         hidden: int = 128  # H's hidden width
         sample_weight: float = 0.1  # weight of the loss on images
 
@@ -60,13 +60,15 @@ class MRN(Learner):
     def few_shot_detectors(self, support: Samples) -> torch.Tensor:
         """omega_K (N, C): detectors trained on the support set alone, over frozen features."""
         features = self.features(support.images)
-        landmarks = support.landmarks.shape[1]
-        omega = features.new_zeros(landmarks, features.shape[1], requires_grad=True)
+        labelled = support.labelled.sum(0).clamp(min=1).unsqueeze(-1)  # of each landmark
+        share = labelled / support.labelled.sum().clamp(min=1)  # of it in the mean of the loss
+        omega = features.new_zeros(len(labelled), features.shape[1], requires_grad=True)
         descent = torch.optim.SGD([omega], lr=self.settings.few_shot_rate)
         with torch.enable_grad():
             for _ in range(self.settings.few_shot_steps):
                 descent.zero_grad()
                 support_loss(detect(features, omega), support).backward()
+                omega.grad /= share  # a detector is a problem of its own, however many there are
                 descent.step()
         return omega.detach()
 

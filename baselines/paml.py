@@ -42,11 +42,7 @@ class PAML(MAML):
 
     def fit(self, training: Training) -> None:
         settings = self.settings
-        rates = (
-            (self.model.fenet, settings.outer_rate),
-            ([self.model.omega], settings.head_rate),
-            (self.regression, settings.head_rate),
-        )
+        rates = (self.model, settings.outer_rate), (self.regression, settings.head_rate)
         for task in training.tasks(*rates, count=settings.tasks, decay=settings.outer_falls):
             training.step(self.meta_loss(task))
 

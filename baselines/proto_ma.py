@@ -33,6 +33,7 @@ class PROTOMA(Learner):
     name = "PROTO-MA"
     search_space = {
         "inner_rate": (0.002, 0.1),
+        "detector_rate": (0.3, 10.0),
         "start_length": (0.2, 2.0),
     }
 

@@ -205,7 +205,7 @@ PAPER = Preset(  # section 4.2
         "flat": True,
     },
     learners={  # features of 512 channels are 16 times longer, squared, than those of 32
-        "MRN": {"few_shot_rate": 0.2, "hidden": 512},
+        "MRN": {"few_shot_rate": 0.01, "hidden": 512},
         "PAML": {"hidden": 512},
     },
 )

@@ -90,17 +90,18 @@ def propose(
     if not done or not learner.search_space:
         return {}
     space = {name: _distribution(*ends) for name, ends in learner.search_space.items()}
-    sampler = optuna.samplers.GPSampler(
-        seed=int(key(seed=seed, trial=len(done)), 16) % 2**32, n_startup_trials=3
-    )
-    search = optuna.create_study(sampler=sampler)
-    for trial in done:
-        parameters = {name: {**defaults, **trial.parameters}[name] for name in space}
+    draws = {"seed": int(key(seed=seed, trial=len(done)), 16) % 2**32}
+    search = optuna.create_study(sampler=optuna.samplers.GPSampler(n_startup_trials=3, **draws))
+    tried = [{name: {**defaults, **trial.parameters}[name] for name in space} for trial in done]
+    for parameters, trial in zip(tried, done, strict=True):
         search.add_trial(
             optuna.trial.create_trial(params=parameters, distributions=space, value=trial.score)
         )
-    proposed = search.ask(space).params
-    return {name: _rounded(value) for name, value in proposed.items()}
+    proposed = _rounded(search.ask(space).params)
+    if proposed in tried:  # as happens at a bound, where another trial would say nothing new
+        search.sampler = optuna.samplers.RandomSampler(**draws)
+        proposed = _rounded(search.ask(space).params)
+    return proposed
 
 
 def _distribution(least: float, greatest: float):
@@ -109,9 +110,12 @@ def _distribution(least: float, greatest: float):
     return kind(least, greatest, log=True)
 
 
-def _rounded(value: float) -> float:
+def _rounded(parameters: dict[str, float]) -> dict[str, float]:
     """Three digits: what is tried is what is written down."""
-    return value if isinstance(value, int) else float(f"{value:.3g}")
+    return {
+        name: value if isinstance(value, int) else float(f"{value:.3g}")
+        for name, value in parameters.items()
+    }
 
 
 def try_out(

@@ -272,6 +272,22 @@ def test_mrn_and_paml_start_from_the_untransformed_detectors():
     torch.testing.assert_close(paml, maml)
 
 
+def test_mrns_few_shot_detectors_do_not_depend_on_how_many_there_are():
+    model, support = build("MRN"), toy_task(9).support
+    support.labelled[1:, 3] = False  # one image labels it
+    alone = dataclasses.replace(
+        support,
+        landmarks=support.landmarks[:, [3, 5]],
+        labelled=support.labelled[:, [3, 5]],
+        scored=support.scored[:, [3, 5]],
+    )
+    found, expected = model.few_shot_detectors(support), model.few_shot_detectors(alone)
+    torch.testing.assert_close(found[[3, 5]], expected)
+    first = model.few_shot_detectors(alone[:1])
+    torch.testing.assert_close(expected[0], first[0])
+    assert not torch.allclose(expected[1], first[1], atol=1e-3)
+
+
 def test_mrn_distance_by_hand():
     """With no weight on images, MRN's gradient is that of ||H(omega_K) - omega0||^2 alone."""
     model = build("MRN", regression_tasks=1, sample_weight=0.0, head_rate=0.0)

@@ -85,6 +85,17 @@ def test_proposals_follow_the_scores():
     assert proposed > 0.6
 
 
+def test_no_trial_is_tried_twice():
+    """One dimension whose best lies at its bound, where the search would end."""
+    wg, done = find_learner("WG"), []
+    for number in range(8):
+        parameters = propose(wg, {"head_rate": 2e-3}, done, seed=0)
+        rate = parameters.get("head_rate", 2e-3)
+        done.append(Trial(number, parameters, 0.3 - 0.1 * rate, 1.0))
+    rates = [trial.parameters.get("head_rate", 2e-3) for trial in done]
+    assert len(set(rates)) == 8 and max(rates) == wg.search_space["head_rate"][1]
+
+
 @pytest.fixture(scope="module")
 def workshop(smoke_folder):
     data = smoke_folder / "data" / SMOKE.drawn.name
