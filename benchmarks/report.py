@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -472,6 +473,23 @@ def spread(episodes: pd.DataFrame) -> dict | None:
     }
 
 
+def agreement(episodes: pd.DataFrame) -> Sheet | None:
+    """Spearman's correlation of the nine learners' order between every two training seeds.
+
+    What no agreement with the paper's order can be expected to exceed. None without two seeds of
+    all nine on any benchmark.
+    """
+    errors = episodes[episodes["learner"].isin(LEARNERS)]
+    means = errors.groupby(["benchmark", "learner", "seed"])["ne"].mean().unstack("seed")
+    rows = []
+    for benchmark, own in means.groupby(level="benchmark"):
+        own = own.dropna(axis=1) if len(own) == len(LEARNERS) else own.iloc[:, :0]
+        for one, other in combinations(own, 2):
+            rho = own[one].corr(own[other], method="spearman")
+            rows.append((benchmark, f"{one} and {other}", fixed(rho, 2)))
+    return Sheet(("benchmark", "seeds", "Spearman"), rows) if rows else None
+
+
 def _difference(pair: tuple[float, float] | None) -> str:
     """A paired difference, starred where its interval leaves zero out."""
     if pair is None:
@@ -720,6 +738,7 @@ def report(directory: str | Path) -> str:
         trust_figure=drawn.get(TRUST),
         calibration_errors=None if scores is None else calibration_errors(scores),
         spread=spread(episodes),
+        agreement=agreement(episodes),
         adequacy=None if data is None else adequacy(data),
         tuning=None if trials is None else tuning(trials),
         horizon=None if longer is None else horizon(longer),

@@ -11,6 +11,7 @@ from benchmarks.claims import write_claims
 from benchmarks.report import (
     CAPTIONS,
     FILES,
+    agreement,
     few_photos,
     learner_costs,
     main,
@@ -21,7 +22,7 @@ from benchmarks.report import (
     work,
     write_report,
 )
-from benchmarks.tables import read_episodes, read_run, table2
+from benchmarks.tables import LEARNERS, read_episodes, read_run, table2
 from fewshot_landmarks.errors import UserError
 
 HOSTILE = "<b>"
@@ -292,6 +293,24 @@ def test_seeds_are_compared_episode_by_episode(bare):
     assert (float(seed0), float(seed1)) == pytest.approx((first, first + 0.02), abs=6e-4)
     # Averaged over seeds the two episodes differ by 0.01 + 0.01: half-width 1.96 * 0.01.
     assert mean == f"{first + 0.01:.3f} ± 0.020"
+
+
+def test_trainings_agree_on_an_order_or_do_not():
+    steps = [0.01 * i for i in range(len(LEARNERS))]
+    errors = {("B-1", 0): steps, ("B-1", 1): [2 * step for step in steps], ("B-1", 2): steps[::-1]}
+    errors |= {("B-2", 0): steps, ("B-2", 1): steps[:-1]}  # one learner short of a seed
+    rows = [
+        (benchmark, learner, seed, ne)
+        for (benchmark, seed), own in errors.items()
+        for learner, ne in zip(LEARNERS, own, strict=False)
+    ]
+    episodes = pd.DataFrame(rows, columns=["benchmark", "learner", "seed", "ne"])
+    assert agreement(episodes).rows == [
+        ("B-1", "0 and 1", "1.00"),
+        ("B-1", "0 and 2", "−1.00"),
+        ("B-1", "1 and 2", "−1.00"),
+    ]
+    assert agreement(episodes[episodes["seed"] == 0]) is None
 
 
 def test_a_seed_in_part_or_diverged_is_left_out(bare):
