@@ -27,7 +27,7 @@ from benchmarks.workshop import Workshop
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.evaluation import evaluate_episode
 from fewshot_landmarks.files import write_text
-from fewshot_landmarks.learner import LEARNERS, Learner
+from fewshot_landmarks.learner import LEARNERS, Learner, find_learner
 from fewshot_landmarks.protocol import SHOTS
 from fewshot_landmarks.tasks import Episodes
 
@@ -96,6 +96,8 @@ def execute(arguments: argparse.Namespace) -> None:
         raise UserError("--episodes and --rounds: at least 1")
     torch.set_num_threads(1)
     preset = replace(find_preset(arguments.preset), episodes=arguments.episodes)
+    for name in arguments.learner:
+        find_learner(name)
     out, workshop = open_workshop(arguments, preset)
     episodes = workshop.episodes(PLACE.unseen[0])
     rows = []

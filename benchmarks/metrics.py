@@ -19,7 +19,7 @@ from tqdm import tqdm
 from benchmarks import store
 from benchmarks.presets import find_preset
 from benchmarks.rendering import pipes
-from benchmarks.run import add_work_options, benchmarks_of, command, open_workshop
+from benchmarks.run import add_work_options, benchmarks_of, command, open_workshop, results
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
@@ -167,6 +167,8 @@ def execute(arguments: argparse.Namespace) -> None:
         raise UserError(f"--pck {bad[0]:g}: thresholds are above 0")
     known = benchmarks_of(arguments, preset)
     places = [benchmark(name, known) for name in arguments.benchmark] or list(known.values())
+    if not (work := results(arguments, preset) / "work").is_dir():
+        raise UserError(f"no predictions in {work}: run `python -m benchmarks.run` first")
     out, workshop = open_workshop(arguments, preset)
     try:
         measured = list(rows(workshop, places, sorted(arguments.pck), not arguments.no_ap))

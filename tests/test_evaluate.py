@@ -301,7 +301,6 @@ GOOD = PREDICTED[0]
         ([GOOD | {"score": float("nan")}], "score has a NaN"),
         ([GOOD | {"score": None}], "score"),
         ([GOOD | {"bbox": [1, 2, 3]}], "bbox"),
-        ([GOOD | {"file_name": "photos/none.png"}], "none.png"),
     ],
 )
 def test_bad_predictions_are_one_line(files, content, says):
@@ -345,6 +344,9 @@ def test_a_folders_own_numbering_is_told_by_names(files):
         one["category"] = "kite"  # `predict` without boxes knows the name alone
     predictions.write_text(json.dumps(other))
     assert matches(truth, predictions) == [12, 11]
+    unknown = {**PREDICTED[0], "image_id": 2, "file_name": "photos/9.png"}  # 2 is another's there
+    predictions.write_text(json.dumps([*other, unknown]))
+    assert matches(truth, predictions) == [12, 11, None]
 
 
 def test_landmarks_are_told_by_names(files, tmp_path):

@@ -12,4 +12,5 @@ def test_both_ways_are_timed(in_smoke_folder, tmp_path):
     )
     frame = pd.read_csv(tmp_path / "evaluation.csv")
     assert frame.learner.tolist() == ["PROTO", "MetaCloth"]
+    assert main([*asked, "--learner", "NONE"]) == 2
     assert (frame[["episodes_a_second", "one_by_one", "ratio"]] > 0).all(axis=None)

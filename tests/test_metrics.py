@@ -1,6 +1,8 @@
 import math
 
 import numpy as np
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -47,5 +49,7 @@ def test_a_run_is_measured(unbroken, in_smoke_folder, capsys):
 def test_nothing_to_measure_is_said(in_smoke_folder, capsys):
     assert main(["--preset", "smoke", "--out", "nothing-here", "--no-ap"]) == 2
     assert "benchmarks.run" in capsys.readouterr().err
+    assert main(["--preset", "full", "--out", "nothing-here"]) == 2  # and no garment is drawn
+    assert "nothing-here" in capsys.readouterr().err and not Path("data/garments-full").exists()
     assert main(["--preset", "smoke", "--pck", "-1"]) == 2
     assert main(["--preset", "smoke", "--benchmark", "B-9"]) == 2

@@ -303,6 +303,7 @@ def test_adapt_tells_mistakes_in_one_line(finder, tmp_path, capsys):
     before = inputs(tmp_path)
     for options, told in (
         (["--learner", "NONE"], "COLOURS"),
+        (["--learner", "PROTO", "--model", str(models / "COLOURS.safetensors")], "not PROTO"),
         (["--model", str(tmp_path / "none")], "none"),
         (["--category", "shoes"], "blobs"),
         (["--out", str(support / "x.safetensors")], "cannot write"),

@@ -28,7 +28,7 @@ def add_to(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add_annotations(made, "--support", "the annotated photos")
-    made.add_argument("--learner", default="MetaCloth", help="default: MetaCloth")
+    made.add_argument("--learner", help="default: MetaCloth, or the one of the model's file")
     add_model(made)
     made.add_argument("--out", type=Path, required=True, metavar="FILE", help=".safetensors")
     made.set_defaults(execute=execute)

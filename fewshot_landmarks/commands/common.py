@@ -50,23 +50,27 @@ def check_out(out: Path, *read: Path | None) -> None:
         raise UserError(f"--out {out} would be written over what is read: choose another name")
 
 
-def model_file(path: Path, learner: str) -> Path:
-    """The file itself, or the learner's in a folder."""
+def model_file(path: Path, learner: str | None) -> Path:
+    """The file itself, or the learner's (MetaCloth's) in a folder."""
     if path.is_dir():
+        learner = learner or "MetaCloth"
         there = sorted(found.stem for found in path.glob("*.safetensors"))
         if learner not in there:
-            has = ", ".join(there) or "no model"
-            raise UserError(
-                f"{path} has {has}, not {learner}: choose another, or give --model FILE"
-            )
+            has = f"has {', '.join(there)}, not {learner}" if there else "has no model"
+            raise UserError(f"{path} {has}: choose another, or give --model FILE")
         path = path / f"{learner}.safetensors"
     return path
 
 
-def open_model(path: Path, learner: str, device: str) -> Model:
+def open_model(path: Path, learner: str | None, device: str) -> Model:
     """A learner's model, of a file or a folder; see `model_file`."""
     found = load(model_file(path, learner), device)
     model = found.model if isinstance(found, Finder) else found
+    if learner not in (None, model.learner.name):
+        raise UserError(
+            f"{path} is {model.learner.name}, not {learner}: leave --learner out, or give another "
+            "--model"
+        )
     spare_threads(model)
     return model
 

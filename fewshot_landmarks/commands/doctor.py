@@ -96,7 +96,8 @@ def describe(path: Path) -> int:
     found = load(path)
     model = found.model if isinstance(found, Finder) else found
     print(f"{path}: {model.learner.name}, {model.network} network, crops of {model.size} pixels")
-    print("scores are calibrated" if model.calibration else "scores are not calibrated")
+    where = "calibrated, on data like those of training" if model.calibration else "not calibrated"
+    print(f"scores are {where}")
     for name, value in model.about.items():
         print(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
     if isinstance(found, Finder):

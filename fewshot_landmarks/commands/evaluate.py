@@ -255,6 +255,9 @@ def _numbers(entry: dict, key: str) -> np.ndarray:
     return values.astype(np.float64)
 
 
+NOWHERE = -1  # the id of a photo that is not among the annotations'
+
+
 @dataclass(frozen=True)
 class _Photos:
     """The annotations' photos: their names by their ids, and ids by names that only one has."""
@@ -269,17 +272,18 @@ class _Photos:
         return cls(names, {name: k for k, name in names.items() if counts[name] == 1})
 
     def find(self, entry: dict) -> int:
-        """The id of an entry's photo; `predict` numbers photos of a folder in its own way."""
+        """The id of an entry's photo; `predict` numbers photos of a folder in its own way.
+
+        The name counts: an id that is another photo's in the annotations is `NOWHERE`.
+        """
         number, name = _whole(entry, "image_id"), entry.get("file_name")
         if not isinstance(name, str) or self.names.get(number) == Path(name).name:
             return number
         if Path(name).name in self.ids:
             return self.ids[Path(name).name]
-        if number in self.names:
-            raise ValueError(
-                f"image_id {number} is {name}, and {self.names[number]} in the annotations"
-            )
-        return number
+        if Path(name).name in self.names.values():
+            raise ValueError(f"image_id {number} is none of the annotations' photos named {name}")
+        return NOWHERE if number in self.names else number
 
 
 # ------------------------------------------------------------------------------ matching

@@ -58,11 +58,10 @@ def read_annotations(
     photos, place = _find_photos(source, read, images)
     rows = [row for one in read.objects if (row := _row(one, photos, place, read)) is not None]
     if not rows:
-        first = f", the first because of {read.skipped[0]}" if read.skipped else ""
-        raise UserError(
-            f"no annotation fit for use in {source}: {len(read.skipped)} lines on what is wrong"
-            f"{first}; {read.unlabelled} objects without a labelled landmark"
-        )
+        why = [f"{read.unlabelled} objects have no labelled landmark"]
+        if read.skipped:
+            why += [f"{len(read.skipped)} things are wrong, the first {read.skipped[0]}"]
+        raise UserError(f"no annotation fit for use in {source}: {'; '.join(why)}")
     return Annotations(source, read.categories, tuple(photos), _index(rows, photos, read))
 
 
