@@ -56,6 +56,7 @@ from benchmarks.tables import (
     read_run,
     results_command,
     run_field,
+    seeds_said,
     titles,
     unseen_categories,
 )
@@ -565,21 +566,12 @@ def _where(benchmark: str, shots: Sequence[int]) -> str:
 def _made(records: Records) -> str:
     """What made the records, as the tables' captions say it."""
     run = records.run
-    learners: dict[tuple[int, ...], list[str]] = {}
-    for learner in LEARNERS + ABLATIONS:
-        own = records.episodes.loc[records.episodes["learner"] == learner, "seed"]
-        if len(own):
-            learners.setdefault(tuple(sorted(map(int, own.unique()))), []).append(learner)
-    seeds = "; ".join(
-        " and ".join(map(str, seeds)) + (f" ({', '.join(names)})" if len(learners) > 1 else "")
-        for seeds, names in learners.items()
-    )
     return (
         f"Data: {run_field(run, 'data', 'name', default='unknown')}, difficulty "
         f"{run_field(run, 'data', 'difficulty', default='unknown')}, fingerprint "
         f"{str(run_field(run, 'data', 'fingerprint', default='unknown'))[:12]}; preset "
         f"{run['preset']}; {run_field(run, 'plan', 'episodes', default='an unknown number of')} "
-        f"episodes a category; training seeds {seeds or 'none'}; version "
+        f"episodes a category; training seeds {seeds_said(records.episodes)}; version "
         f"{run_field(run, 'version', default='unknown')}."
     )
 

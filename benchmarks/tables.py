@@ -23,6 +23,7 @@ import json
 import shlex
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -266,7 +267,6 @@ def _paper(number: int, benchmark: str, columns: Sequence[str]) -> Rows:
 def _caption(number: int, rows: pd.DataFrame, run: dict, blocks: Sequence[Block]) -> str:
     counts = {c.episodes for b in blocks for cells in b.rows.values() for c in cells if c.episodes}
     episodes = " to ".join(map(str, sorted({min(counts), max(counts)}))) if counts else "no"
-    seeds = ", ".join(map(str, sorted(rows["seed"].unique()))) or "none"
     fingerprint = str(run_field(run, "data", "fingerprint", default="unknown"))[:12]
     draw = run_field(run, "benchmarks", "B-4", "seen")
     sentences = [
@@ -276,11 +276,26 @@ def _caption(number: int, rows: pd.DataFrame, run: dict, blocks: Sequence[Block]
         f"B-4's draw of seen categories: {', '.join(draw)}" if draw and number == 2 else "",
         f"Data: {run_field(run, 'data', 'name', default='unknown')}, difficulty "
         f"{run_field(run, 'data', 'difficulty', default='unknown')}, fingerprint {fingerprint}; "
-        f"preset {run['preset']}; training seeds {seeds}; "
+        f"preset {run['preset']}; training seeds {seeds_said(rows)}; "
         f"version {run_field(run, 'version', default='unknown')}",
         "A dash: not measured, or not in full",
     ]
     return ". ".join(filter(None, sentences)) + "."
+
+
+def seeds_said(rows: pd.DataFrame) -> str:
+    """The training seeds of some records: for each benchmark, or each cell, if they differ."""
+    seeds = rows.groupby(["benchmark", "learner"])["seed"].unique()
+    said = seeds.map(lambda own: " and ".join(map(str, sorted(own))))
+    if said.nunique() < 2:
+        return "".join(said.unique()) or "none"
+    if (said.groupby("benchmark").nunique() == 1).all():
+        named = {name: own.iloc[0] for name, own in said.groupby("benchmark")}
+    else:
+        named = {f"{learner} on {name}": own for (name, learner), own in said.items()}
+    usual, *others = Counter(named.values()).most_common()
+    cells = {one: [name for name, own in named.items() if own == one] for one, _ in others}
+    return f"{usual[0]}, but " + "; ".join(f"{k} for {', '.join(v)}" for k, v in cells.items())
 
 
 def _places(number: int, blocks: Sequence[Block]) -> str:

@@ -16,7 +16,15 @@ from scipy.stats import sem
 
 from benchmarks import tables
 from benchmarks.rendering import to_csv, to_markdown, to_tex
-from benchmarks.tables import ABLATIONS, LEARNERS, table2, table3, table4, write_tables
+from benchmarks.tables import (
+    ABLATIONS,
+    LEARNERS,
+    seeds_said,
+    table2,
+    table3,
+    table4,
+    write_tables,
+)
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.protocol import BENCHMARKS
@@ -391,3 +399,23 @@ def test_records_of_another_form_say_what_is_wrong(whole, tmp_path, change, name
     directory = store(tmp_path / "r", change(whole))
     with pytest.raises(UserError, match=named):
         write_tables(directory)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ({}, "none"),
+        ({("B-1", "FT"): (1, 0), ("B-2", "WG"): (0, 1)}, "0 and 1"),
+        (
+            {("B-1", "FT"): (0, 1), ("B-2", "FT"): (0,), ("B-3", "FT"): (0,)},
+            "0, but 0 and 1 for B-1",
+        ),
+        (
+            {("B-1", "FT"): (0,), ("B-1", "WG"): (0, 1), ("B-2", "FT"): (0,)},
+            "0, but 0 and 1 for WG on B-1",
+        ),
+    ],
+)
+def test_seeds_are_said_as_they_are(seeds, said):
+    rows = [(*cell, seed) for cell, own in seeds.items() for seed in own]
+    assert seeds_said(pd.DataFrame(rows, columns=["benchmark", "learner", "seed"])) == said
