@@ -16,7 +16,7 @@ what it is then measured on.
 import argparse
 import functools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks import store
 from benchmarks.fingerprints import code, key
 from benchmarks.grid import Job, source, training_jobs
 from benchmarks.presets import find_preset
@@ -136,6 +137,18 @@ def read_signs(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+def measured(
+    workshop: Workshop, places: Iterable[Benchmark], asked: Sequence[str]
+) -> Iterator[tuple[Benchmark, type[Learner]]]:
+    """All that is measured, now or before, by the code, data and settings as they are."""
+    names = [*LEARNERS, *(name for name, _ in store.known(workshop.work)), *asked]
+    for place in places:
+        for learner in dict.fromkeys(map(find_learner, names)):
+            those = [one for own in groups(place).values() for one in own]
+            if all(signs_path(workshop, one, learner, c).exists() for one, c in those):
+                yield place, learner
+
+
 def calibrate(signs: np.ndarray, hit: np.ndarray) -> Calibration:
     """Logistic regression of hits (L,) on signs (L, F), whatever their units."""
     scaler, regression = StandardScaler(), LogisticRegression(max_iter=1000)
@@ -221,27 +234,16 @@ def execute(arguments: argparse.Namespace) -> None:
     out, workshop = open_workshop(arguments, preset)
     work_off(workshop, list(plan(workshop, places, learners)), arguments.workers)
     rows = []
-    for place in places:
-        for learner in map(find_learner, learners):
-            calibration = calibration_of(workshop, place, learner)
-            rows += reliability_rows(workshop, place, learner, calibration)
-            if place is places[0]:
-                path = out / "models" / f"{learner.name}.safetensors"
-                export(workshop, place, learner, calibration).save(path)
-    frame = keep(out / FILE, pd.DataFrame(rows, columns=list(COLUMNS)))
+    for place, learner in measured(workshop, known.values(), learners):
+        calibration = calibration_of(workshop, place, learner)
+        rows += reliability_rows(workshop, place, learner, calibration)
+        if place is places[0] and learner in map(find_learner, learners):
+            path = out / "models" / f"{learner.name}.safetensors"
+            export(workshop, place, learner, calibration).save(path)
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    write_text(out / FILE, frame.to_csv(index=False, lineterminator="\n"))
     print(errors(frame).to_string())
     print(f"Models of {places[0].name} are in {out / 'models'}.")
-
-
-def keep(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """Write rows over those of the same benchmark and learner that a file holds."""
-    if path.exists():
-        before = pd.read_csv(path)
-        same = ["benchmark", "learner"]
-        old = before[~before.set_index(same).index.isin(rows.set_index(same).index)]
-        rows = pd.concat([old, rows]).sort_values(["benchmark"], kind="stable")
-    write_text(path, rows.to_csv(index=False, lineterminator="\n"))
-    return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
