@@ -22,6 +22,17 @@ from fewshot_landmarks.page import Session
 
 SIZES = {"a.png": (120, 90), "b.png": (80, 100), "c.png": (90, 90)}  # width, height
 CLICKS = [(20, 10), (60, 70), (100, 30)]
+# Answers come late, as on a busy machine: the page may ask before it has seen the last one.
+LATE = """const send = window.fetch;
+window.fetch = async (...what) => {
+    const answer = await send(...what);
+    if (!answer.url.includes("/queue/data")) return answer;
+    const late = new TransformStream({
+        transform(piece, out) { setTimeout(() => out.enqueue(piece), 150); },
+        flush: () => new Promise(done => setTimeout(done, 200)),
+    });
+    return new Response(answer.body.pipeThrough(late), answer);
+};"""
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -268,6 +279,7 @@ def test_from_photos_to_download_in_a_browser(served, files, tmp_path):
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1400, "height": 950})
         page.set_default_timeout(60_000)
+        page.add_init_script(LATE)
         asked = []
         page.on("request", lambda request: asked.append(request.url))
         page.goto(served)

@@ -40,6 +40,25 @@ STYLE = """
 #photos .caption-label { left: 2px; right: 2px; max-width: none; padding: 2px; text-align: center; }
 #photos .thumbnail-item img { height: calc(100% - 28px); margin-bottom: 28px; }
 """
+# A question waits until the page has closed the stream that brought the last one's answer. Gradio may
+# otherwise end that stream while the question is under way, and its answer is not shown.
+IN_TURN = """<script>{
+    const send = window.fetch;
+    let last = Promise.resolve(), answered;
+    window.fetch = async (what, ...how) => {
+        const url = String(what.url ?? what);
+        if (url.includes("/queue/data")) what.signal.addEventListener("abort", answered);
+        if (!url.includes("/queue/join")) return send(what, ...how);
+        const before = last;
+        let done;
+        last = new Promise(resolve => { done = resolve; });
+        await before;
+        answered = done;
+        const answer = await send(what, ...how);
+        if (!answer.ok) done();
+        return answer;
+    };
+}</script>"""
 # Not gr.Image, which leaves out clicks while the picture that follows the last one is loading. The
 # frame has its size without the picture, and is not replaced between a press and its release.
 PHOTO = """${value ? `<img src="${value.picture}" draggable="false" data-photo="${value.photo}"
@@ -95,6 +114,7 @@ def serve(model: Model, port: int, folder: Path):
             allowed_paths=[str(folder)],
             theme=gr.themes.Default(**plain),
             css=STYLE,
+            head=IN_TURN,
             footer_links=[],
             quiet=True,
             prevent_thread_lock=True,
@@ -201,7 +221,7 @@ def build(model: Model, folder: Path):
             place = event.x * there.width, event.y * there.height
             return step(before, lambda session: session.click(*place))
 
-        # One after another, none left out: a click may come before the last one has been shown.
+        # None left out: a click may come before the last one has been shown.
         each = {
             "outputs": shown,
             "concurrency_id": "session",
