@@ -128,10 +128,15 @@ def rows(
 def to_markdown(frame: pd.DataFrame) -> str:
     """A table for each benchmark; NE with its interval, other metrics without."""
     parts = ["# Metrics", INTRODUCTION]
+    several = frame["seed"].nunique() > 1
     for (place, shots), part in frame.groupby(["benchmark", "shots"], sort=False):
         names = [name for name in part if name not in KEYS and not name.endswith("ci95")]
         lines = [
-            [row["learner"], *(_cell(row, name) for name in names)] for _, row in part.iterrows()
+            [
+                row["learner"] + f", seed {row['seed']}" * several,
+                *(_cell(row, name) for name in names),
+            ]
+            for _, row in part.iterrows()
         ]
         parts += [f"## {place}, {shots} shot{'s' * (shots > 1)}", pipes([["", *names], *lines])]
     return "\n\n".join(parts) + "\n"

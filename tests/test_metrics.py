@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks.metrics import Stored, average_precision, main, measure
+from benchmarks.metrics import Stored, average_precision, main, measure, to_markdown
 
 
 def test_metrics_by_hand():
@@ -44,6 +44,13 @@ def test_a_run_is_measured(unbroken, in_smoke_folder, capsys):
     # stored in half precision, and pooled over landmarks as the episodes' errors are
     np.testing.assert_allclose(found["NE"], means[found.index], rtol=2e-3)
     assert (found["PCK@0.05"] <= found["PCK@0.2"]).all()
+
+
+def test_trainings_are_told_apart():
+    row = {"benchmark": "B-1", "learner": "PROTO", "seed": 0, "shots": 1, "NE": 0.1}
+    assert "| PROTO |" in to_markdown(pd.DataFrame([row]))
+    both = to_markdown(pd.DataFrame([row, {**row, "seed": 1}]))
+    assert "| PROTO, seed 0 |" in both and "| PROTO, seed 1 |" in both
 
 
 def test_nothing_to_measure_is_said(in_smoke_folder, capsys):
