@@ -54,9 +54,14 @@ IN_TURN = """<script>{
         last = new Promise(resolve => { done = resolve; });
         await before;
         answered = done;
-        const answer = await send(what, ...how);
-        if (!answer.ok) done();
-        return answer;
+        let taken = false;
+        try {
+            const answer = await send(what, ...how);
+            taken = answer.ok;
+            return answer;
+        } finally {
+            if (!taken) done();
+        }
     };
 }</script>"""
 # Not gr.Image, which leaves out clicks while the picture that follows the last one is loading. The
