@@ -476,7 +476,7 @@ def spread(episodes: pd.DataFrame) -> dict | None:
 def agreement(episodes: pd.DataFrame) -> Sheet | None:
     """Spearman's correlation of the nine learners' order between every two training seeds.
 
-    What no agreement with the paper's order can be expected to exceed. None without two seeds of
+    Bounds what agreement with the paper's order to expect. None without two seeds of
     all nine on any benchmark.
     """
     errors = episodes[episodes["learner"].isin(LEARNERS)]
