@@ -47,6 +47,8 @@ class WGATT(WG):
         if novel is not None:
             own = torch.zeros_like(logits, dtype=torch.bool)
             own[..., self.base.slots(novel)] = True
+            if own.all():  # one seen category: there is no other to attend to
+                return torch.zeros_like(features[0])
             logits = logits.masked_fill(own, float("-inf"))
         attended = logits.softmax(-1) @ F.normalize(self.base.omega, dim=-1)
         weight = support.labelled.unsqueeze(-1).to(attended.dtype)

@@ -59,6 +59,15 @@ def test_every_learner_fits_and_adapts(name):
     assert same(values(model), fitted)
 
 
+@pytest.mark.parametrize("name", REGISTRY)
+def test_one_seen_category_is_enough(name):
+    model = build(name, seen=(9,), **short(name))
+    model.fit(Training(toy_tasks(categories=(9,))))
+    task = toy_task(7, shots=3)
+    with torch.no_grad():
+        assert model.adapt(task.support)(task.query.images).isfinite().all()
+
+
 @pytest.mark.parametrize(
     "name", [n for n in REGISTRY if n not in ("Base-FEN_M", "LD-Keep_M", "FT")]
 )
