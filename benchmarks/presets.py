@@ -34,6 +34,7 @@ class Tuning:
     """How hyperparameters are chosen: the same budget for every learner."""
 
     trials: int  # a learner and benchmark, the default being the first
+    finalists: int  # of the trials: the best on the first rehearsal, judged on all three
     episodes: int  # a category
     shots: tuple[int, ...]
 
@@ -116,7 +117,7 @@ SMOKE = Preset(
         "few_shot_steps": 5,
     },
     tuned="smoke",
-    tuning=Tuning(trials=5, episodes=2, shots=(1,)),
+    tuning=Tuning(trials=5, finalists=2, episodes=2, shots=(1,)),
 )
 
 MINI = Preset(
@@ -170,7 +171,7 @@ FULL = Preset(
         "regression_tasks": 1000,
     },
     tuned="small",
-    tuning=Tuning(trials=5, episodes=10, shots=(1, 5, 10)),
+    tuning=Tuning(trials=5, finalists=2, episodes=10, shots=(1, 5, 10)),
 )
 
 PAPER = Preset(  # section 4.2

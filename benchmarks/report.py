@@ -55,9 +55,10 @@ SOURCES = {  # what makes each optional file, in DIR, the page's folder, which n
     "figure": "python -m benchmarks.figures --results DIR",
     "seed": "python -m benchmarks.run --all --preset {preset} --seed 1 --out DIR",
 }
+SCORES = ("score", "second", "third")  # of trials, on each rehearsal
 FILES = {  # the columns of each
     "claims.csv": "group claim where paper ours difference ci95 by_seed episodes verdict",
-    "trials.csv": "benchmark learner trial chosen score parameters seconds",
+    "trials.csv": f"benchmark learner trial chosen {' '.join(SCORES)} parameters seconds",
     "costs.csv": "stage benchmark name seed seconds peak_mib",
     "adequacy.csv": "measure benchmark categories shots value ci95 episodes",
     "horizon.csv": "benchmark learner tasks error",
@@ -519,7 +520,8 @@ def adequacy(frame: pd.DataFrame) -> Sheet:
 
 def tuning(frame: pd.DataFrame) -> tuple[Sheet, Sheet]:
     """What tuning chose for each learner and benchmark, and all its trials."""
-    frame = frame.assign(score=_numbers(frame["score"]), trial=_numbers(frame["trial"]))
+    frame = frame.assign(**{name: _numbers(frame[name]) for name in ("trial", *SCORES)})
+    frame = frame.assign(mean=frame[list(SCORES)].mean(axis=1, skipna=False))
     frame = frame.assign(picked=frame["chosen"].str.lower().isin(("true", "1")))
     chosen, trials = [], []
     for learner in _ordered(frame["learner"]):
@@ -529,23 +531,26 @@ def tuning(frame: pd.DataFrame) -> tuple[Sheet, Sheet]:
             first, best = own[own["trial"] == 0], own[own["picked"]]
             start = first["score"].iloc[0] if len(first) else math.nan
             score = best["score"].iloc[0] if len(best) else math.nan
+            mean = best["mean"].iloc[0] if len(best) else math.nan
             words = _parameters(best["parameters"].iloc[0]) if len(best) else DASH
             gain = fixed(score - start, sign=True)
-            chosen.append((name, str(len(own)), fixed(start), fixed(score), gain, words))
+            numbers = (fixed(start), fixed(score), gain, fixed(mean))
+            chosen.append((name, str(len(own)), *numbers, words))
             trials += [
                 (
                     name,
                     fixed(row["trial"], 0),
-                    fixed(row["score"]),
+                    *(fixed(row[rehearsal]) for rehearsal in SCORES),
                     "chosen" if row["picked"] else "",
                     _parameters(row["parameters"]),
                     fixed(_number(row["seconds"]), 0),
                 )
                 for _, row in own.iterrows()
             ]
-    heads = ("learner and benchmark", "trials", "default", "chosen", "change", "chosen parameters")
-    every = ("learner and benchmark", "trial", "score", "", "parameters", "seconds")
-    return Sheet(heads, chosen, heads[-1:]), Sheet(every, trials, every[3:5])
+    what = "learner and benchmark"
+    heads = (what, "trials", "default", "chosen", "change", "all three", "chosen parameters")
+    every = (what, "trial", *SCORES, "", "parameters", "seconds")
+    return Sheet(heads, chosen, heads[-1:]), Sheet(every, trials, every[5:7])
 
 
 def horizon(frame: pd.DataFrame) -> Sheet:

@@ -2,9 +2,12 @@
 
 Every learner gets the same number of trials on every benchmark, each over its own `search_space`,
 the first trial being its default. A trial trains on four of a benchmark's six seen categories and
-is scored on the other two (`Benchmark.rehearsal`): unseen categories play no part. Optuna proposes
-the trials. The choices go to benchmarks/tuned/, from where the presets take them; all trials go to
-trials.csv of the results. Killed at any moment and run again, it goes on where it was.
+is scored on the other two (`Benchmark.rehearsals`): unseen categories play no part. Optuna proposes
+the trials by what the first rehearsal says of earlier ones; the best of them, the finalists, are
+trained and scored on the other two rehearsals too, where other categories are held out, and the
+least mean over all three is chosen. The choices go to benchmarks/tuned/, from where the presets
+take them; all trials go to trials.csv of the results. Killed at any moment and run again, it goes
+on where it was.
 """
 
 import argparse
@@ -32,6 +35,7 @@ from fewshot_landmarks.learner import ABLATIONS, LEARNERS, Learner, find_learner
 from fewshot_landmarks.protocol import BENCHMARKS, Benchmark, benchmark
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+SCORES = ("score", "second", "third")  # on each rehearsal, in trials.csv
 FAILED = 1.0  # the score of a trial whose learner diverged: an error of a garment's size
 
 
@@ -41,20 +45,31 @@ class Trial:
 
     number: int
     parameters: dict
-    score: float  # mean normalised error over the rehearsal's episodes and shots
+    scores: Sequence[float]  # on each rehearsal: mean normalised error over episodes and shots
     seconds: float
+
+    @property
+    def first(self) -> float:
+        """Its score on the first rehearsal, which all trials have."""
+        return self.scores[0]
+
+    @property
+    def mean(self) -> float:
+        """Its mean score on the rehearsals that it was tried on."""
+        return sum(self.scores) / len(self.scores)
 
 
 def study_path(workshop: Workshop, place: Benchmark, learner: type[Learner]) -> Path:
     """Where the trials of a learner on a benchmark are kept, named by what decides them."""
-    first = trial_workshop(workshop, learner, {})
-    rehearsal, tuning = place.rehearsal, workshop.preset.tuning
+    first, tuning = trial_workshop(workshop, learner, {}), workshop.preset.tuning
     name = key(
         work="study",
         trials=tuning.trials,
+        finalists=tuning.finalists,
         space=learner.search_space,
         first=[
             first.episodes_key(rehearsal, learner, tested, shots)
+            for rehearsal in rehearsals(workshop, place)
             for tested in rehearsal.unseen
             for shots in tuning.shots
         ],
@@ -62,22 +77,53 @@ def study_path(workshop: Workshop, place: Benchmark, learner: type[Learner]) -> 
     return workshop.work / "studies" / f"{place.name}-{learner.name}-{name}.json"
 
 
+def rehearsals(workshop: Workshop, place: Benchmark) -> tuple[Benchmark, ...]:
+    """Those that finalists are judged on; the first alone, if there is one finalist only."""
+    return place.rehearsals if workshop.preset.tuning.finalists > 1 else (place.rehearsal,)
+
+
 def study(place: Benchmark, learner_source: str, workshop: Workshop, report: Report) -> None:
-    """All trials of a learner on a benchmark, one after another."""
-    learner, wanted = find_learner(learner_source), workshop.preset.tuning.trials
+    """All trials of a learner on a benchmark, one after another, and then its finalists again."""
+    learner, tuning = find_learner(learner_source), workshop.preset.tuning
     path = study_path(workshop, place, learner)
     unfinished = path.with_suffix(".unfinished")
     done = _read(unfinished) if unfinished.exists() else []
-    while len(done) < wanted:
+    first, *others = rehearsals(workshop, place)
+    steps = tuning.trials + tuning.finalists * len(others)
+
+    def tried(trial: Trial, rehearsal: Benchmark) -> Trial:
         began = time.monotonic()
-        defaults = asdict(trial_workshop(workshop, learner, {}).settings(place.rehearsal, learner))
-        parameters = propose(learner, defaults, done, (workshop.seed, place.name, learner.name))
-        score = try_out(workshop, place.rehearsal, learner, parameters)
-        done.append(Trial(len(done), parameters, score, round(time.monotonic() - began, 2)))
+        scores = (*trial.scores, try_out(workshop, rehearsal, learner, trial.parameters))
+        seconds = round(trial.seconds + time.monotonic() - began, 2)
+        return replace(trial, scores=scores, seconds=seconds)
+
+    def note() -> None:
         write_text(unfinished, json.dumps([asdict(trial) for trial in done], indent=1))
-        report(len(done) / wanted)
+        report(sum(len(trial.scores) for trial in done) / steps)
+
+    while len(done) < tuning.trials:
+        defaults = asdict(trial_workshop(workshop, learner, {}).settings(first, learner))
+        parameters = propose(learner, defaults, done, (workshop.seed, place.name, learner.name))
+        done.append(tried(Trial(len(done), parameters, (), 0.0), first))
+        note()
+    for number in finalists(done, tuning.finalists):
+        for rehearsal in others[len(done[number].scores) - 1 :]:
+            done[number] = tried(done[number], rehearsal)
+            note()
     write_text(path, json.dumps([asdict(trial) for trial in done], indent=1))
     unfinished.unlink()
+
+
+def finalists(trials: Sequence[Trial], count: int) -> list[int]:
+    """The numbers of the trials that the first rehearsal has as the best, best first."""
+    return [trial.number for trial in sorted(trials, key=lambda trial: trial.first)[:count]]
+
+
+def choose(trials: Sequence[Trial]) -> Trial:
+    """The best in the mean of those that were tried on the most rehearsals."""
+    most = max(len(trial.scores) for trial in trials)
+    judged = [trial for trial in trials if len(trial.scores) == most]
+    return min(judged, key=lambda trial: trial.mean)
 
 
 def propose(
@@ -95,7 +141,7 @@ def propose(
     tried = [{name: {**defaults, **trial.parameters}[name] for name in space} for trial in done]
     for parameters, trial in zip(tried, done, strict=True):
         search.add_trial(
-            optuna.trial.create_trial(params=parameters, distributions=space, value=trial.score)
+            optuna.trial.create_trial(params=parameters, distributions=space, value=trial.first)
         )
     proposed = _rounded(search.ask(space).params)
     if proposed in tried:  # as happens at a bound, where another trial would say nothing new
@@ -170,19 +216,21 @@ def plan(workshop: Workshop, places: Sequence[Benchmark], learners: Sequence[str
     """The studies that are missing, and the base models that they need."""
     bases = set()
     for place in places:
-        rehearsal = place.rehearsal
         for name in learners:
             learner = find_learner(name)
             path = study_path(workshop, place, learner)
             if path.exists():
                 continue
-            base = workshop.base_path(rehearsal, learner.base_kind)
-            if not base.exists() and base not in bases:
-                bases.add(base)
-                yield grid.base_job(workshop, rehearsal, learner.base_kind)
+            needs = []
+            for rehearsal in rehearsals(workshop, place):
+                job = grid.base_job(workshop, rehearsal, learner.base_kind)
+                needs += job.paths
+                if not job.paths[0].exists() and job.paths not in bases:
+                    bases.add(job.paths)
+                    yield job
             do = functools.partial(study, place, source(learner))
             weight = 10.0 * workshop.preset.tuning.trials
-            yield Job("tune", place, learner.name, do, "", (path,), (base,), weight)
+            yield Job("tune", place, learner.name, do, "", (path,), tuple(needs), weight)
 
 
 def gather(workshop: Workshop, out: Path, learners: Sequence[str] = LEARNERS) -> dict:
@@ -195,7 +243,7 @@ def gather(workshop: Workshop, out: Path, learners: Sequence[str] = LEARNERS) ->
             if not path.exists():
                 continue
             trials = _read(path)
-            best = min(trials, key=lambda trial: trial.score)
+            best = choose(trials)
             names = (learner.name, *(ABLATIONS if learner.name == "MetaCloth" else ()))
             for same in names:  # the ablations differ from MetaCloth in what they leave out alone
                 chosen.setdefault(place.name, {})[same] = best.parameters
@@ -227,7 +275,8 @@ def _row(place: Benchmark, learner: type[Learner], trial: Trial, chosen: bool) -
         "learner": learner.name,
         "trial": trial.number,
         "chosen": chosen,
-        "score": trial.score,
+        **dict.fromkeys(SCORES),
+        **dict(zip(SCORES, trial.scores)),
         "parameters": json.dumps(trial.parameters),
         "seconds": trial.seconds,
     }
@@ -264,7 +313,8 @@ def execute(arguments: argparse.Namespace) -> None:
     places = [benchmark(name, known) for name in arguments.benchmark] or list(known.values())
     out, workshop = open_workshop(arguments, preset)
     for place in places:
-        workshop.check(place.rehearsal)
+        for rehearsal in rehearsals(workshop, place):
+            workshop.check(rehearsal)
     jobs = list(plan(workshop, places, names))
     work_off(workshop, jobs, arguments.workers)
     chosen = gather(workshop, out, tuple(dict.fromkeys([*LEARNERS, *names])))

@@ -11,7 +11,8 @@ SHOTS = (1, 3, 5, 8, 10)
 TABLE3_SHOTS = 8
 TABLE4_BENCHMARK, TABLE4_SHOTS = "B-2", (3, 5, 8, 10)
 SEEN_CATEGORIES = 6
-REHEARSED = slice(2, None, 3)  # of the seen: every third plays unseen in choosing hyperparameters
+# Every third of the seen plays unseen in choosing hyperparameters: each in turn, this one first.
+THIRDS = tuple(slice(first, None, 3) for first in (2, 0, 1))
 EPISODE_SEED = 700  # of the episodes of meta-test: the same for every learner and training seed
 B4_SEED = 4  # the paper does not name B-4's six random categories: one fixed draw, named in tables
 
@@ -32,19 +33,30 @@ class Benchmark:
 
     @property
     def rehearsal(self) -> "Benchmark":
+        """The first of `rehearsals`."""
+        return self.rehearsals[0]
+
+    @property
+    def rehearsals(self) -> "tuple[Benchmark, ...]":
         """This benchmark on its seen categories alone: where hyperparameters are chosen.
 
         Every third of them, in the data set's order, plays an unseen one: the order goes from tops
         to lower-body garments to dresses, so that some are like what stays seen and some are not.
+        There are three such thirds, so each seen category is held out once. Raises `UserError` for
+        fewer than three seen categories.
         """
-        tested = self.seen[REHEARSED]
-        if not tested:
+        if len(self.seen) < len(THIRDS):
             raise UserError(
                 f"benchmark {self.name!r} has {len(self.seen)} seen categories, and a rehearsal "
                 "holds out every third: it needs three"
             )
-        seen = tuple(category for category in self.seen if category not in tested)
-        return Benchmark(f"{self.name}r", f"rehearsal of {self.name}", seen, tested)
+        found = []
+        for number, third in enumerate(THIRDS, 1):
+            tested = self.seen[third]
+            seen = tuple(category for category in self.seen if category not in tested)
+            title = f"rehearsal {number} of {self.name}"
+            found.append(Benchmark(f"{self.name}r{number}".removesuffix("1"), title, seen, tested))
+        return tuple(found)
 
 
 def _ids(*names: str) -> tuple[int, ...]:
@@ -93,11 +105,14 @@ BENCHMARKS = {
 
 
 def benchmark(name: str, among: Mapping[str, Benchmark] = BENCHMARKS) -> Benchmark:
-    """The benchmark of a name, "B-1r" being B-1's rehearsal; `UserError` for an unknown one."""
-    found = among.get(name) or among.get(name.removesuffix("r"))
-    if found is None:
-        raise UserError(f"unknown benchmark {name!r}: choose one of {', '.join(among)}")
-    return found if name in among else found.rehearsal
+    """The benchmark of a name, "B-1r" to "B-1r3" being rehearsals; `UserError` for an unknown one."""
+    if name in among:
+        return among[name]
+    rehearsed = among.get(name.rpartition("r")[0])
+    for rehearsal in rehearsed.rehearsals if rehearsed else ():
+        if rehearsal.name == name:
+            return rehearsal
+    raise UserError(f"unknown benchmark {name!r}: choose one of {', '.join(among)}")
 
 
 def ablated(benchmarks: Iterable[str]) -> str:

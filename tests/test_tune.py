@@ -7,7 +7,19 @@ import pytest
 
 from benchmarks import tune
 from benchmarks.presets import SMOKE, Preset, find_preset
-from benchmarks.tune import Trial, gather, keep, main, propose, study, study_path
+from benchmarks.report import FILES
+from benchmarks.tune import (
+    Trial,
+    choose,
+    finalists,
+    gather,
+    keep,
+    main,
+    propose,
+    study,
+    study_path,
+    try_out,
+)
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, find_learner
@@ -17,24 +29,34 @@ FT, METACLOTH = find_learner("FT"), find_learner("MetaCloth")
 
 
 @pytest.mark.parametrize("place", BENCHMARKS.values(), ids=str)
-def test_a_rehearsal_knows_seen_categories_only(place):
-    rehearsal = place.rehearsal
-    assert sorted(rehearsal.seen + rehearsal.unseen) == list(place.seen)
-    assert len(rehearsal.unseen) == 2 and not set(rehearsal.seen) & set(rehearsal.unseen)
-    assert benchmark(rehearsal.name) == rehearsal
+def test_rehearsals_know_seen_categories_only_and_hold_each_out_once(place):
+    for rehearsal in place.rehearsals:
+        assert sorted(rehearsal.seen + rehearsal.unseen) == list(place.seen)
+        assert len(rehearsal.unseen) == 2 and not set(rehearsal.seen) & set(rehearsal.unseen)
+        assert benchmark(rehearsal.name) == rehearsal
+    assert sorted(c for r in place.rehearsals for c in r.unseen) == list(place.seen)
+    assert place.rehearsal == place.rehearsals[0]
 
 
 def test_rehearsals_hold_out_every_third_seen_category():
     """Worked by hand from the data set's order: a near and a far category where there are any."""
-    held_out = {
+    first = {
         name: [category(c).name for c in place.rehearsal.unseen]
         for name, place in BENCHMARKS.items()
     }
-    assert held_out == {
+    assert first == {
         "B-1": ["vest", "skirt"],
         "B-2": ["short sleeve outwear", "sling"],
         "B-3": ["shorts", "vest dress"],
         "B-4": ["sling", "sling dress"],
+    }
+    others = {
+        rehearsal.name: [category(c).name for c in rehearsal.unseen]
+        for rehearsal in BENCHMARKS["B-1"].rehearsals[1:]
+    }
+    assert others == {
+        "B-1r2": ["short sleeve top", "sling"],
+        "B-1r3": ["long sleeve outwear", "shorts"],
     }
 
 
@@ -52,7 +74,7 @@ def trials(*scores):
     found = []
     for number, score in enumerate(scores):
         parameters = propose(FT, DEFAULTS, found, seed=0)
-        found.append(Trial(number, parameters, score, 1.0))
+        found.append(Trial(number, parameters, (score,), 1.0))
     return found
 
 
@@ -74,9 +96,9 @@ def test_proposals_begin_with_the_default_and_stay_in_the_space():
 def test_proposals_follow_the_scores():
     """After the random start, the best of two regions draws the search."""
     low = [
-        Trial(0, {}, 0.5, 1.0),
+        Trial(0, {}, (0.5,), 1.0),
         *(
-            Trial(n, {"start_length": length}, score, 1.0)
+            Trial(n, {"start_length": length}, (score,), 1.0)
             for n, (length, score) in enumerate([(0.2, 0.5), (2.0, 0.1), (1.8, 0.11)], 1)
         ),
     ]
@@ -91,7 +113,7 @@ def test_no_trial_is_tried_twice():
     for number in range(8):
         parameters = propose(wg, {"head_rate": 2e-3}, done, seed=0)
         rate = parameters.get("head_rate", 2e-3)
-        done.append(Trial(number, parameters, 0.3 - 0.1 * rate, 1.0))
+        done.append(Trial(number, parameters, (0.3 - 0.1 * rate,), 1.0))
     rates = [trial.parameters.get("head_rate", 2e-3) for trial in done]
     assert len(set(rates)) == 8 and max(rates) == wg.search_space["head_rate"][1]
 
@@ -104,24 +126,52 @@ def workshop(smoke_folder):
 
 def test_a_study_that_was_killed_ends_as_an_unbroken_one(workshop):
     place = benchmark("B-1")
-    workshop.train_base(place.rehearsal, "linear", quiet)
+    for rehearsal in place.rehearsals:
+        workshop.train_base(rehearsal, "linear", quiet)
     path = study_path(workshop, place, FT)
     study(place, "FT", workshop, quiet)
     whole = untimed(path)
     assert len(whole) == SMOKE.tuning.trials
-    path.with_suffix(".unfinished").write_text(json.dumps(json.loads(path.read_text())[:2]))
-    path.unlink()
-    study(place, "FT", workshop, quiet)
-    assert untimed(path) == whole
-    assert not path.with_suffix(".unfinished").exists()
+    half_tried, half_judged = json.loads(path.read_text())[:2], json.loads(path.read_text())
+    for trial in half_tried:
+        trial["scores"] = trial["scores"][:1]
+    last = [trial for trial in half_judged if len(trial["scores"]) > 1][-1]
+    last["scores"] = last["scores"][:2]
+    for left in (half_tried, half_judged):
+        path.with_suffix(".unfinished").write_text(json.dumps(left))
+        path.unlink()
+        study(place, "FT", workshop, quiet)
+        assert untimed(path) == whole
+        assert not path.with_suffix(".unfinished").exists()
     assert study_path(workshop, place, METACLOTH) != path
+
+    judged = [trial for trial in whole if len(trial["scores"]) > 1]
+    assert [len(trial["scores"]) for trial in judged] == [3] * SMOKE.tuning.finalists
+    firsts = sorted(trial["scores"][0] for trial in whole)
+    assert sorted(trial["scores"][0] for trial in judged) == firsts[: SMOKE.tuning.finalists]
+    second = place.rehearsals[1]
+    assert judged[0]["scores"][1] == try_out(workshop, second, FT, judged[0]["parameters"])
 
     chosen = gather(workshop, workshop.work.parent)
     table = pd.read_csv(workshop.work.parent / "trials.csv")
-    assert list(table.score) == [trial["score"] for trial in whole]
-    best = min(whole, key=lambda trial: trial["score"])
+    assert list(table) == FILES["trials.csv"].split()
+    assert list(table.score) == [trial["scores"][0] for trial in whole]
+    best = min(judged, key=lambda trial: sum(trial["scores"]))
     assert chosen == {"B-1": {"FT": best["parameters"]}}
     assert table[table.chosen].trial.tolist() == [best["number"]]
+    assert table.third.notna().tolist() == [trial in judged for trial in whole]
+
+
+def test_the_mean_over_rehearsals_decides_among_finalists():
+    tried = [
+        Trial(0, {}, (0.30,), 1.0),
+        Trial(1, {}, (0.10, 0.40, 0.30), 1.0),
+        Trial(2, {}, (0.20, 0.20, 0.20), 1.0),
+        Trial(3, {}, (0.10,), 1.0),
+    ]
+    assert finalists(tried, 2) == [1, 3] and finalists(tried, 3) == [1, 3, 2]
+    assert choose(tried).number == 2
+    assert choose([Trial(0, {}, (0.2,), 1.0), Trial(1, {}, (0.1,), 1.0)]).number == 1
 
 
 def test_a_trial_trains_what_a_learner_starts_from_with_the_same_parameters(workshop):
