@@ -38,7 +38,12 @@ class WGATT(WG):
         return super().generate(support) + self.phi_att * attended
 
     def attend(self, support: Samples, novel: int | None) -> torch.Tensor:
-        """w_att (N, C), without the keys of the category that plays the novel one."""
+        """w_att (N, C), without the keys of the category that plays the novel one.
+
+        Zero where one category is seen: in training there is no other to attend to.
+        """
+        if len(self.base.seen) == 1:
+            return support.images.new_zeros(support.landmarks.shape[1], self.base.channels)
         cloth = F.normalize(self.features(support.images), dim=1)
         maps = labelmaps(support.landmarks, support.size, cloth.shape[-2:])
         features = torch.einsum("knhw,kchw->knc", maps, cloth)
@@ -47,8 +52,6 @@ class WGATT(WG):
         if novel is not None:
             own = torch.zeros_like(logits, dtype=torch.bool)
             own[..., self.base.slots(novel)] = True
-            if own.all():  # one seen category: there is no other to attend to
-                return torch.zeros_like(features[0])
             logits = logits.masked_fill(own, float("-inf"))
         attended = logits.softmax(-1) @ F.normalize(self.base.omega, dim=-1)
         weight = support.labelled.unsqueeze(-1).to(attended.dtype)

@@ -48,7 +48,7 @@ SHOTS = (1, 3, 5, 10)
 
 
 def held_out(place: Benchmark) -> Benchmark:
-    """The rehearsal of a benchmark, with the hyperparameters of the benchmark itself."""
+    """The first rehearsal of a benchmark, with the hyperparameters of the benchmark itself."""
     return replace(place.rehearsal, name=f"{place.name}h", like=place.name)
 
 

@@ -1,6 +1,6 @@
 """Would more training help? python -m benchmarks.horizon --preset full
 
-The error of meta-trained learners against the number of their training tasks, on rehearsals: on
+The error of meta-trained learners against the number of their training tasks, on first rehearsals: on
 seen categories alone, with the hyperparameters that tuning chose, otherwise as a trial of tuning.
 Every point is a training of its own, since the outer rate falls at its end. Writes horizon.csv.
 Killed at any moment and run again, it goes on where it was.
@@ -55,7 +55,7 @@ def parameters(workshop: Workshop, place: Benchmark, learner: type[Learner], tas
 def measure(
     place: Benchmark, learner_source: str, tasks: int, workshop: Workshop, report: Report
 ) -> None:
-    """Train for so many tasks and store the error on the rehearsal."""
+    """Train for so many tasks and store the error on the first rehearsal."""
     learner = find_learner(learner_source)
     chosen = parameters(workshop, place, learner, tasks)
     error = try_out(workshop, place.rehearsal, learner, chosen)

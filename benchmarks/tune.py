@@ -1,11 +1,11 @@
 """Choose hyperparameters: python -m benchmarks.tune --preset full
 
 Every learner gets the same number of trials on every benchmark, each over its own `search_space`,
-the first trial being its default. A trial trains on four of a benchmark's six seen categories and
-is scored on the other two (`Benchmark.rehearsals`): unseen categories play no part. Optuna proposes
+the first trial being its default. A trial trains on two thirds of a benchmark's seen categories and
+is scored on the others (`Benchmark.rehearsals`): unseen categories play no part. Optuna proposes
 the trials by what the first rehearsal says of earlier ones; the best of them, the finalists, are
 trained and scored on the other two rehearsals too, where other categories are held out, and the
-least mean over all three is chosen. The choices go to benchmarks/tuned/, from where the presets
+least mean of the three scores is chosen. The choices go to benchmarks/tuned/, from where the presets
 take them; all trials go to trials.csv of the results. Killed at any moment and run again, it goes
 on where it was.
 """
@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import optuna
@@ -27,15 +28,15 @@ from benchmarks import grid
 from benchmarks.fingerprints import key
 from benchmarks.grid import Job, chain, source
 from benchmarks.presets import TUNED, Preset, find_preset
+from benchmarks.report import SCORES
 from benchmarks.run import add_work_options, benchmarks_of, command, open_workshop, work_off
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, Learner, find_learner
-from fewshot_landmarks.protocol import BENCHMARKS, Benchmark, benchmark
+from fewshot_landmarks.protocol import BENCHMARKS, THIRDS, Benchmark, benchmark
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-SCORES = ("score", "second", "third")  # on each rehearsal, in trials.csv
 FAILED = 1.0  # the score of a trial whose learner diverged: an error of a garment's size
 
 
@@ -56,19 +57,19 @@ class Trial:
     @property
     def mean(self) -> float:
         """Its mean score on the rehearsals that it was tried on."""
-        return sum(self.scores) / len(self.scores)
+        return round(math.fsum(self.scores) / len(self.scores), 7)
 
 
 def study_path(workshop: Workshop, place: Benchmark, learner: type[Learner]) -> Path:
     """Where the trials of a learner on a benchmark are kept, named by what decides them."""
-    first, tuning = trial_workshop(workshop, learner, {}), workshop.preset.tuning
+    default, tuning = trial_workshop(workshop, learner, {}), workshop.preset.tuning
     name = key(
         work="study",
         trials=tuning.trials,
         finalists=tuning.finalists,
         space=learner.search_space,
         first=[
-            first.episodes_key(rehearsal, learner, tested, shots)
+            default.episodes_key(rehearsal, learner, tested, shots)
             for rehearsal in rehearsals(workshop, place)
             for tested in rehearsal.unseen
             for shots in tuning.shots
@@ -89,7 +90,8 @@ def study(place: Benchmark, learner_source: str, workshop: Workshop, report: Rep
     unfinished = path.with_suffix(".unfinished")
     done = _read(unfinished) if unfinished.exists() else []
     first, *others = rehearsals(workshop, place)
-    steps = tuning.trials + tuning.finalists * len(others)
+    defaults = asdict(trial_workshop(workshop, learner, {}).settings(first, learner))
+    steps = tuning.trials + min(tuning.finalists, tuning.trials) * len(others)
 
     def tried(trial: Trial, rehearsal: Benchmark) -> Trial:
         began = time.monotonic()
@@ -102,7 +104,6 @@ def study(place: Benchmark, learner_source: str, workshop: Workshop, report: Rep
         report(sum(len(trial.scores) for trial in done) / steps)
 
     while len(done) < tuning.trials:
-        defaults = asdict(trial_workshop(workshop, learner, {}).settings(first, learner))
         parameters = propose(learner, defaults, done, (workshop.seed, place.name, learner.name))
         done.append(tried(Trial(len(done), parameters, (), 0.0), first))
         note()
@@ -115,12 +116,12 @@ def study(place: Benchmark, learner_source: str, workshop: Workshop, report: Rep
 
 
 def finalists(trials: Sequence[Trial], count: int) -> list[int]:
-    """The numbers of the trials that the first rehearsal has as the best, best first."""
+    """The numbers of the best trials on the first rehearsal, best first; of equal ones the earlier."""
     return [trial.number for trial in sorted(trials, key=lambda trial: trial.first)[:count]]
 
 
 def choose(trials: Sequence[Trial]) -> Trial:
-    """The best in the mean of those that were tried on the most rehearsals."""
+    """The best in the mean of those that were tried on the most rehearsals; of equal ones the first."""
     most = max(len(trial.scores) for trial in trials)
     judged = [trial for trial in trials if len(trial.scores) == most]
     return min(judged, key=lambda trial: trial.mean)
@@ -229,7 +230,8 @@ def plan(workshop: Workshop, places: Sequence[Benchmark], learners: Sequence[str
                     bases.add(job.paths)
                     yield job
             do = functools.partial(study, place, source(learner))
-            weight = 10.0 * workshop.preset.tuning.trials
+            tuning = workshop.preset.tuning
+            weight = 10.0 * (tuning.trials + tuning.finalists * (len(needs) - 1))
             yield Job("tune", place, learner.name, do, "", (path,), tuple(needs), weight)
 
 
@@ -237,7 +239,7 @@ def gather(workshop: Workshop, out: Path, learners: Sequence[str] = LEARNERS) ->
     """Write trials.csv of all finished studies; their choices, by benchmark and learner."""
     rows, chosen = [], {}
     for place in workshop.source.benchmarks.values():
-        for name in learners:
+        for name in learners if len(place.seen) >= len(THIRDS) else ():
             learner = find_learner(name)
             path = study_path(workshop, place, learner)
             if not path.exists():
@@ -275,8 +277,7 @@ def _row(place: Benchmark, learner: type[Learner], trial: Trial, chosen: bool) -
         "learner": learner.name,
         "trial": trial.number,
         "chosen": chosen,
-        **dict.fromkeys(SCORES),
-        **dict(zip(SCORES, trial.scores)),
+        **dict(zip_longest(SCORES, trial.scores)),
         "parameters": json.dumps(trial.parameters),
         "seconds": trial.seconds,
     }
@@ -311,6 +312,8 @@ def execute(arguments: argparse.Namespace) -> None:
         find_learner(name)
     known = benchmarks_of(arguments, preset)
     places = [benchmark(name, known) for name in arguments.benchmark] or list(known.values())
+    if strange := [place.name for place in places if place.name not in known]:
+        raise UserError(f"{strange[0]} is a rehearsal itself: name its benchmark")
     out, workshop = open_workshop(arguments, preset)
     for place in places:
         for rehearsal in rehearsals(workshop, place):

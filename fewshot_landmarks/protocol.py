@@ -51,11 +51,10 @@ class Benchmark:
                 "holds out every third: it needs three"
             )
         found = []
-        for number, third in enumerate(THIRDS, 1):
+        for suffix, third in zip(("r", "r2", "r3"), THIRDS, strict=True):
             tested = self.seen[third]
             seen = tuple(category for category in self.seen if category not in tested)
-            title = f"rehearsal {number} of {self.name}"
-            found.append(Benchmark(f"{self.name}r{number}".removesuffix("1"), title, seen, tested))
+            found.append(Benchmark(self.name + suffix, f"rehearsal of {self.name}", seen, tested))
         return tuple(found)
 
 

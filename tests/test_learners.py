@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from baselines.maml import mean_of_slots
 from baselines.proto import nearness, prototypes
+from baselines.wg import WG
 from benchmarks.presets import PRESETS
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.evaluation import evaluate_episode
@@ -66,6 +67,10 @@ def test_one_seen_category_is_enough(name):
     task = toy_task(7, shots=3)
     with torch.no_grad():
         assert model.adapt(task.support)(task.query.images).isfinite().all()
+        if name == "WG-ATT":  # what was not there in training is not there in a test
+            torch.testing.assert_close(
+                model.generate(task.support), WG.generate(model, task.support)
+            )
 
 
 @pytest.mark.parametrize(

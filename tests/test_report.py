@@ -56,7 +56,7 @@ OPTIONAL = {
     ],
     "trials.csv": [
         ("B-1", "FT", 0, False, 0.3, "", "", json.dumps({"rate": 0.1}), 5.0),
-        ("B-1", "FT", 1, True, 0.25, 0.35, 0.15, json.dumps({"rate": 0.025}), 6.0),
+        ("B-1", "FT", 1, True, 0.25, 0.35, 0.45, json.dumps({"rate": 0.025}), 6.0),
         ("B-1", HOSTILE, 0, True, 1.0, "", "", "{}", 6.0),
     ],
     "costs.csv": [
@@ -208,7 +208,9 @@ def test_optional_files_are_shown(whole):
     (unmeasured,) = page.starting("WG < FT")
     assert unmeasured[3:6] == ["0.123", "—", "—"]
     assert [row[1:] for row in page.starting("all")][0] == ["1", "13", "1", "15"]
-    assert ["FT, B-1", "2", "0.300", "0.250", "−0.050", "0.250", "rate = 0.025"] in page.rows
+    assert ["FT, B-1", "2", "0.300", "0.250", "−0.050", "0.350", "rate = 0.025"] in page.rows
+    whole_trial = ["0.250", "0.350", "0.450", "chosen", "rate = 0.025", "6"]
+    assert ["FT, B-1", "1", *whole_trial] in page.rows
     assert ["ignores the image", "B-1", "unseen", "5", "0.432 ± 0.012", "2"] in page.rows
     assert ["PROTO, B-1", "0.250", "0.210", "−0.040"] in page.rows
     assert ["PROTO, B-2", "0.500", "—", "—"] in page.rows

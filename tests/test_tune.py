@@ -1,6 +1,7 @@
 """Choosing hyperparameters: what is tried, on which categories, and that it resumes."""
 
 import json
+from dataclasses import asdict
 
 import pandas as pd
 import pytest
@@ -22,8 +23,11 @@ from benchmarks.tune import (
 )
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.categories import category
+from fewshot_landmarks.data.source import Folder
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, find_learner
-from fewshot_landmarks.protocol import BENCHMARKS, benchmark
+from fewshot_landmarks.protocol import BENCHMARKS, Benchmark, benchmark
 
 FT, METACLOTH = find_learner("FT"), find_learner("MetaCloth")
 
@@ -36,6 +40,15 @@ def test_rehearsals_know_seen_categories_only_and_hold_each_out_once(place):
         assert benchmark(rehearsal.name) == rehearsal
     assert sorted(c for r in place.rehearsals for c in r.unseen) == list(place.seen)
     assert place.rehearsal == place.rehearsals[0]
+    for strange in (f"{place.name}r1", f"{place.name}r4", "r", "r2"):
+        with pytest.raises(UserError):
+            benchmark(strange)
+
+
+def test_a_benchmark_whose_name_ends_in_r_is_itself():
+    known = {name: Benchmark(name, "", (1, 2, 3), (4,)) for name in ("near", "nea", "far")}
+    assert benchmark("near", known) is known["near"]
+    assert benchmark("farr", known) == known["far"].rehearsal
 
 
 def test_rehearsals_hold_out_every_third_seen_category():
@@ -124,7 +137,7 @@ def workshop(smoke_folder):
     return Workshop(SMOKE, data, smoke_folder / "tuned" / "work")
 
 
-def test_a_study_that_was_killed_ends_as_an_unbroken_one(workshop):
+def test_a_study_that_was_killed_ends_as_an_unbroken_one(workshop, monkeypatch):
     place = benchmark("B-1")
     for rehearsal in place.rehearsals:
         workshop.train_base(rehearsal, "linear", quiet)
@@ -132,16 +145,18 @@ def test_a_study_that_was_killed_ends_as_an_unbroken_one(workshop):
     study(place, "FT", workshop, quiet)
     whole = untimed(path)
     assert len(whole) == SMOKE.tuning.trials
-    half_tried, half_judged = json.loads(path.read_text())[:2], json.loads(path.read_text())
-    for trial in half_tried:
-        trial["scores"] = trial["scores"][:1]
-    last = [trial for trial in half_judged if len(trial["scores"]) > 1][-1]
-    last["scores"] = last["scores"][:2]
-    for left in (half_tried, half_judged):
+    tried = [{**trial, "scores": trial["scores"][:1]} for trial in whole]
+    last = sorted(tried, key=lambda trial: trial["scores"])[SMOKE.tuning.finalists - 1]["number"]
+    judged = [{**t, "scores": t["scores"][: 2 if t["number"] == last else 3]} for t in whole]
+    done = []
+    monkeypatch.setattr(tune, "try_out", lambda *given: done.append(given) or try_out(*given))
+    for left, missing in ((tried[:2], 7), (tried, 4), (judged, 1)):
         path.with_suffix(".unfinished").write_text(json.dumps(left))
         path.unlink()
+        done.clear()
         study(place, "FT", workshop, quiet)
         assert untimed(path) == whole
+        assert len(done) == missing  # what was done is not done again
         assert not path.with_suffix(".unfinished").exists()
     assert study_path(workshop, place, METACLOTH) != path
 
@@ -149,17 +164,34 @@ def test_a_study_that_was_killed_ends_as_an_unbroken_one(workshop):
     assert [len(trial["scores"]) for trial in judged] == [3] * SMOKE.tuning.finalists
     firsts = sorted(trial["scores"][0] for trial in whole)
     assert sorted(trial["scores"][0] for trial in judged) == firsts[: SMOKE.tuning.finalists]
-    second = place.rehearsals[1]
-    assert judged[0]["scores"][1] == try_out(workshop, second, FT, judged[0]["parameters"])
+    for trial in judged:
+        assert trial["scores"] == [
+            try_out(workshop, rehearsal, FT, trial["parameters"]) for rehearsal in place.rehearsals
+        ]
 
-    chosen = gather(workshop, workshop.work.parent)
-    table = pd.read_csv(workshop.work.parent / "trials.csv")
+
+def test_gather_takes_the_least_mean_and_writes_every_trial(workshop, tmp_path):
+    """Worked by hand: the first rehearsal alone would have trial 1, all three have trial 2."""
+    place, rates = benchmark("B-2"), [{}, {"inner_rate": 0.1}, {"inner_rate": 0.2}]
+    scores = [(0.3,), (0.1, 0.3, 0.5), (0.2, 0.2, 0.3)]
+    trials = [Trial(n, *both, 1.0) for n, both in enumerate(zip(rates, scores))]
+    path = study_path(workshop, place, FT)
+    write_text(path, json.dumps([asdict(trial) for trial in trials]))
+    assert gather(workshop, tmp_path)["B-2"] == {"FT": {"inner_rate": 0.2}}
+    table = pd.read_csv(tmp_path / "trials.csv").query("benchmark == 'B-2'")
     assert list(table) == FILES["trials.csv"].split()
-    assert list(table.score) == [trial["scores"][0] for trial in whole]
-    best = min(judged, key=lambda trial: sum(trial["scores"]))
-    assert chosen == {"B-1": {"FT": best["parameters"]}}
-    assert table[table.chosen].trial.tolist() == [best["number"]]
-    assert table.third.notna().tolist() == [trial in judged for trial in whole]
+    assert table.chosen.tolist() == [False, False, True]
+    assert table[["score", "second", "third"]].values.tolist()[1:] == [[*s] for s in scores[1:]]
+    assert table.score.tolist() == [0.3, 0.1, 0.2] and table.third.isna().tolist()[0]
+    path.unlink()
+
+
+def test_a_benchmark_with_two_seen_categories_is_passed_over(workshop, tmp_path, monkeypatch):
+    small = Benchmark("small", "", (1, 2), (3,))
+    monkeypatch.setattr(Folder, "benchmarks", {**BENCHMARKS, "small": small})
+    gather(workshop, tmp_path)
+    with pytest.raises(UserError, match="it needs three"):
+        _ = small.rehearsals
 
 
 def test_the_mean_over_rehearsals_decides_among_finalists():
@@ -218,9 +250,11 @@ def test_mistakes_are_one_line(capsys):
     assert main(["--learner", "LD-Keep"]) == 2
     assert main(["--learner", "SVM"]) == 2
     assert main(["--benchmark", "B-9"]) == 2
+    assert main(["--benchmark", "B-1r2"]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert "no budget" in lines[0] and "MetaCloth" in lines[1] and "B-1" in lines[3]
+    assert "rehearsal" in lines[4]
 
 
 def untimed(path):
