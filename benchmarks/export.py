@@ -39,7 +39,7 @@ from fewshot_landmarks.files import write_text, written_whole
 from fewshot_landmarks.learner import LEARNERS, Learner, find_learner
 from fewshot_landmarks.metrics import normalised_error
 from fewshot_landmarks.model import Model
-from fewshot_landmarks.protocol import THIRDS, Benchmark, benchmark
+from fewshot_landmarks.protocol import Benchmark, benchmark
 from fewshot_landmarks.scores import reliability
 
 EPISODES = 20  # a category, the first of those that learners meet
@@ -55,7 +55,7 @@ def held_out(place: Benchmark) -> Benchmark:
 def groups(place: Benchmark) -> dict[str, list[tuple[Benchmark, int]]]:
     """What is measured of a learner: the training and the tested category."""
     fitted_on = [(place, c) for c in place.seen]
-    if len(place.seen) >= len(THIRDS):
+    if place.rehearsable:
         rehearsal = held_out(place)
         fitted_on += [(rehearsal, c) for c in rehearsal.unseen]
     return {"fitted on": fitted_on, UNSEEN: [(place, c) for c in place.unseen]}

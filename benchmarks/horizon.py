@@ -1,7 +1,7 @@
 """Would more training help? python -m benchmarks.horizon --preset full
 
-The error of meta-trained learners against the number of their training tasks, on first rehearsals: on
-seen categories alone, with the hyperparameters that tuning chose, otherwise as a trial of tuning.
+The error of meta-trained learners against the number of their training tasks, on first rehearsals,
+so on seen categories alone, with the hyperparameters that tuning chose, otherwise as in tuning.
 Every point is a training of its own, since the outer rate falls at its end. Writes horizon.csv.
 Killed at any moment and run again, it goes on where it was.
 """

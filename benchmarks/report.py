@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from benchmarks import trust
+from benchmarks import tried, trust
 from benchmarks.claims import OTHERS, about, papers
 from benchmarks.rendering import MEAN, Block, Cell, Table
 from benchmarks.tables import (
@@ -47,7 +47,7 @@ TRUST = "figure_trust.png"  # has a section of its own
 LONG = 12  # rows of a group of claims that is folded away
 SOURCES = {  # what makes each optional file, in DIR, the page's folder, which no record names
     "claims.csv": "python -m benchmarks.claims --results DIR",
-    "trials.csv": "python -m benchmarks.tune --preset {preset} --out DIR",
+    tried.FILE: "python -m benchmarks.tune --preset {preset} --out DIR",
     "costs.csv": "python -m benchmarks.run --all --preset {preset} --out DIR",
     "adequacy.csv": "python -m benchmarks.adequacy --preset {preset} --out DIR",
     "horizon.csv": "python -m benchmarks.horizon --preset {preset} --out DIR",
@@ -55,10 +55,9 @@ SOURCES = {  # what makes each optional file, in DIR, the page's folder, which n
     "figure": "python -m benchmarks.figures --results DIR",
     "seed": "python -m benchmarks.run --all --preset {preset} --seed 1 --out DIR",
 }
-SCORES = ("score", "second", "third")  # of trials, on each rehearsal
 FILES = {  # the columns of each
     "claims.csv": "group claim where paper ours difference ci95 by_seed episodes verdict",
-    "trials.csv": f"benchmark learner trial chosen {' '.join(SCORES)} parameters seconds",
+    tried.FILE: " ".join(tried.COLUMNS),
     "costs.csv": "stage benchmark name seed seconds peak_mib",
     "adequacy.csv": "measure benchmark categories shots value ci95 episodes",
     "horizon.csv": "benchmark learner tasks error",
@@ -520,8 +519,8 @@ def adequacy(frame: pd.DataFrame) -> Sheet:
 
 def tuning(frame: pd.DataFrame) -> tuple[Sheet, Sheet]:
     """What tuning chose for each learner and benchmark, and all its trials."""
-    frame = frame.assign(**{name: _numbers(frame[name]) for name in ("trial", *SCORES)})
-    frame = frame.assign(mean=frame[list(SCORES)].mean(axis=1, skipna=False))
+    frame = frame.assign(**{name: _numbers(frame[name]) for name in ("trial", *tried.SCORES)})
+    frame = frame.assign(mean=frame[list(tried.SCORES)].mean(axis=1, skipna=False))
     frame = frame.assign(picked=frame["chosen"].str.lower().isin(("true", "1")))
     chosen, trials = [], []
     for learner in _ordered(frame["learner"]):
@@ -540,7 +539,7 @@ def tuning(frame: pd.DataFrame) -> tuple[Sheet, Sheet]:
                 (
                     name,
                     fixed(row["trial"], 0),
-                    *(fixed(row[rehearsal]) for rehearsal in SCORES),
+                    *(fixed(row[rehearsal]) for rehearsal in tried.SCORES),
                     "chosen" if row["picked"] else "",
                     _parameters(row["parameters"]),
                     fixed(_number(row["seconds"]), 0),
@@ -549,7 +548,7 @@ def tuning(frame: pd.DataFrame) -> tuple[Sheet, Sheet]:
             ]
     what = "learner and benchmark"
     heads = (what, "trials", "default", "chosen", "change", "all three", "chosen parameters")
-    every = (what, "trial", *SCORES, "", "parameters", "seconds")
+    every = (what, "trial", *tried.SCORES, "", "parameters", "seconds")
     return Sheet(heads, chosen, heads[-1:]), Sheet(every, trials, every[5:7])
 
 

@@ -5,9 +5,9 @@ the first trial being its default. A trial trains on two thirds of a benchmark's
 is scored on the others (`Benchmark.rehearsals`): unseen categories play no part. Optuna proposes
 the trials by what the first rehearsal says of earlier ones; the best of them, the finalists, are
 trained and scored on the other two rehearsals too, where other categories are held out, and the
-least mean of the three scores is chosen. The choices go to benchmarks/tuned/, from where the presets
-take them; all trials go to trials.csv of the results. Killed at any moment and run again, it goes
-on where it was.
+least mean of the three scores is chosen. The choices go to benchmarks/tuned/, from where the
+presets take them; all trials go to trials.csv of the results. Killed at any moment and run again,
+it goes on where it was.
 """
 
 import argparse
@@ -28,13 +28,13 @@ from benchmarks import grid
 from benchmarks.fingerprints import key
 from benchmarks.grid import Job, chain, source
 from benchmarks.presets import TUNED, Preset, find_preset
-from benchmarks.report import SCORES
 from benchmarks.run import add_work_options, benchmarks_of, command, open_workshop, work_off
+from benchmarks.tried import COLUMNS, FILE, SCORES
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, Learner, find_learner
-from fewshot_landmarks.protocol import BENCHMARKS, THIRDS, Benchmark, benchmark
+from fewshot_landmarks.protocol import BENCHMARKS, Benchmark, benchmark
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 FAILED = 1.0  # the score of a trial whose learner diverged: an error of a garment's size
@@ -116,12 +116,12 @@ def study(place: Benchmark, learner_source: str, workshop: Workshop, report: Rep
 
 
 def finalists(trials: Sequence[Trial], count: int) -> list[int]:
-    """The numbers of the best trials on the first rehearsal, best first; of equal ones the earlier."""
+    """The numbers of the best on the first rehearsal, best first; of equal ones the earlier."""
     return [trial.number for trial in sorted(trials, key=lambda trial: trial.first)[:count]]
 
 
 def choose(trials: Sequence[Trial]) -> Trial:
-    """The best in the mean of those that were tried on the most rehearsals; of equal ones the first."""
+    """The best in the mean of those tried on the most rehearsals; of equal ones the earlier."""
     most = max(len(trial.scores) for trial in trials)
     judged = [trial for trial in trials if len(trial.scores) == most]
     return min(judged, key=lambda trial: trial.mean)
@@ -239,7 +239,9 @@ def gather(workshop: Workshop, out: Path, learners: Sequence[str] = LEARNERS) ->
     """Write trials.csv of all finished studies; their choices, by benchmark and learner."""
     rows, chosen = [], {}
     for place in workshop.source.benchmarks.values():
-        for name in learners if len(place.seen) >= len(THIRDS) else ():
+        if not place.rehearsable:
+            continue
+        for name in learners:
             learner = find_learner(name)
             path = study_path(workshop, place, learner)
             if not path.exists():
@@ -250,7 +252,8 @@ def gather(workshop: Workshop, out: Path, learners: Sequence[str] = LEARNERS) ->
             for same in names:  # the ablations differ from MetaCloth in what they leave out alone
                 chosen.setdefault(place.name, {})[same] = best.parameters
             rows += [_row(place, learner, trial, trial is best) for trial in trials]
-    write_text(out / "trials.csv", pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    write_text(out / FILE, frame.to_csv(index=False, lineterminator="\n"))
     return chosen
 
 
@@ -323,10 +326,10 @@ def execute(arguments: argparse.Namespace) -> None:
     chosen = gather(workshop, out, tuple(dict.fromkeys([*LEARNERS, *names])))
     path = arguments.choices or TUNED / f"{preset.tuned}.json"
     kept = keep(path, chosen)
-    print(pd.read_csv(out / "trials.csv").query("chosen").to_string(index=False))
+    print(pd.read_csv(out / FILE).query("chosen").to_string(index=False))
     if kept:
         print(f"Not searched anew, kept as they were: {', '.join(kept)}.")
-    print(f"The choices are in {path}, all trials in {out / 'trials.csv'}.")
+    print(f"The choices are in {path}, all trials in {out / FILE}.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -32,6 +32,11 @@ class Benchmark:
         return self.tested or tuple(c.id for c in CATEGORIES if c.id not in self.seen)
 
     @property
+    def rehearsable(self) -> bool:
+        """Whether it has enough seen categories to hold out every third."""
+        return len(self.seen) >= len(THIRDS)
+
+    @property
     def rehearsal(self) -> "Benchmark":
         """The first of `rehearsals`."""
         return self.rehearsals[0]
@@ -45,7 +50,7 @@ class Benchmark:
         There are three such thirds, so each seen category is held out once. Raises `UserError` for
         fewer than three seen categories.
         """
-        if len(self.seen) < len(THIRDS):
+        if not self.rehearsable:
             raise UserError(
                 f"benchmark {self.name!r} has {len(self.seen)} seen categories, and a rehearsal "
                 "holds out every third: it needs three"
@@ -104,7 +109,7 @@ BENCHMARKS = {
 
 
 def benchmark(name: str, among: Mapping[str, Benchmark] = BENCHMARKS) -> Benchmark:
-    """The benchmark of a name, "B-1r" to "B-1r3" being rehearsals; `UserError` for an unknown one."""
+    """The benchmark of a name, "B-1r2" being a rehearsal; raises `UserError` for an unknown one."""
     if name in among:
         return among[name]
     rehearsed = among.get(name.rpartition("r")[0])
