@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 
 .PHONY: tables test clean
 
-# The default benchmark, from drawing the data to the three tables; then Table 2.
+# The default benchmark, from drawing the data to tables, figures and report; then Table 2.
 tables: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.run --all --preset mini
 

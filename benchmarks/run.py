@@ -1,7 +1,7 @@
 """Run the benchmark: python -m benchmarks.run --all
 
-Trains and evaluates what is missing, then writes Tables 2, 3 and 4. Killed at any moment and run
-again, it goes on where it was.
+Trains and evaluates what is missing, then writes Tables 2, 3 and 4, and with --all the figures, the
+claims and the report too. Killed at any moment and run again, it goes on where it was.
 """
 
 import argparse
@@ -14,8 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import cluster, grid, probes, store
+from benchmarks.claims import write_claims
+from benchmarks.figures import write_figures
 from benchmarks.grid import Cell, Cost, Job
 from benchmarks.presets import PRESETS, Preset, change, find_preset
+from benchmarks.report import write_report
 from benchmarks.tables import write_tables
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.data.garments import write_garments
@@ -40,7 +43,9 @@ from fewshot_landmarks.ranks import Ranks, join, leave, local_device
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     made = argparse.ArgumentParser("python -m benchmarks.run", description=__doc__)
-    made.add_argument("--all", action="store_true", help="every cell of Tables 2, 3 and 4")
+    made.add_argument(
+        "--all", action="store_true", help="every cell of Tables 2, 3 and 4, figures, claims and the report"
+    )
     made.add_argument(
         "--benchmark", action="append", default=[], metavar="B", help="B-1 to B-4; may be repeated"
     )
@@ -255,9 +260,14 @@ def execute(arguments: argparse.Namespace) -> None:
             store.gather(workshop, out)
             probes.gather(workshop, store.seeds(work), out)
     if ranks.first:
-        notes = write_tables(out)
+        notes, written = write_tables(out), "Tables 2, 3 and 4"
+        if arguments.all:
+            write_claims(out)
+            notes += write_figures(out)
+            write_report(out)
+            written += ", the figures, claims.md and report.html"
         print((out / "table2.md").read_text("utf-8"))
-        print(f"Tables 2, 3 and 4 are in {out}.", *notes, sep="\n")
+        print(f"{written} are in {out}.", *notes, sep="\n")
 
 
 def _asked(arguments: argparse.Namespace, ranks: Ranks) -> tuple[Preset, list[Cell]]:

@@ -1,5 +1,6 @@
 """The harness from end to end on the smoke preset: kills, resumes, bad input, a new learner."""
 
+import base64
 import json
 import re
 import shutil
@@ -84,6 +85,20 @@ def test_finished_work_is_not_done_again(in_smoke_folder, unbroken, capsys):
     assert [path.stat().st_mtime_ns for path in weights] == before
     assert main([*SOME, "--out", str(unbroken), "--dry-run"]) == 0
     assert "Nothing is missing" in capsys.readouterr().out
+
+
+def test_all_writes_figures_claims_and_report_too(in_smoke_folder, unbroken, tmp_path, capsys):
+    out = tmp_path / "all"
+    shutil.copytree(unbroken, out)
+    assert not (out / "report.html").exists()
+    assert main(["--all", *SOME, "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert f"report.html are in {out}" in told and "figure_trust is left out" in told
+    page = (out / "report.html").read_text("utf-8")
+    for name in ("figure4", "figure5", "figure6", "figure_shots", "figure_curves"):
+        drawn = base64.b64encode((out / f"{name}.png").read_bytes()).decode()
+        assert drawn in page and (out / f"{name}.pdf").stat().st_size
+    assert set(pd.read_csv(out / "claims.csv")["where"].str[:3]) >= {"B-2"}
 
 
 def test_the_readmes_learner_comes_into_the_tables(smoke_folder, unbroken):
