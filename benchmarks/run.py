@@ -44,7 +44,9 @@ def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     made = argparse.ArgumentParser("python -m benchmarks.run", description=__doc__)
     made.add_argument(
-        "--all", action="store_true", help="every cell of Tables 2, 3 and 4, figures, claims and the report"
+        "--all",
+        action="store_true",
+        help="every cell of Tables 2, 3 and 4, figures, claims and the report",
     )
     made.add_argument(
         "--benchmark", action="append", default=[], metavar="B", help="B-1 to B-4; may be repeated"
