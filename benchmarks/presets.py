@@ -13,7 +13,11 @@ from pathlib import Path
 
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.learner import REGISTRY, Learner, find_learner
-from fewshot_landmarks.networks import FENETS
+from fewshot_landmarks.networks import FENETS, PRECISIONS
+from fewshot_landmarks.training import OPTIMISERS
+
+
+CROPS = ("packed", "sharded", "not")  # one file, decoded; JPEGs; cut out of photos each time
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Preset:
     queries: int  # query garments an episode
     train_queries: int  # query garments a training task, the same for every learner
     meta_batch: int  # training tasks whose losses are averaged before each outer step
-    crops: str  # how they are stored: "packed" (one file, decoded), "sharded" (JPEGs) or "not"
+    crops: str  # how they are stored, of CROPS
     micro_batch: int = 0  # garments of a base batch at a time, for want of memory; 0: all
     loaders: int = 0  # threads that read training tasks and batches ahead
     common: Mapping[str, object] = field(default_factory=dict)  # settings of every learner
@@ -174,7 +178,8 @@ FULL = Preset(
     tuning=Tuning(trials=5, finalists=2, episodes=10, shots=(1, 5, 10)),
 )
 
-STATED = replace(  # full with the inner loop of section 4.2, nothing tuned: does tuning make the order?
+# Does tuning make the order? The inner loop of section 4.2 on full's data and network, nothing tuned.
+STATED = replace(
     FULL,
     name="stated",
     episodes=25,
@@ -252,6 +257,16 @@ def find_preset(name: str) -> Preset:
 # ---------------------------------------------------------------------- single numbers, by --set
 
 COMPOUND = ("drawn", "common", "learners", "tuning", "changed", "network_options")
+WORDS = {
+    "network": FENETS,
+    "base_optimiser": OPTIMISERS,
+    "crops": CROPS,
+    "precision": PRECISIONS,
+}
+POSITIVE = (
+    *("size", "episodes", "queries", "train_queries", "meta_batch", "base_batch"),
+    *("channels", "width"),
+)
 
 
 def change(preset: Preset, texts: Sequence[str]) -> Preset:
@@ -259,7 +274,7 @@ def change(preset: Preset, texts: Sequence[str]) -> Preset:
 
     A name is a number of the preset, an option of its network ("precision"), a setting of every
     learner that has it ("tasks"), or of one ("MetaCloth.tasks"); settings given here go before what
-    tuning chose. Raises `UserError` for an unknown name or a value of another kind.
+    tuning chose. Raises `UserError` for an unknown name or a value that it cannot have.
     """
     numbers = {f.name for f in fields(Preset)} - {"name", *COMPOUND}
     for text in texts:
@@ -269,14 +284,23 @@ def change(preset: Preset, texts: Sequence[str]) -> Preset:
             raise UserError(f"--set {text}: give NAME=VALUE")
         if name in numbers:
             _check_kind(text, getattr(preset, name), value)
+            _check_value(text, name, value)
+            if name == "network" and value != preset.network:  # options are a network's own
+                preset = replace(preset, network_options={})
             preset = replace(preset, **{name: value})
         elif name in (options := _network_options(preset.network)):
             _check_kind(text, options[name], value)
+            _check_value(text, name, value)
             network_options = {**preset.network_options, name: value}
             preset = replace(preset, network_options=network_options)
         else:
             _check_kind(text, _default(name), value)
             preset = replace(preset, changed={**preset.changed, name: value})
+    if preset.size % (multiple := FENETS[preset.network].multiple):
+        raise UserError(
+            f"--set size={preset.size}: crops of network {preset.network} have sides that are "
+            f"multiples of {multiple}"
+        )
     return preset
 
 
@@ -299,6 +323,16 @@ def _check_kind(text: str, before: object, value: object) -> None:
     kinds = (int, float) if isinstance(before, float) else type(before)
     if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(before, bool):
         raise UserError(f"--set {text}: {value!r} is not of the kind of {before!r}")
+
+
+def _check_value(text: str, name: str, value: object) -> None:
+    words = WORDS.get(name)
+    if name == "tuned":
+        words = sorted({preset.tuned for preset in PRESETS.values()})
+    if words is not None and value not in words:
+        raise UserError(f"--set {text}: choose one of {', '.join(map(repr, words))}")
+    if name in POSITIVE and value < 1:
+        raise UserError(f"--set {text}: at least 1")
 
 
 def _default(name: str) -> object:

@@ -43,10 +43,12 @@ class FENet(nn.Module):
             and features stay as they are. "float32" leaves all as it is, whatever is around it.
         channels_last: keep a cell's channels together in memory.
 
-    A subclass defines `stride` and `extract`, and calls `lay_out` when its layers are made.
+    A subclass defines `stride`, `multiple` and `extract`, and calls `lay_out` when its layers are
+    made.
     """
 
     stride: int
+    multiple: int  # of which the side of a crop, S, has to be one
 
     def __init__(self, channels: int, precision: str, channels_last: bool):
         super().__init__()
@@ -82,6 +84,7 @@ class SmallFENet(FENet):
     """
 
     stride = 2
+    multiple = 16
 
     def __init__(
         self,
@@ -127,6 +130,7 @@ class ResNetFENet(FENet):
     """
 
     stride = 8
+    multiple = 32
 
     def __init__(
         self,

@@ -1,10 +1,12 @@
 """Single numbers of a preset, changed by --set."""
 
 import pytest
+import torch
 
 from benchmarks.presets import FULL, PAPER, change
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.learner import find_learner
+from fewshot_landmarks.networks import FENETS
 
 METACLOTH, MAML = find_learner("MetaCloth"), find_learner("MAML")
 
@@ -18,6 +20,23 @@ def test_a_change_reaches_the_preset_or_the_settings():
     assert other.tasks == 7 and other.inner_rate == FULL.settings(MAML, "B-1").inner_rate
 
 
+def test_a_side_that_the_network_cannot_halve_is_refused_and_others_run():
+    for name, network in FENETS.items():
+        options = {"weights": None} if name == "resnet50" else {}
+        fenet, side = network(channels=4, **options).eval(), network.multiple
+        with torch.no_grad():
+            features = fenet(torch.rand(1, 3, side, side))
+        assert features.shape == (1, 4, side // fenet.stride, side // fenet.stride)
+    other = change(FULL, ["network=resnet50", "size=96", "channels=8"])
+    assert other.size == 96 and other.network_options == {"channels": 8}  # none of small's
+    with pytest.raises(UserError, match="multiples of 32"):
+        change(FULL, ["network=resnet50"])  # 48
+
+
+def test_what_tuning_chose_can_be_left_out():
+    assert change(FULL, ["tuned="]).tuned == "" and change(FULL, ["tuned=smoke"]).tuned == "smoke"
+
+
 def test_a_change_goes_before_what_tuning_chose(monkeypatch):
     chosen = {"B-1": {"MAML": {"inner_rate": 0.5}}}
     monkeypatch.setattr("benchmarks.presets._tuned", lambda name: chosen)
@@ -28,7 +47,12 @@ def test_a_change_goes_before_what_tuning_chose(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text", ["size", "size=big", "tasks=1.5", "flat=1", "sizes=64", "WG.inner=1", "common={}"]
+    "text",
+    [
+        *("size", "size=big", "tasks=1.5", "flat=1", "sizes=64", "WG.inner=1", "common={}"),
+        *("size=0", "size=40", "episodes=0", "queries=0", "channels=0", "precision=float16"),
+        *("network=vgg", "base_optimiser=lion", "crops=some", "tuned=fulll"),
+    ],
 )
 def test_mistakes_are_one_line(text):
     with pytest.raises(UserError) as error:
