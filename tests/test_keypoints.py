@@ -101,6 +101,7 @@ def test_sides_may_be_told_by_files(shapes):
         ({"train": "train.json", "benchmarks": {"../X": {"seen": [1]}}}, "../X"),
         ({"train": "train.json", "benchmarks": {"": {"seen": [1]}}}, "name"),
         ({"train": "train.json", "test": "some.json", "name": "B-1"}, "of the paper"),
+        ({"train": "train.json", "benchmarks": {"X": {"seen": [1]}, "Xr": {"seen": [2]}}}, "'Xr'"),
         ({"train": 3}, "paths"),
         ({"train": "train.json", "test": ["test.json"]}, "paths"),
         ({"train": "train.json", "images": "nowhere"}, "nowhere"),

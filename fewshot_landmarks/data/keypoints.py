@@ -215,9 +215,19 @@ def _is_benchmark(given: object) -> bool:
     return bool(sides) and all(isinstance(side, list) for side in sides)
 
 
+DERIVED = ("r", "r2", "r3", "h", "s")  # of a name: its rehearsals, and what measures it further
+
+
 def _check_names(path: Path, names: Iterable[str]) -> None:
     """Raise `UserError` for a benchmark's name that is taken, or no name of a folder."""
+    names = list(names)
+    derived = {name + suffix: name for name in names for suffix in DERIVED}
     for name in names:
+        if name in derived:
+            raise UserError(
+                f"{path}: {name!r} is also what a part of benchmark {derived[name]!r} is called: "
+                "call one of them otherwise"
+            )
         if name in BENCHMARKS:
             raise UserError(f"{path}: {name} is a benchmark of the paper: call yours otherwise")
         if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|\n'):
