@@ -262,6 +262,7 @@ WORDS = {
     "base_optimiser": OPTIMISERS,
     "crops": CROPS,
     "precision": PRECISIONS,
+    "tuned": sorted({preset.tuned for preset in PRESETS.values()}),
 }
 POSITIVE = (
     *("size", "episodes", "queries", "train_queries", "meta_batch", "base_batch"),
@@ -283,18 +284,16 @@ def change(preset: Preset, texts: Sequence[str]) -> Preset:
         if not equals:
             raise UserError(f"--set {text}: give NAME=VALUE")
         if name in numbers:
-            _check_kind(text, getattr(preset, name), value)
-            _check_value(text, name, value)
+            _check(text, name, getattr(preset, name), value)
             if name == "network" and value != preset.network:  # options are a network's own
                 preset = replace(preset, network_options={})
             preset = replace(preset, **{name: value})
         elif name in (options := _network_options(preset.network)):
-            _check_kind(text, options[name], value)
-            _check_value(text, name, value)
+            _check(text, name, options[name], value)
             network_options = {**preset.network_options, name: value}
             preset = replace(preset, network_options=network_options)
         else:
-            _check_kind(text, _default(name), value)
+            _check(text, name, _default(name), value)
             preset = replace(preset, changed={**preset.changed, name: value})
     if preset.size % (multiple := FENETS[preset.network].multiple):
         raise UserError(
@@ -317,20 +316,14 @@ def _value(written: str) -> object:
         return written
 
 
-def _check_kind(text: str, before: object, value: object) -> None:
+def _check(text: str, name: str, before: object, value: object) -> None:
     if isinstance(value, (int, float)) and value < 0:
         raise UserError(f"--set {text}: no number here can be negative")
     kinds = (int, float) if isinstance(before, float) else type(before)
     if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(before, bool):
         raise UserError(f"--set {text}: {value!r} is not of the kind of {before!r}")
-
-
-def _check_value(text: str, name: str, value: object) -> None:
-    words = WORDS.get(name)
-    if name == "tuned":
-        words = sorted({preset.tuned for preset in PRESETS.values()})
-    if words is not None and value not in words:
-        raise UserError(f"--set {text}: choose one of {', '.join(map(repr, words))}")
+    if name in WORDS and value not in WORDS[name]:
+        raise UserError(f"--set {text}: choose one of {', '.join(map(repr, WORDS[name]))}")
     if name in POSITIVE and value < 1:
         raise UserError(f"--set {text}: at least 1")
 

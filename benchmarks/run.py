@@ -14,11 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import cluster, grid, probes, store
-from benchmarks.claims import write_claims
-from benchmarks.figures import write_figures
 from benchmarks.grid import Cell, Cost, Job
 from benchmarks.presets import PRESETS, Preset, change, find_preset
-from benchmarks.report import write_report
 from benchmarks.tables import write_tables
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.data.garments import write_garments
@@ -264,12 +261,26 @@ def execute(arguments: argparse.Namespace) -> None:
     if ranks.first:
         notes, written = write_tables(out), "Tables 2, 3 and 4"
         if arguments.all:
-            write_claims(out)
-            notes += write_figures(out)
-            write_report(out)
+            notes += _write_pages(out)
             written += ", the figures, claims.md and report.html"
         print((out / "table2.md").read_text("utf-8"))
         print(f"{written} are in {out}.", *notes, sep="\n")
+
+
+def _write_pages(out: Path) -> list[str]:
+    """Writes claims, figures and report; returns what is left out.
+
+    Imported here: every process of every command that works through `run` would draw in matplotlib
+    and jinja2 otherwise.
+    """
+    from benchmarks.claims import write_claims
+    from benchmarks.figures import write_figures
+    from benchmarks.report import write_report
+
+    write_claims(out)
+    notes = write_figures(out)
+    write_report(out)
+    return notes
 
 
 def _asked(arguments: argparse.Namespace, ranks: Ranks) -> tuple[Preset, list[Cell]]:
