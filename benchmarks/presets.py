@@ -198,19 +198,6 @@ STATED = replace(
     tuning=None,
 )
 
-# Does the network? The same with the paper's 512 channels, whose rates need no translation; a GPU.
-WIDE = replace(
-    STATED,
-    name="wide",
-    network_options={"channels": 512, "width": 32},
-    common={**STATED.common, "detector_rate": 0.01, "feature_cache": 0},
-    learners={
-        "FT": {"random_start": True},
-        "MRN": {"few_shot_rate": 0.01, "hidden": 512},
-        "PAML": {"hidden": 512},
-    },
-)
-
 PAPER = Preset(  # section 4.2
     name="paper",
     drawn=None,
@@ -248,7 +235,7 @@ PAPER = Preset(  # section 4.2
     },
 )
 
-PRESETS = {preset.name: preset for preset in (SMOKE, MINI, FULL, STATED, WIDE, PAPER)}
+PRESETS = {preset.name: preset for preset in (SMOKE, MINI, FULL, STATED, PAPER)}
 
 
 TUNED = Path(__file__).with_name("tuned")  # a file a network: what tuning chose
