@@ -187,9 +187,7 @@ class Records:
         return unseen_categories(self.run, benchmark, rows)
 
 
-def _records(
-    episodes: pd.DataFrame, similarities: pd.DataFrame | None, run: dict
-) -> Records:
+def _records(episodes: pd.DataFrame, similarities: pd.DataFrame | None, run: dict) -> Records:
     episodes = episodes[episodes["learner"].isin(LEARNERS + ABLATIONS)]
     episodes = episodes.assign(ne=episodes["ne"].where(np.isfinite(episodes["ne"])))
     cells = pd.MultiIndex.from_product([LEARNERS + ABLATIONS, SHOTS])
