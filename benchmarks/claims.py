@@ -73,7 +73,6 @@ from fewshot_landmarks.protocol import (
 )
 from fewshot_landmarks.scores import mean_interval
 
-
 MARGIN = 0.002  # of non-inferiority: how much more error is still "no worse"
 
 METACLOTH = "MetaCloth"

@@ -16,7 +16,6 @@ from fewshot_landmarks.learner import REGISTRY, Learner, find_learner
 from fewshot_landmarks.networks import FENETS, PRECISIONS
 from fewshot_landmarks.training import OPTIMISERS
 
-
 CROPS = ("packed", "sharded", "not")  # one file, decoded; JPEGs; cut out of photos each time
 
 

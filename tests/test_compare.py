@@ -12,16 +12,7 @@ import torch
 
 from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.commands import compare
-from fewshot_landmarks.commands.compare import (
-    Comparison,
-    Crops,
-    Trial,
-    estimate,
-    falls,
-    means,
-    measure,
-    resamples,
-)
+from fewshot_landmarks.commands.compare import Comparison, estimate, falls, means, resamples
 from fewshot_landmarks.data.annotations import read_annotations
 from fewshot_landmarks.data.keypoints import Keypoints
 from fewshot_landmarks.errors import UserError
@@ -30,6 +21,7 @@ from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.model import Model, load
 from fewshot_landmarks.networks import SmallFENet
 from fewshot_landmarks.tasks import Task, collate
+from fewshot_landmarks.trial import Crops, Trial, measure
 
 NAMES = ["tip", "left", "right"]
 COLOURS = [(250, 60, 60), (60, 250, 60), (60, 60, 250)]

@@ -12,6 +12,7 @@ import pytest
 
 from fewshot_landmarks.commands import evaluate
 from fewshot_landmarks.data.annotations import read_annotations
+from fewshot_landmarks.data.predictions import match, read_predictions
 from fewshot_landmarks.errors import UserError
 
 KITE, STAR = 7, 9
@@ -73,8 +74,8 @@ def run(truth, predictions, *more):
 def matches(truth, predictions):
     """Ids of the annotations that predictions are matched with, None for no match."""
     annotations = read_annotations(truth)
-    read, _ = evaluate.read_predictions(predictions, annotations)
-    found = evaluate.match(read, annotations)
+    read, _ = read_predictions(predictions, annotations)
+    found = match(read, annotations)
     return [int(annotations.index.item[i]) if i >= 0 else None for i in found]
 
 

@@ -1,8 +1,7 @@
 import math
-
-import numpy as np
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 

@@ -11,37 +11,26 @@ there is only one: objects in a photo of a draw's support are then left out of i
 import argparse
 import io
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from fewshot_landmarks.commands.common import one_category, open_model
-from fewshot_landmarks.data.annotations import Annotations, read_annotations
-from fewshot_landmarks.data.keypoints import Keypoints
+from fewshot_landmarks.data.annotations import read_annotations
 from fewshot_landmarks.devices import find_device
-from fewshot_landmarks.draws import permutation
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.evaluation import answers
 from fewshot_landmarks.files import write_bytes, write_text
-from fewshot_landmarks.learner import REGISTRY, Detector, Learner
-from fewshot_landmarks.memory import forget_peak, out_of_memory, peak_mib, release_freed
-from fewshot_landmarks.metrics import normalised_error
-from fewshot_landmarks.model import AT_ONCE, MODELS, adapted
+from fewshot_landmarks.learner import REGISTRY
+from fewshot_landmarks.model import MODELS
 from fewshot_landmarks.scores import RESAMPLES, Estimate
-from fewshot_landmarks.tasks import Samples, collate
+from fewshot_landmarks.trial import CLOSE, Cell, Crops, Trial, counted, measure, same_landmarks
 
-SHOTS = (1, 3, 5, 8, 10)  # by default, and all there are
-CLOSE = 0.1  # of PCK
-SAID = 10  # of the lines on what is left out
 MORE = 5  # objects that one may think of annotating
 
 
@@ -149,214 +138,6 @@ def find_models(folder: Path, wanted: Sequence[str] | None) -> list[str]:
         )
     places = {name: i for i, name in enumerate(REGISTRY)}
     return sorted(set(wanted or there), key=lambda name: (places.get(name, len(places)), name))
-
-
-def same_landmarks(support: Annotations, query: Annotations) -> tuple[list[int], list[str]]:
-    """For each landmark of the support its position in the query, or -1; lines on what differs.
-
-    Raises `UserError` where no name is the same.
-    """
-    kinds = [side.categories[int(side.index.category[0])] for side in (support, query)]
-    ours, theirs = (kind.names for kind in kinds)
-    sides = (support.source, set(ours) - set(theirs)), (query.source, set(theirs) - set(ours))
-    only = "; ".join(f"only {source} has {', '.join(sorted(n))}" for source, n in sides if n)
-    if not set(ours) & set(theirs):
-        raise UserError(f"support and query share no landmark: {only}: name both alike")
-    lines = [f"Landmarks of one side are not scored: {only}."] if only else []
-    if kinds[0].name != kinds[1].name and not kinds[0].landmark_names:
-        lines.append(f"The support's category is {kinds[0].name!r}, the query's {kinds[1].name!r}.")
-    if [name for name in ours if name in theirs] != [name for name in theirs if name in ours]:
-        lines.append(f"Landmarks of {query.source} are put in the order of {support.source}.")
-    return [theirs.index(name) if name in theirs else -1 for name in ours], lines
-
-
-@dataclass(frozen=True, eq=False)
-class Crops:
-    """Annotated objects of one category, cropped."""
-
-    source: Path
-    samples: Samples
-    photos: tuple[Path, ...]  # of each object
-    items: tuple[int, ...]  # id of each object's annotation
-    notes: tuple[str, ...]  # on what is left out
-
-    @classmethod
-    def of(cls, annotations: Annotations, size: int) -> "Crops":
-        """All objects that have a labelled landmark and a photo that can be read."""
-        garments = Keypoints(annotations, size=size)
-        with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            garments.pack(folder)  # decodes a photo once for all of its objects
-            found = [garments[int(i)] for i in np.flatnonzero(garments.usable)]
-        found = [garment for garment in found if garment.inside.any()]
-        if not found:
-            reason = next(iter(garments.skipped), "no landmark is labelled within its box")
-            raise UserError(f"{annotations.source}: no object can be used: {reason}")
-        lines = garments.skipped
-        notes = [f"{annotations.source}: left out: {line}" for line in lines[:SAID]]
-        if len(lines) > SAID:
-            notes.append(f"{annotations.source}: left out: {len(lines) - SAID} more")
-        if bare := garments.unlabelled + int(garments.usable.sum()) - len(found):
-            notes.append(
-                f"{annotations.source}: left out: {bare} objects without a labelled landmark in "
-                "their box"
-            )
-        photos = [annotations.photos[garments.photos[g.index]].path.resolve() for g in found]
-        items = [int(annotations.index.item[g.index]) for g in found]
-        return cls(annotations.source, collate(found), tuple(photos), tuple(items), tuple(notes))
-
-    def reordered(self, order: list[int]) -> "Crops":
-        """With landmarks in another order; -1 stands for one that nothing labels."""
-        part = {name: getattr(self.samples, name)[:, order] for name in _BY_LANDMARK}
-        for name in ("labelled", "scored"):
-            part[name] = part[name] & (torch.tensor(order) >= 0)
-        return replace(self, samples=replace(self.samples, **part))
-
-
-_BY_LANDMARK = ("landmarks", "labelled", "scored")
-
-
-@dataclass(frozen=True, eq=False)
-class Trial:
-    """What every learner is asked: the same for all."""
-
-    support: Crops  # n objects
-    query: Crops  # Q objects
-    shots: tuple[int, ...]  # ascending
-    order: np.ndarray  # (D, n) of the support in each draw: K shots are the first K
-    asked: np.ndarray  # (D, Q) bool: query objects that are in no photo of the draw's most shots
-
-    @classmethod
-    def of(
-        cls, support: Crops, query: Crops, shots: Sequence[int] | None, draws: int, seed: int
-    ) -> "Trial":
-        """Raises `UserError` for too many shots, or where nothing is left to be asked."""
-        n = len(support.items)
-        shots = tuple(sorted(set(shots or [*(k for k in SHOTS if k < n), n])))
-        if shots[-1] > n:
-            raise UserError(
-                f"--shots {shots[-1]}: {support.source} has {n} objects; choose at most as many"
-            )
-        draws = 1 if shots == (n,) else draws
-        order = np.stack([permutation(n, seed, draw) for draw in range(draws)])
-        taken = [{support.photos[i] for i in chosen[: shots[-1]]} for chosen in order]
-        asked = np.array([[photo not in photos for photo in query.photos] for photos in taken])
-        if not asked.any(1).all():
-            raise UserError(
-                f"every object of {query.source} is in a photo of the {shots[-1]} support objects "
-                "of a draw: give other photos to --query, or fewer --shots"
-            )
-        made = cls(support, query, shots, order, asked)
-        if not any(made.counts(k).any() for k in shots):
-            raise UserError(
-                f"no landmark that {support.source} labels is labelled in {query.source}: nothing "
-                "can be scored"
-            )
-        return made
-
-    def draws(self, shots: int) -> range:
-        """Draws of so many shots; all objects are drawn but once."""
-        return range(1 if shots == len(self.support.items) else len(self.order))
-
-    def scored(self, draw: int, shots: int) -> np.ndarray:
-        """(Q, N) bool: landmarks asked, labelled, and labelled by a support object."""
-        chosen = self.order[draw, :shots]
-        learnable = self.support.samples.labelled[chosen].any(0)
-        return (self.query.samples.scored & learnable).numpy() & self.asked[draw, :, None]
-
-    def counts(self, shots: int) -> np.ndarray:
-        """(D, Q): scored landmarks of each query object in each draw."""
-        return np.stack([self.scored(draw, shots).sum(1) for draw in self.draws(shots)])
-
-    def notes(self) -> Iterator[str]:
-        """What a reader has to know of it."""
-        out = (~self.asked).sum(1)
-        if out.any():
-            spread = f"{out.min()} to {out.max()}" if out.min() < out.max() else f"{out[0]}"
-            yield (
-                f"{spread} of {len(self.query.items)} query objects are in photos of a draw's "
-                "support and left out of it."
-            )
-        for shots in self.shots:
-            labelled = self.support.samples.labelled
-            missing = [
-                (~labelled[self.order[draw, :shots]].any(0)).sum().item()
-                for draw in self.draws(shots)
-            ]
-            if any(missing):
-                yield (
-                    f"With {_objects(shots)}, {np.mean(missing):.3g} of {labelled.shape[1]} "
-                    "landmarks are labelled by none (mean over draws): they are not scored."
-                )
-
-
-# ----------------------------------------------------------------------------- measuring
-
-
-@dataclass(frozen=True, eq=False)
-class Cell:
-    """One learner, adapted once."""
-
-    shots: int
-    draw: int
-    sums: np.ndarray  # (Q,) of the errors of an object's scored landmarks; NaN: diverged
-    hits: np.ndarray  # (Q,) how many of them are below `CLOSE`
-    adapt: float  # seconds
-    predict: float  # seconds an object
-    mib: float  # the most memory of the adaptation, over what was there before; NaN: unknown
-
-
-def measure(load: Callable[[], Learner], trial: Trial, device: str) -> list[Cell] | str:
-    """All cells of a learner, the most shots first; or why it cannot learn this category."""
-    learner = load()
-    try:
-        with torch.no_grad():  # libraries choose their ways at first
-            learner.base.fenet(trial.support.samples.images[:1].to(device))
-        return [
-            _cell(learner, trial, draw, shots, device)
-            for shots in trial.shots[::-1]
-            for draw in trial.draws(shots)
-        ]
-    except UserError as reason:
-        return str(reason)
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        return "memory is not enough"
-
-
-def _cell(learner: Learner, trial: Trial, draw: int, shots: int, device: str) -> Cell:
-    query, scored = trial.query.samples, trial.scored(draw, shots)
-    support = trial.support.samples[torch.from_numpy(trial.order[draw, :shots])].to(device)
-    release_freed()
-    known = forget_peak(device)
-    before, began = peak_mib(device), time.perf_counter()
-    detector = adapted(learner, support)
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
-    ready, peak = time.perf_counter(), peak_mib(device)
-    asked = torch.from_numpy(np.flatnonzero(trial.asked[draw]))
-    found = torch.zeros_like(query.landmarks)
-    parts = [_find(detector, query[rows], device) for rows in asked.split(AT_ONCE)]
-    found[asked] = torch.cat(parts)
-    done = time.perf_counter()
-    true = query.to_original(query.landmarks)
-    errors = normalised_error(found, true, torch.from_numpy(scored), query.area).double().numpy()
-    return Cell(
-        shots,
-        draw,
-        sums=np.where(scored, errors, 0).sum(1),
-        hits=(errors < CLOSE).sum(1),
-        adapt=ready - began,
-        predict=(done - ready) / len(asked),
-        mib=peak - before if known else math.nan,
-    )
-
-
-def _find(detector: Detector, query: Samples, device: str) -> torch.Tensor:
-    """Landmarks (B, N, 2) in pixels of the photos; NaN where a heatmap diverged."""
-    with torch.no_grad():
-        heatmaps = detector(query.images.to(device)).cpu()
-    return query.to_original(answers(heatmaps, query.size))
 
 
 # ----------------------------------------------------------------------------- comparing
@@ -467,7 +248,7 @@ def report(
         "Errors are means in units of the square root of the object's area, with 95% intervals "
         "over draws and query objects together.",
         f"{n} support objects, {repeated if draws > 1 else 'all at once'}; {asked} query objects.",
-        f"Time and memory are those of the first adaptation to {_objects(trial.shots[-1])}, and of "
+        f"Time and memory are those of the first adaptation to {counted(trial.shots[-1])}, and of "
         "one object then, when no features are kept from earlier draws.",
     ]
     if asked == 1:
@@ -499,7 +280,7 @@ def to_markdown(comparison: Comparison, results: Mapping[str, list[Cell] | str])
 
 def sentences(comparison: Comparison, objects: int) -> list[str]:
     """Which learner is best, and what more of the objects that there are would do for it."""
-    best, most = comparison.best, _objects(comparison.shots[-1])
+    best, most = comparison.best, counted(comparison.shots[-1])
     if best is None:
         return ["No learner gives an answer: see the table."]
     errors = comparison.errors[best]
@@ -548,10 +329,6 @@ def _numbers(found: Estimate, mark: str = "") -> str:
 
 def _shots(count: int) -> str:
     return f"{count} shot" + "s" * (count > 1)
-
-
-def _objects(count: int) -> str:
-    return f"{count} support object" + "s" * (count > 1)
 
 
 def to_csv(results: Mapping[str, list[Cell] | str], trial: Trial) -> str:
