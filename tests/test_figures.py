@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.container import BarContainer
 
-from benchmarks import figures, probes, store, trust
+from benchmarks import figures, plots, probes, store, trust
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.scores import mean_interval
@@ -129,7 +129,7 @@ def test_mirror_images_are_merged_by_hand():
     each = np.arange(14) / 100
     each[[4, 8]] = math.nan  # one of a pair, and one that has no partner
     rows = records(lambda learner, seed, *_: each + 0.2 * seed, seeds=(0, 1), shots=(8,))
-    errors = figures.group_errors(rows, TROUSERS)
+    errors = plots.group_errors(rows, TROUSERS)
     assert errors.shape == (4, 8)
     by_hand = [0.01, 0.01, 0.08, 0.12, 0.08, 0.08, 0.08, math.nan]
     for _, found in errors.iterrows():
@@ -138,7 +138,7 @@ def test_mirror_images_are_merged_by_hand():
 
 def test_figure_5_has_the_means_of_episodes():
     rows = records(lambda learner, seed, episode, k: 0.1 * (episode + 1) * len(learner) * k)
-    ax = figures.figure5(rows).axes[0]
+    ax = plots.figure5(rows).axes[0]
     found = bars(ax)
     assert list(found) == ["FT", "MetaCloth"]
     for learner, (heights, halves) in found.items():
@@ -151,7 +151,7 @@ def test_figure_5_has_the_means_of_episodes():
 
 def test_seeds_are_averaged_before_the_interval():
     rows = records(lambda learner, seed, *_: 0.1 + 0.2 * seed, seeds=(0, 1), shots=(8,))
-    heights, halves = bars(figures.figure5(rows).axes[0])["FT"]
+    heights, halves = bars(plots.figure5(rows).axes[0])["FT"]
     np.testing.assert_allclose(heights, 0.2)
     np.testing.assert_allclose(halves, 0, atol=1e-12)
 
@@ -159,13 +159,13 @@ def test_seeds_are_averaged_before_the_interval():
 def test_a_learner_that_failed_has_no_bars():
     rows = records(lambda *_: 1.0, shots=(8,))
     rows.loc[0, ["ne", "landmarks"]] = math.nan, "nan " * 14  # scored, but without an answer
-    found = bars(figures.figure5(rows).axes[0])
+    found = bars(plots.figure5(rows).axes[0])
     assert list(found) == ["FT (failed)", "MetaCloth"]
     assert np.isnan(found["FT (failed)"][0]).all() and found["MetaCloth"][0] == [1] * 8
 
 
 def test_figure_6_has_the_means_of_episodes():
-    left, right = figures.figure6(pd.DataFrame(similarity_rows())).axes
+    left, right = plots.figure6(pd.DataFrame(similarity_rows())).axes
     mean, half = mean_interval([0.2, 0.4])
     assert list(bars(left)) == ["Base-FEN", "MetaCloth"]
     np.testing.assert_allclose(bars(left)["Base-FEN"][0], [0.9, 0.9])
@@ -179,7 +179,7 @@ def test_figure_6_has_the_means_of_episodes():
 
 def test_figure_of_shots_has_our_numbers_and_the_papers():
     rows = records(lambda learner, seed, episode, k: 0.1 * (episode + 1) / k)
-    figure = figures.figure_shots(rows, RUN)
+    figure = plots.figure_shots(rows, RUN)
     ours, theirs = figure.axes[1], figure.axes[5]
     lines = {container.get_label(): container for container in ours.containers}
     assert list(lines) == ["FT", "MetaCloth"]
@@ -196,7 +196,7 @@ def test_figure_of_shots_has_our_numbers_and_the_papers():
 
 def test_a_benchmark_of_another_data_set_has_one_panel_of_shots():
     rows = records(lambda learner, seed, episode, k: 0.1 * (episode + 1) / k, benchmark="J-1")
-    figure = figures.figure_shots(rows, OTHER_RUN)
+    figure = plots.figure_shots(rows, OTHER_RUN)
     (ax,) = figure.axes
     lines = {container.get_label(): container for container in ax.containers}
     assert list(lines) == ["FT", "MetaCloth"] and ax.get_ylabel() == "NE"
@@ -206,7 +206,7 @@ def test_a_benchmark_of_another_data_set_has_one_panel_of_shots():
 
 
 def test_curves_average_seeds_and_are_smoothed(results):
-    figure = figures.figure_curves(figures.read_curves(results))
+    figure = plots.figure_curves(figures.read_curves(results))
     assert [ax.get_title() for ax in figure.axes] == ["base model, linear", "MetaCloth"]
     raw, smooth, *_ = figure.axes[1].lines
     np.testing.assert_allclose(raw.get_ydata(), [4.5, 2.5, 3.5])
@@ -217,15 +217,15 @@ def test_curves_average_seeds_and_are_smoothed(results):
 def test_curves_of_other_benchmarks_have_colours_and_names():
     others = [f"J-{i}" for i in range(3)]
     curves = pd.read_csv(io.StringIO(curve_lines(others)))
-    figure = figures.figure_curves(curves)
+    figure = plots.figure_curves(curves)
     colours = [line.get_color() for line in figure.axes[1].lines[1::2]]
-    assert len(set(colours)) == 3 and figures.OTHER not in colours
+    assert len(set(colours)) == 3 and plots.OTHER not in colours
     assert [text.get_text() for text in figure.legends[0].get_texts()] == others
 
 
 @pytest.mark.parametrize("places", [("B-1", "B-2"), ("J-1",)])
 def test_figure_of_trust_has_the_bins_that_hold_landmarks(places):
-    figure = figures.figure_trust(calibration(places))
+    figure = plots.figure_trust(calibration(places))
     assert [ax.get_title() for ax in figure.axes] == ["FT", "MetaCloth"]
     for ax in figure.axes:
         diagonal, *lines = ax.lines
@@ -242,11 +242,11 @@ def test_figure_of_trust_has_the_bins_that_hold_landmarks(places):
 def test_scores_of_no_landmark_make_no_figure():
     for frame in (calibration()[:0], calibration().assign(count=0)):
         with pytest.raises(UserError, match="no landmark"):
-            figures.figure_trust(frame)
+            plots.figure_trust(frame)
 
 
 def test_figure_4_shows_each_benchmark_and_says_what_was_seen(results):
-    figure = figures.figure4(figures.read_heatmaps(results))
+    figure = plots.figure4(figures.read_heatmaps(results))
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
     assert titles == ["trousers", "B-1", "B-2", "vest dress", "B-3"]
     texts = [text.get_text() for ax in figure.axes for text in ax.texts]
@@ -312,7 +312,7 @@ def test_nothing_to_draw_is_told(results):
     (_, note) = figures.write_figures(results)
     assert note.startswith("figure5 is left out, no episodes of trousers on B-2, 8 shots: ")
     with pytest.raises(UserError, match="no similarities on B-2"):
-        figures.figure6(pd.DataFrame(similarity_rows()).assign(benchmark="B-1"))
+        plots.figure6(pd.DataFrame(similarity_rows()).assign(benchmark="B-1"))
 
 
 @pytest.mark.parametrize(
