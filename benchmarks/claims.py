@@ -18,26 +18,18 @@ The benchmarks are those of the run. On others than the paper's, claims that res
 its categories, or one of its benchmarks against the rest do not apply and have no row.
 """
 
-import csv
-import io
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.claims_page import COLUMNS, FIGURE5, MARGIN, TROUSERS, to_csv, to_markdown
 from benchmarks.judging import (
-    FAILS,
-    HOLDS,
     NOT_MEASURED,
-    RANK_BAR,
-    UNDECIDED,
-    VERDICTS,
-    Comparison,
     Estimate,
     borne_out,
     judged,
@@ -47,9 +39,9 @@ from benchmarks.judging import (
     relative_fall,
     unpaired,
 )
-from benchmarks.rendering import MEAN, pipes
+from benchmarks.records import SIMILARITIES, Records, averaged, read_similarities
+from benchmarks.rendering import MEAN
 from benchmarks.tables import (
-    ABLATIONS,
     LEARNERS,
     episodes_needed,
     read_episodes,
@@ -57,11 +49,8 @@ from benchmarks.tables import (
     results_command,
     run_field,
     seeds_said,
-    titles,
-    unseen_categories,
 )
 from fewshot_landmarks.categories import category
-from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.protocol import (
     BENCHMARKS,
@@ -73,158 +62,14 @@ from fewshot_landmarks.protocol import (
 )
 from fewshot_landmarks.scores import mean_interval
 
-MARGIN = 0.002  # of non-inferiority: how much more error is still "no worse"
-
 METACLOTH = "MetaCloth"
 RIVALS = tuple(learner for learner in LEARNERS if learner != METACLOTH)
 META_TRAINED = {"MAML": "FT", "PROTO-MA": "PROTO", "PAML": "MRN"}  # each beside its plain form
 FALLS = {"Base-FEN": 0.139, "Base-FEN_M": 0.177, "LD-Keep": 0.097, "LD-Keep_M": 0.218}
 HARDEST = {"B-2": ("WG", "WG-ATT", "MRN", "PROTO", "PROTO-MA", "PAML"), "B-3": ("FT", "MAML")}
 AMONG = {"B-2": ("B-1", "B-2", "B-3"), "B-3": tuple(BENCHMARKS)}  # which the paper compares
-FIGURE5 = FIGURE6 = TABLE4_BENCHMARK
-TROUSERS = "trousers"
-SIMILARITIES = ("benchmark", "model", "seed", "category", "episode", "shots")  # one row each
+FIGURE6 = TABLE4_BENCHMARK
 SIMILARITY_MODELS = (METACLOTH, "Base-FEN", "LD-Keep")
-COLUMNS = (
-    "group",
-    "claim",
-    "source",
-    "where",
-    "paper",
-    "ours",
-    "difference",
-    "ci95",
-    "by_seed",
-    "episodes",
-    "verdict",
-)
-GROUPS = {  # what is said of each: first what holds of any benchmarks, then of the paper's alone
-    "first place": (
-        "MetaCloth against the other eight learners; the row shows the strongest.",
-        "By shots only where the paper's own table has MetaCloth least, ties included.",
-    ),
-    "pairs": (
-        "Learners that train the initialisation on many tasks, against their plain forms.",
-        "",
-    ),
-    "weights": ("Detectors generated from features.", "For a gap, above 0 is as claimed."),
-    "table 4": (
-        f"The ablation on {{ablated}}; a mean is over {TABLE4_SHOTS[0]} to {TABLE4_SHOTS[-1]} "
-        "shots.",
-        "A fall's difference is a fraction.",
-    ),
-    "shots": (
-        "Each step from one number of shots to the next, more minus fewer; shown is the weakest "
-        "step.",
-        "",
-    ),
-    "hardest": (
-        "",
-        "Not paired. Above 0 is as claimed; the row shows the hardest other benchmark.",
-    ),
-    "figure 5": (
-        "",
-        f"{TROUSERS.capitalize()} of {FIGURE5}, {TABLE3_SHOTS} shots, a row a group of "
-        "landmarks, numbered from 1; landmarks that mirror each other are averaged. The paper "
-        "says that 14 landmarks become 9; by the data set's definitions they become 8.",
-    ),
-    "figure 6": (
-        "",
-        "Cosine similarity of landmark features, before and after tuning (a) and between "
-        "different landmarks (b). The paper draws bars and gives no numbers.",
-    ),
-    "order": (
-        "",
-        "Spearman's correlation of nine learners' mean errors with the paper's, with a bootstrap "
-        f"interval. The bar is {RANK_BAR:g}.",
-    ),
-}
-OTHERS = (
-    "The benchmarks are not the paper's: claims that rest on its numbers, its categories, or one "
-    "of its benchmarks against the rest do not apply and are left out."
-)
-
-
-def papers(benchmarks: Sequence[str]) -> bool:
-    """Whether these are the paper's benchmarks, to which its numbers apply."""
-    return list(benchmarks) == list(BENCHMARKS)
-
-
-def about(group: str, benchmarks: Sequence[str]) -> str:
-    """What is said of a group of claims on these benchmarks; empty for an unknown group."""
-    always, of_the_paper = GROUPS.get(group, ("", ""))
-    said = [always.format(ablated=ablated(benchmarks)), of_the_paper * papers(benchmarks)]
-    return " ".join(filter(None, said))
-
-
-# ------------------------------------------------------------------------------- records
-
-
-@dataclass(frozen=True)
-class Records:
-    """What the claims are judged by."""
-
-    episodes: pd.DataFrame
-    run: dict
-    similarities: pd.DataFrame | None
-    benchmarks: tuple[str, ...]
-    errors: Mapping[str, Mapping[str, pd.DataFrame]]  # of a benchmark, a learner: by shots
-    paper: Mapping[tuple[str, str, str], float]  # by benchmark, learner, shots or "mean"; or empty
-    ablation: Mapping[tuple[str, str, str], float]  # the same of Table 4
-
-    def error(self, benchmark: str, learner: str, shots: Sequence[int]) -> pd.Series:
-        """Each episode's mean over the shots: NaN where any of them is."""
-        return self.errors[benchmark][learner][list(shots)].mean(axis=1, skipna=False)
-
-    def paired(
-        self, benchmark: str, first: str, second: str, shots: Sequence[int] = SHOTS
-    ) -> Comparison:
-        return paired(self.error(benchmark, first, shots), self.error(benchmark, second, shots))
-
-    def unseen(self, benchmark: str) -> tuple[str, ...]:
-        rows = self.episodes[self.episodes["benchmark"] == benchmark]
-        return unseen_categories(self.run, benchmark, rows)
-
-
-def _records(episodes: pd.DataFrame, similarities: pd.DataFrame | None, run: dict) -> Records:
-    episodes = episodes[episodes["learner"].isin(LEARNERS + ABLATIONS)]
-    episodes = episodes.assign(ne=episodes["ne"].where(np.isfinite(episodes["ne"])))
-    cells = pd.MultiIndex.from_product([LEARNERS + ABLATIONS, SHOTS])
-    benchmarks, errors = tuple(titles(run)), {}
-    for benchmark in benchmarks:
-        rows = episodes[episodes["benchmark"] == benchmark]
-        needed = episodes_needed(run, rows) * len(unseen_categories(run, benchmark, rows))
-        seeds = rows.groupby("learner")["seed"].nunique()
-        found = averaged(rows, ["learner", "shots"], "ne", needed, seeds)
-        found = found.reindex(columns=cells)
-        errors[benchmark] = {learner: found[learner] for learner in LEARNERS + ABLATIONS}
-    numbers = [_paper(table) if papers(benchmarks) else {} for table in (2, 4)]
-    return Records(episodes, run, similarities, benchmarks, errors, *numbers)
-
-
-def averaged(
-    rows: pd.DataFrame, keys: Sequence[str], value: str, needed: int, seeds: pd.Series
-) -> pd.DataFrame:
-    """Each episode's value averaged over training seeds, a column for each value of the keys.
-
-    A column that lacks any of the `needed` episodes in any of its learner's seeds (`seeds` is
-    how many; the first key is the learner) is left out. NaN in one seed is NaN in the average.
-    """
-    grouped = rows.groupby([*keys, "category", "episode"])[value]
-    means = grouped.mean().where(grouped.count() == grouped.size())
-    columns = rows.groupby(list(keys)).size().to_frame("rows")
-    columns["episodes"] = means.groupby(level=list(keys)).size()
-    wanted = needed * columns.index.get_level_values(0).map(seeds)
-    whole = columns.index[(columns["episodes"] == needed) & (columns["rows"] == wanted)]
-    return means.unstack(list(keys)).reindex(columns=whole)
-
-
-def _paper(number: int) -> dict[tuple[str, str, str], float]:
-    path = Path(__file__).with_name("paper") / f"table{number}.csv"
-    rows = pd.read_csv(path, dtype={"shots": str})
-    learners = rows["learner" if number == 2 else "model"]
-    columns = zip(rows["benchmark"], learners, rows["shots"], rows["ne"], strict=True)
-    return {tuple(key): ne for *key, ne in columns}
 
 
 # -------------------------------------------------------------------------------- claims
@@ -232,11 +77,11 @@ def _paper(number: int) -> dict[tuple[str, str, str], float]:
 
 def claims(episodes: pd.DataFrame, run: dict, similarities: pd.DataFrame | None) -> pd.DataFrame:
     """The claims with their verdicts, a row each; `attrs` say what made them."""
-    records = _records(episodes, similarities, run)
+    records = Records.of(episodes, similarities, run)
     rows = _judged(records)
     seeds = sorted(records.episodes["seed"].unique())
     if len(seeds) > 1:
-        alone = [_judged(_records(*_of(seed, episodes, similarities), run)) for seed in seeds]
+        alone = [_judged(Records.of(*_of(seed, episodes, similarities), run)) for seed in seeds]
         rows = [_by_seed(*row) for row in zip(rows, *alone, strict=True)]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame.attrs = {
@@ -586,121 +431,9 @@ def _failed(episodes: pd.DataFrame) -> str:
     )
 
 
-def to_csv(frame: pd.DataFrame) -> str:
-    """The frame with five decimals; empty where it has no number."""
-
-    def text(value: float) -> str:
-        return "" if math.isnan(value) else f"{round(value, 5) + 0.0:.5f}"
-
-    rows = frame.assign(difference=frame["difference"].map(text), ci95=frame["ci95"].map(text))
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows[list(COLUMNS)].itertuples(index=False))
-    return lines.getvalue()
-
-
-def to_markdown(frame: pd.DataFrame) -> str:
-    """The counts of verdicts, how they are made, and a table a group."""
-    benchmarks = frame.attrs["benchmarks"]
-    fall = "A relative fall must be surely above 0 and its interval reach the paper's figure. "
-    parts = [
-        "# The paper's claims",
-        f"{len(frame)} claims: {_counts(frame)}.",
-        "" if papers(benchmarks) else OTHERS,
-        frame.attrs.get("made", ""),
-        frame.attrs.get("failed", ""),
-        "How verdicts are made: two learners are compared on the same episodes, each episode "
-        "averaged over its learner's training seeds. The difference is the first minus the "
-        "second, ± 1.96 standard errors over episodes. A claim that the first is below the second "
-        f"{HOLDS} if the whole interval is below 0 (no worse than the second: below "
-        f"{number(MARGIN)}), {FAILS} if the whole of it is above that, and is {UNDECIDED} else; "
-        "against several others it must hold against each, and one that is surely better refutes "
-        f"it. {fall * papers(benchmarks)}"
-        "Intervals are over episodes, not over trainings: where there are several training seeds, "
-        f"a verdict that any of them does not bear out by itself is {UNDECIDED}. No verdict is "
-        f"corrected for their number. {NOT_MEASURED.capitalize()}: missing, or not in full.",
-        pipes(
-            [
-                ["group", *VERDICTS],
-                *(
-                    [group, *(str((rows["verdict"] == one).sum()) for one in VERDICTS)]
-                    for group, rows in frame.groupby("group", sort=False)
-                ),
-            ]
-        ),
-    ]
-    for group, rows in frame.groupby("group", sort=False):
-        sources = "; ".join(dict.fromkeys(rows["source"]))
-        text = _steps if group == "shots" else _table
-        said = f"{about(group, benchmarks)} Source: {sources}."
-        parts += [f"## {group.capitalize()}", said, text(rows)]
-    return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def _counts(frame: pd.DataFrame) -> str:
-    texts = ("hold", "don't", "are undecided", "were not measured")
-    counts = [(frame["verdict"] == one).sum() for one in VERDICTS]
-    return ", ".join(f"{n} {text}" for n, text in zip(counts, texts, strict=True))
-
-
-def _table(rows: pd.DataFrame) -> str:
-    heads = ("claim", "where", "paper", "ours", "difference", "each seed", "episodes", "verdict")
-    lines = [
-        [r.claim, r.where, r.paper, r.ours or "—", _difference(r), each_seed(r.by_seed)]
-        + [str(r.episodes), r.verdict]
-        for r in rows.itertuples()
-    ]
-    table = pd.DataFrame(lines, columns=list(heads))
-    table = table.drop(columns=[one for one in ("paper", "each seed") if not table[one].any()])
-    return pipes([list(table), *table.to_numpy().tolist()])
-
-
-def _steps(rows: pd.DataFrame) -> str:
-    """A line a claim and a column a benchmark: the verdict and the weakest step."""
-    cells: dict[str, dict[str, str]] = {}
-    for row in rows.itertuples():
-        benchmark, _, step = row.where.rpartition(", ")
-        shown = "" if row.verdict == NOT_MEASURED else f", {step} {_difference(row)}"
-        cells.setdefault(row.claim, {})[benchmark] = row.verdict + shown
-    names = list(next(iter(cells.values())))
-    lines = [[claim, *(line[name] for name in names)] for claim, line in cells.items()]
-    return pipes([["claim", *names], *lines])
-
-
-def each_seed(by_seed: str) -> str:
-    """The differences of each training seed, as text."""
-    return ", ".join(number(float(difference)) for difference in by_seed.split())
-
-
-def _difference(row) -> str:
-    if math.isnan(row.difference):
-        return "—"
-    text = number(row.difference)
-    return text if math.isnan(row.ci95) else f"{text} ± {number(row.ci95)}"
-
-
 # --------------------------------------------------------------------------------- files
 
 RENDERERS: dict[str, Callable[[pd.DataFrame], str]] = {"csv": to_csv, "md": to_markdown}
-
-
-def read_similarities(directory: str | Path) -> pd.DataFrame | None:
-    """The similarities of landmark features in a results directory; None where there are none."""
-    path = Path(directory) / "similarities.csv"
-    if not path.is_file():
-        return None
-    try:
-        frame = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        why = " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read, make it again: {why}") from error
-    if absent := [c for c in (*SIMILARITIES, "before_after", "between") if c not in frame]:
-        raise UserError(f"{path} lacks the columns {', '.join(absent)}")
-    if (twice := frame.duplicated(list(SIMILARITIES))).any():
-        row = ", ".join(map(str, frame.loc[twice, list(SIMILARITIES)].iloc[0]))
-        raise UserError(f"{path} has more than one row for {row}")
-    return frame
 
 
 def write_claims(directory: str | Path) -> pd.DataFrame:

@@ -28,7 +28,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks import trust
-from benchmarks.claims import papers
 from benchmarks.plots import (
     Absent,
     Maps,
@@ -40,6 +39,7 @@ from benchmarks.plots import (
     figure_trust,
     styled,
 )
+from benchmarks.records import papers
 from benchmarks.tables import read_episodes, read_run, results_command, run_command, titles
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes

@@ -21,7 +21,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from benchmarks import sheets, tried, trust
-from benchmarks.claims import OTHERS, about, papers
+from benchmarks.claims_page import OTHERS, about
+from benchmarks.records import papers
 from benchmarks.rendering import MEAN, Block, Cell, Table
 from benchmarks.sheets import DASH, Sheet, as_number, either, fixed, interval, per_episode
 from benchmarks.tables import (

@@ -15,6 +15,7 @@ import pytest
 from scipy.stats import sem, spearmanr
 
 from benchmarks import claims as module
+from benchmarks import claims_page
 from benchmarks.claims import claims, main, to_markdown, write_claims
 from benchmarks.judging import (
     FAILS,
@@ -587,7 +588,7 @@ def test_the_same_records_in_any_order_give_the_same_bytes(tmp_path):
 def test_the_csv_has_the_frames_numbers_and_nothing_where_not_measured(tmp_path):
     frame = write_claims(store(tmp_path / "r", records()))
     written = pd.read_csv(tmp_path / "r" / "claims.csv", keep_default_na=False)
-    assert list(written.columns) == list(module.COLUMNS) == list(frame.columns)
+    assert list(written.columns) == list(claims_page.COLUMNS) == list(frame.columns)
     assert list(written["verdict"]) == list(frame["verdict"])
     numbers = pd.to_numeric(written["difference"])
     assert numbers.to_numpy() == pytest.approx(
@@ -678,5 +679,5 @@ def test_the_markdown_is_printed_without_torch(committed):
     )
     assert done.stdout == (full / "claims.md").read_text("utf-8")
     written = pd.read_csv(io.StringIO((full / "claims.csv").read_text("utf-8")))
-    assert set(written["group"]) == set(module.GROUPS)
-    assert all(f"## {group.capitalize()}" in done.stdout for group in module.GROUPS)
+    assert set(written["group"]) == set(claims_page.GROUPS)
+    assert all(f"## {group.capitalize()}" in done.stdout for group in claims_page.GROUPS)

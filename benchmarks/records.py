@@ -1,0 +1,106 @@
+"""The records that claims are judged by: each episode's errors over training seeds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.judging import Comparison, paired
+from benchmarks.tables import ABLATIONS, LEARNERS, episodes_needed, titles, unseen_categories
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.protocol import BENCHMARKS, SHOTS
+
+SIMILARITIES = ("benchmark", "model", "seed", "category", "episode", "shots")  # one row each
+
+
+def papers(benchmarks: Sequence[str]) -> bool:
+    """Whether these are the paper's benchmarks, to which its numbers apply."""
+    return list(benchmarks) == list(BENCHMARKS)
+
+
+@dataclass(frozen=True)
+class Records:
+    """What the claims are judged by."""
+
+    episodes: pd.DataFrame
+    run: dict
+    similarities: pd.DataFrame | None
+    benchmarks: tuple[str, ...]
+    errors: Mapping[str, Mapping[str, pd.DataFrame]]  # of a benchmark, a learner: by shots
+    paper: Mapping[tuple[str, str, str], float]  # by benchmark, learner, shots or "mean"; or empty
+    ablation: Mapping[tuple[str, str, str], float]  # the same of Table 4
+
+    @classmethod
+    def of(cls, episodes: pd.DataFrame, similarities: pd.DataFrame | None, run: dict) -> "Records":
+        """The records of all benchmarks of a run."""
+        episodes = episodes[episodes["learner"].isin(LEARNERS + ABLATIONS)]
+        episodes = episodes.assign(ne=episodes["ne"].where(np.isfinite(episodes["ne"])))
+        cells = pd.MultiIndex.from_product([LEARNERS + ABLATIONS, SHOTS])
+        benchmarks, errors = tuple(titles(run)), {}
+        for benchmark in benchmarks:
+            rows = episodes[episodes["benchmark"] == benchmark]
+            needed = episodes_needed(run, rows) * len(unseen_categories(run, benchmark, rows))
+            seeds = rows.groupby("learner")["seed"].nunique()
+            found = averaged(rows, ["learner", "shots"], "ne", needed, seeds)
+            found = found.reindex(columns=cells)
+            errors[benchmark] = {learner: found[learner] for learner in LEARNERS + ABLATIONS}
+        numbers = [_paper(table) if papers(benchmarks) else {} for table in (2, 4)]
+        return cls(episodes, run, similarities, benchmarks, errors, *numbers)
+
+    def error(self, benchmark: str, learner: str, shots: Sequence[int]) -> pd.Series:
+        """Each episode's mean over the shots: NaN where any of them is."""
+        return self.errors[benchmark][learner][list(shots)].mean(axis=1, skipna=False)
+
+    def paired(
+        self, benchmark: str, first: str, second: str, shots: Sequence[int] = SHOTS
+    ) -> Comparison:
+        return paired(self.error(benchmark, first, shots), self.error(benchmark, second, shots))
+
+    def unseen(self, benchmark: str) -> tuple[str, ...]:
+        rows = self.episodes[self.episodes["benchmark"] == benchmark]
+        return unseen_categories(self.run, benchmark, rows)
+
+
+def averaged(
+    rows: pd.DataFrame, keys: Sequence[str], value: str, needed: int, seeds: pd.Series
+) -> pd.DataFrame:
+    """Each episode's value averaged over training seeds, a column for each value of the keys.
+
+    A column that lacks any of the `needed` episodes in any of its learner's seeds (`seeds` is
+    how many; the first key is the learner) is left out. NaN in one seed is NaN in the average.
+    """
+    grouped = rows.groupby([*keys, "category", "episode"])[value]
+    means = grouped.mean().where(grouped.count() == grouped.size())
+    columns = rows.groupby(list(keys)).size().to_frame("rows")
+    columns["episodes"] = means.groupby(level=list(keys)).size()
+    wanted = needed * columns.index.get_level_values(0).map(seeds)
+    whole = columns.index[(columns["episodes"] == needed) & (columns["rows"] == wanted)]
+    return means.unstack(list(keys)).reindex(columns=whole)
+
+
+def _paper(number: int) -> dict[tuple[str, str, str], float]:
+    path = Path(__file__).with_name("paper") / f"table{number}.csv"
+    rows = pd.read_csv(path, dtype={"shots": str})
+    learners = rows["learner" if number == 2 else "model"]
+    columns = zip(rows["benchmark"], learners, rows["shots"], rows["ne"], strict=True)
+    return {tuple(key): ne for *key, ne in columns}
+
+
+def read_similarities(directory: str | Path) -> pd.DataFrame | None:
+    """The similarities of landmark features in a results directory; None where there are none."""
+    path = Path(directory) / "similarities.csv"
+    if not path.is_file():
+        return None
+    try:
+        frame = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read, make it again: {why}") from error
+    if absent := [c for c in (*SIMILARITIES, "before_after", "between") if c not in frame]:
+        raise UserError(f"{path} lacks the columns {', '.join(absent)}")
+    if (twice := frame.duplicated(list(SIMILARITIES))).any():
+        row = ", ".join(map(str, frame.loc[twice, list(SIMILARITIES)].iloc[0]))
+        raise UserError(f"{path} has more than one row for {row}")
+    return frame
