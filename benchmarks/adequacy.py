@@ -17,8 +17,7 @@ import pandas as pd
 from benchmarks import grid
 from benchmarks.controls import CONTROLS, TunedFeatures
 from benchmarks.grid import Cell
-from benchmarks.presets import find_preset
-from benchmarks.run import add_work_options, command, open_workshop, work_off
+from benchmarks.run import add_work_options, asked_preset, command, open_workshop, work_off
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS, Benchmark
@@ -124,7 +123,7 @@ def parser() -> argparse.ArgumentParser:
 
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
-    preset = find_preset(arguments.preset)
+    preset = asked_preset(arguments)
     preset = replace(preset, episodes=min(EPISODES, preset.episodes))
     out, workshop = open_workshop(arguments, preset)
     wanted = cells()

@@ -20,8 +20,8 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.gpu_check import PLACE, build
-from benchmarks.presets import change, find_preset
-from benchmarks.run import add_work_options, command, open_workshop
+from benchmarks.presets import change
+from benchmarks.run import add_work_options, asked_preset, command, open_workshop
 from benchmarks.speed import machine
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.errors import UserError
@@ -95,7 +95,7 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.episodes < 1 or arguments.rounds < 1:
         raise UserError("--episodes and --rounds: at least 1")
     torch.set_num_threads(1)
-    preset = replace(find_preset(arguments.preset), episodes=arguments.episodes)
+    preset = replace(asked_preset(arguments), episodes=arguments.episodes)
     for name in arguments.learner:
         find_learner(name)
     out, workshop = open_workshop(arguments, preset)

@@ -30,8 +30,14 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks import store
 from benchmarks.fingerprints import code, key
 from benchmarks.grid import Job, source, training_jobs
-from benchmarks.presets import find_preset
-from benchmarks.run import add_work_options, benchmarks_of, command, open_workshop, work_off
+from benchmarks.run import (
+    add_work_options,
+    asked_preset,
+    benchmarks_of,
+    command,
+    open_workshop,
+    work_off,
+)
 from benchmarks.trust import COLUMNS, FILE, LABELLED, UNSEEN, errors
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.confidence import THRESHOLD, Calibration, search
@@ -225,7 +231,7 @@ def parser() -> argparse.ArgumentParser:
 
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
-    preset = find_preset(arguments.preset)
+    preset = asked_preset(arguments)
     known = benchmarks_of(arguments, preset)
     places = [benchmark(name, known) for name in arguments.benchmark or list(known)[:1]]
     learners = arguments.learner or LEARNERS

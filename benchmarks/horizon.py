@@ -18,8 +18,14 @@ import pandas as pd
 from benchmarks import grid
 from benchmarks.fingerprints import key
 from benchmarks.grid import Job, source
-from benchmarks.presets import find_preset
-from benchmarks.run import add_work_options, benchmarks_of, command, open_workshop, work_off
+from benchmarks.run import (
+    add_work_options,
+    asked_preset,
+    benchmarks_of,
+    command,
+    open_workshop,
+    work_off,
+)
 from benchmarks.tune import trial_workshop, try_out
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.errors import UserError
@@ -93,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
 
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
-    preset = find_preset(arguments.preset)
+    preset = asked_preset(arguments)
     if preset.tuning is None:
         raise UserError(f"preset {preset.name} has no trials to measure as: give it `tuning`")
     if strange := [tasks for tasks in arguments.tasks if tasks < 1]:

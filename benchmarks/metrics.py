@@ -17,9 +17,15 @@ import pandas as pd
 from tqdm import tqdm
 
 from benchmarks import store
-from benchmarks.presets import find_preset
 from benchmarks.rendering import pipes
-from benchmarks.run import add_work_options, benchmarks_of, command, open_workshop, results
+from benchmarks.run import (
+    add_work_options,
+    asked_preset,
+    benchmarks_of,
+    command,
+    open_workshop,
+    results,
+)
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
@@ -167,7 +173,7 @@ def parser() -> argparse.ArgumentParser:
 
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
-    preset = find_preset(arguments.preset)
+    preset = asked_preset(arguments)
     if bad := [t for t in arguments.pck if not 0 < t < math.inf]:
         raise UserError(f"--pck {bad[0]:g}: thresholds are above 0")
     known = benchmarks_of(arguments, preset)

@@ -8,8 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks.presets import find_preset
-from benchmarks.run import add_work_options, command, open_workshop
+from benchmarks.run import add_work_options, asked_preset, command, open_workshop
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
 
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
-    preset = find_preset(arguments.preset)
+    preset = asked_preset(arguments)
     _, workshop = open_workshop(arguments, preset)
     for garments in (workshop.train, workshop.validation):
         usable = int(garments.usable.sum())

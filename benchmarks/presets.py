@@ -64,7 +64,7 @@ class Preset:
     loaders: int = 0  # threads that read training tasks and batches ahead
     common: Mapping[str, object] = field(default_factory=dict)  # settings of every learner
     learners: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # and of one
-    tuned: str = ""  # of benchmarks/tuned/: by benchmark and learner, what tuning chose
+    tuned: str = ""  # of benchmarks/tuned/, or a .json: by benchmark and learner, what was chosen
     tuning: Tuning | None = None
     changed: Mapping[str, object] = field(default_factory=dict)  # settings that --set gave
 
@@ -74,6 +74,8 @@ class Preset:
         common = {name: value for name, value in self.common.items() if name in known}
         own = self.learners.get(learner.name, {})
         chosen = self.chosen(learner.name, benchmark)
+        if strange := [name for name in chosen if name not in known]:
+            raise UserError(f"{self.tuned}: {learner.name} has no setting {strange[0]!r}")
         return learner.Settings(**{**common, **own, **chosen, **self._changed(learner.name, known)})
 
     def _changed(self, learner: str, known: Container[str]) -> dict:
@@ -87,8 +89,14 @@ class Preset:
         return {**of_all, **own}
 
     def chosen(self, learner: str, benchmark: str) -> Mapping[str, object]:
-        """What tuning chose for a learner on a benchmark."""
-        return _tuned(self.tuned).get(benchmark, {}).get(learner, {})
+        """What tuning chose for a learner on a benchmark.
+
+        Raises `UserError` for a file that tuning did not write.
+        """
+        try:
+            return dict(_tuned(self.tuned).get(benchmark, {}).get(learner, {}))
+        except (AttributeError, TypeError, ValueError):
+            raise UserError(f"{self.tuned} is no file of choices: tune writes one") from None
 
     def decides(self, *names: str) -> dict:
         """Some of the preset's numbers, for the key of the work that they decide."""
@@ -177,7 +185,7 @@ FULL = Preset(
     tuning=Tuning(trials=5, finalists=2, episodes=10, shots=(1, 5, 10)),
 )
 
-# Does tuning make the order? The inner loop of section 4.2 on full's data and network, nothing tuned.
+# Does tuning make the order? Section 4.2's inner loop on full's data and network, nothing tuned.
 STATED = replace(
     FULL,
     name="stated",
@@ -242,8 +250,15 @@ TUNED = Path(__file__).with_name("tuned")  # a file a network: what tuning chose
 
 @cache
 def _tuned(name: str) -> dict:
-    path = TUNED / f"{name}.json"
-    return json.loads(path.read_text("utf-8")) if name and path.exists() else {}
+    if not name:
+        return {}
+    path = Path(name) if name.endswith(".json") else TUNED / f"{name}.json"
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read what tuning chose, {path}: {error}") from None
 
 
 def find_preset(name: str) -> Preset:
@@ -321,7 +336,10 @@ def _check(text: str, name: str, before: object, value: object) -> None:
     kinds = (int, float) if isinstance(before, float) else type(before)
     if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(before, bool):
         raise UserError(f"--set {text}: {value!r} is not of the kind of {before!r}")
-    if name in WORDS and value not in WORDS[name]:
+    if name == "tuned" and value.endswith(".json"):
+        if not Path(value).is_file():
+            raise UserError(f"--set {text}: there is no such file; tune --choices FILE writes one")
+    elif name in WORDS and value not in WORDS[name]:
         raise UserError(f"--set {text}: choose one of {', '.join(map(repr, WORDS[name]))}")
     if name in POSITIVE and value < 1:
         raise UserError(f"--set {text}: at least 1")

@@ -61,19 +61,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--preset", default="mini", help=f"{', '.join(PRESETS)} (default: mini)")
     add_work_options(made, seed_of="training")
     made.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="change a number of the preset or a learner's setting; may be repeated",
-    )
-    made.add_argument(
-        "--weights",
-        type=Path,
-        metavar="FILE",
-        help="ResNet-50's ImageNet weights, for a machine without network",
-    )
-    made.add_argument(
         "--engine",
         choices=("local", "ray"),
         default="local",
@@ -86,6 +73,19 @@ def parser() -> argparse.ArgumentParser:
 
 def add_work_options(made: argparse.ArgumentParser, seed_of: str) -> None:
     """What every command that does work asks for."""
+    made.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a number of the preset or a learner's setting; may be repeated",
+    )
+    made.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="ResNet-50's ImageNet weights, for a machine without network",
+    )
     made.add_argument(
         "--data",
         type=Path,
@@ -285,15 +285,19 @@ def _write_pages(out: Path) -> list[str]:
 
 def _asked(arguments: argparse.Namespace, ranks: Ranks) -> tuple[Preset, list[Cell]]:
     """The preset with its changes, and the cells."""
-    preset = change(find_preset(arguments.preset), arguments.set)
-    if arguments.weights:
-        preset = _with_weights(preset, arguments.weights)
+    preset = asked_preset(arguments)
     if preset.meta_batch < ranks.count:
         raise UserError(
             f"{ranks.count} processes cannot share steps of {preset.meta_batch} tasks: give "
             f"--set meta_batch={ranks.count} or more (results are then those of that meta-batch)"
         )
     return preset, cells(arguments, benchmarks_of(arguments, preset))
+
+
+def asked_preset(arguments: argparse.Namespace) -> Preset:
+    """The preset that --preset names, with what --set and --weights change."""
+    preset = change(find_preset(arguments.preset), arguments.set)
+    return _with_weights(preset, arguments.weights) if arguments.weights else preset
 
 
 def benchmarks_of(arguments: argparse.Namespace, preset: Preset) -> Mapping[str, Benchmark]:

@@ -27,8 +27,15 @@ import pandas as pd
 from benchmarks import grid
 from benchmarks.fingerprints import key
 from benchmarks.grid import Job, chain, source
-from benchmarks.presets import TUNED, Preset, find_preset
-from benchmarks.run import add_work_options, benchmarks_of, command, open_workshop, work_off
+from benchmarks.presets import TUNED, Preset
+from benchmarks.run import (
+    add_work_options,
+    asked_preset,
+    benchmarks_of,
+    command,
+    open_workshop,
+    work_off,
+)
 from benchmarks.tried import COLUMNS, FILE, SCORES
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.errors import UserError
@@ -305,7 +312,17 @@ def parser() -> argparse.ArgumentParser:
 
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
-    preset: Preset = find_preset(arguments.preset)
+    preset: Preset = asked_preset(arguments)
+    if preset.changed:
+        raise UserError(
+            f"--set {next(iter(preset.changed))}: the search chooses learners' settings; change "
+            "numbers of the preset or its network"
+        )
+    if arguments.set and not arguments.choices:
+        raise UserError(
+            f"--set {arguments.set[0]}: the choices will be of other numbers than the preset's: "
+            "say where to keep them, --choices FILE, and run with --set tuned=FILE"
+        )
     if preset.tuning is None:
         raise UserError(f"preset {preset.name} has no budget of trials: give it `tuning`")
     names = arguments.learner or list(LEARNERS)

@@ -37,6 +37,19 @@ def test_what_tuning_chose_can_be_left_out():
     assert change(FULL, ["tuned="]).tuned == "" and change(FULL, ["tuned=smoke"]).tuned == "smoke"
 
 
+def test_what_tuning_chose_can_be_a_file(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text('{"B-1": {"MAML": {"inner_rate": 0.5}}}')
+    changed = change(FULL, [f"tuned={path}"])
+    assert changed.settings(MAML, "B-1").inner_rate == 0.5
+    assert changed.settings(MAML, "B-2").inner_rate == FULL.common["inner_rate"]
+    for number, text in enumerate(("{", "[1]", '{"B-1": {"MAML": {"rate": 1}}}')):
+        path = tmp_path / f"{number}.json"
+        path.write_text(text)
+        with pytest.raises(UserError, match=path.name):
+            change(FULL, [f"tuned={path}"]).settings(MAML, "B-1")
+
+
 def test_a_change_goes_before_what_tuning_chose(monkeypatch):
     chosen = {"B-1": {"MAML": {"inner_rate": 0.5}}}
     monkeypatch.setattr("benchmarks.presets._tuned", lambda name: chosen)
@@ -52,6 +65,7 @@ def test_a_change_goes_before_what_tuning_chose(monkeypatch):
         *("size", "size=big", "tasks=1.5", "flat=1", "sizes=64", "WG.inner=1", "common={}"),
         *("size=0", "size=40", "episodes=0", "queries=0", "channels=0", "precision=float16"),
         *("network=vgg", "base_optimiser=lion", "crops=some", "tuned=fulll"),
+        "tuned=absent.json",
     ],
 )
 def test_mistakes_are_one_line(text):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import tune
-from benchmarks.presets import SMOKE, Preset, find_preset
+from benchmarks.presets import SMOKE, Preset, change, find_preset
 from benchmarks.report import FILES
 from benchmarks.tune import (
     Trial,
@@ -222,6 +222,24 @@ def test_choices_reach_the_settings(monkeypatch):
     assert SMOKE.settings(FT, "B-1").inner_rate == 0.123
     assert SMOKE.settings(FT, "B-2").inner_rate == FT.Settings().inner_rate
     assert SMOKE.settings(FT, "B-1r").inner_rate == FT.Settings().inner_rate  # no head start
+
+
+@pytest.mark.parametrize("text", ["tasks=3", "channels=8"])
+def test_what_a_search_cannot_be_asked_for_is_one_line(text, in_smoke_folder, capsys):
+    assert tune.main(["--preset", "smoke", "--set", text, "--out", "refused"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said and text.partition("=")[0] in said
+
+
+def test_a_search_on_another_network_keeps_its_choices_apart(in_smoke_folder):
+    asked = ["--preset", "smoke", "--set", "channels=8", "--out", "apart", "--workers", "1"]
+    once = ["--benchmark", "B-2", "--learner", "PROTO", "--choices", "apart.json"]
+    before = {path: path.read_text() for path in tune.TUNED.iterdir()}
+    assert tune.main([*asked, *once]) == 0
+    assert {path: path.read_text() for path in tune.TUNED.iterdir()} == before
+    chosen = json.loads((in_smoke_folder / "apart.json").read_text())
+    preset = change(SMOKE, ["channels=8", "tuned=apart.json"])
+    assert preset.chosen("PROTO", "B-2") == chosen["B-2"]["PROTO"]
 
 
 def test_choices_that_were_not_searched_anew_are_kept(tmp_path):
