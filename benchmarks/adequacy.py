@@ -123,7 +123,7 @@ def parser() -> argparse.ArgumentParser:
 
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
-    preset = asked_preset(arguments)
+    preset = asked_preset(arguments, apart=True)
     preset = replace(preset, episodes=min(EPISODES, preset.episodes))
     out, workshop = open_workshop(arguments, preset)
     wanted = cells()

@@ -95,7 +95,7 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.episodes < 1 or arguments.rounds < 1:
         raise UserError("--episodes and --rounds: at least 1")
     torch.set_num_threads(1)
-    preset = replace(asked_preset(arguments), episodes=arguments.episodes)
+    preset = replace(asked_preset(arguments, own=("episodes",)), episodes=arguments.episodes)
     for name in arguments.learner:
         find_learner(name)
     out, workshop = open_workshop(arguments, preset)

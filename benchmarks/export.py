@@ -197,6 +197,7 @@ def export(
         calibration=calibration,
         about={
             "preset": preset.name,
+            "set": list(preset.asked),
             "benchmark": place.name,
             "seen": [categories[c].name for c in place.seen],
             "data": workshop.data.name,
@@ -231,7 +232,7 @@ def parser() -> argparse.ArgumentParser:
 
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
-    preset = asked_preset(arguments)
+    preset = asked_preset(arguments, apart=True)
     known = benchmarks_of(arguments, preset)
     places = [benchmark(name, known) for name in arguments.benchmark or list(known)[:1]]
     learners = arguments.learner or LEARNERS

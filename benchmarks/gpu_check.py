@@ -21,6 +21,7 @@ from benchmarks.run import command
 from benchmarks.speed import machine, random_task, tame, timed
 from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.categories import DEEPFASHION2
+from fewshot_landmarks.devices import find_device
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import Learner, find_learner
@@ -103,15 +104,15 @@ def parser() -> argparse.ArgumentParser:
 
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
-    device = arguments.device
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("no GPU here that torch can use: run this where there is one")
+    device = find_device(arguments.device)
     if arguments.tasks < 1:
         raise UserError(f"--tasks {arguments.tasks}: at least 1")
     preset = change(find_preset(arguments.preset), arguments.set)
     small = replace(preset, size=min(preset.size, 96), train_queries=2)
     small = change(small, ["inner_steps=2", "inner_rate=1e-4"])  # rounding grows with steps
     names = arguments.learner or LEARNERS
+    if without := [name for name in names if not hasattr(find_learner(name), "meta_loss")]:
+        raise UserError(f"{without[0]} has no inner loop in training: choose of {LEARNERS}")
     write_text(arguments.out / "machine.json", json.dumps(machine(device), indent=1) + "\n")
     rows = []
     for name in names:

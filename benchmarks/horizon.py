@@ -99,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
 
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
-    preset = asked_preset(arguments)
+    preset = asked_preset(arguments, own=("tasks", "episodes"), apart=True)
     if preset.tuning is None:
         raise UserError(f"preset {preset.name} has no trials to measure as: give it `tuning`")
     if strange := [tasks for tasks in arguments.tasks if tasks < 1]:

@@ -173,7 +173,7 @@ def parser() -> argparse.ArgumentParser:
 
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
-    preset = asked_preset(arguments)
+    preset = asked_preset(arguments, apart=True)
     if bad := [t for t in arguments.pck if not 0 < t < math.inf]:
         raise UserError(f"--pck {bad[0]:g}: thresholds are above 0")
     known = benchmarks_of(arguments, preset)
@@ -187,8 +187,8 @@ def execute(arguments: argparse.Namespace) -> None:
         raise NoCoco(f"{error}, or give --no-ap") from None
     if not measured:
         raise UserError(
-            f"no predictions in {workshop.work} that fit the code and the data as they are: run "
-            "`python -m benchmarks.run` first"
+            f"no predictions in {workshop.work} that fit the code, the data and the numbers as "
+            "they are: run `python -m benchmarks.run` first, or give its --set and --weights here too"
         )
     frame = pd.DataFrame(measured)
     write_text(out / "metrics.csv", frame.round(5).to_csv(index=False, lineterminator="\n"))

@@ -67,6 +67,7 @@ class Preset:
     tuned: str = ""  # of benchmarks/tuned/, or a .json: by benchmark and learner, what was chosen
     tuning: Tuning | None = None
     changed: Mapping[str, object] = field(default_factory=dict)  # settings that --set gave
+    asked: tuple[str, ...] = ()  # the texts of --set
 
     def settings(self, learner: type[Learner], benchmark: str) -> Learner.Settings:
         """A learner's hyperparameters at this scale, on a benchmark."""
@@ -74,8 +75,6 @@ class Preset:
         common = {name: value for name, value in self.common.items() if name in known}
         own = self.learners.get(learner.name, {})
         chosen = self.chosen(learner.name, benchmark)
-        if strange := [name for name in chosen if name not in known]:
-            raise UserError(f"{self.tuned}: {learner.name} has no setting {strange[0]!r}")
         return learner.Settings(**{**common, **own, **chosen, **self._changed(learner.name, known)})
 
     def _changed(self, learner: str, known: Container[str]) -> dict:
@@ -89,14 +88,8 @@ class Preset:
         return {**of_all, **own}
 
     def chosen(self, learner: str, benchmark: str) -> Mapping[str, object]:
-        """What tuning chose for a learner on a benchmark.
-
-        Raises `UserError` for a file that tuning did not write.
-        """
-        try:
-            return dict(_tuned(self.tuned).get(benchmark, {}).get(learner, {}))
-        except (AttributeError, TypeError, ValueError):
-            raise UserError(f"{self.tuned} is no file of choices: tune writes one") from None
+        """What tuning chose for a learner on a benchmark."""
+        return _tuned(self.tuned).get(benchmark, {}).get(learner, {})
 
     def decides(self, *names: str) -> dict:
         """Some of the preset's numbers, for the key of the work that they decide."""
@@ -250,15 +243,35 @@ TUNED = Path(__file__).with_name("tuned")  # a file a network: what tuning chose
 
 @cache
 def _tuned(name: str) -> dict:
-    if not name:
-        return {}
-    path = Path(name) if name.endswith(".json") else TUNED / f"{name}.json"
+    if name.endswith(".json"):
+        return read_choices(Path(name))
+    path = TUNED / f"{name}.json"
+    return json.loads(path.read_text("utf-8")) if name and path.exists() else {}
+
+
+def read_choices(path: Path) -> dict:
+    """A file of what tuning chose, by benchmark and learner.
+
+    Raises `UserError` where it cannot be read, or holds anything else.
+    """
     try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read what tuning chose, {path}: {error}") from None
+        found = json.loads(path.read_text("utf-8"))
+        every = [(name, own) for place in found.values() for name, own in place.items()]
+        texts = [
+            (f"{name}.{s}={value!r}", s, value) for name, own in every for s, value in own.items()
+        ]
+        if not every:
+            raise ValueError("it holds no choice")
+        for name, _ in every:
+            find_learner(name)
+        for text, setting, value in texts:
+            _check(text, setting, _default(text.partition("=")[0]), value)
+    except OSError as error:
+        raise UserError(f"cannot read choices: {path}: {error.strerror or error}") from None
+    except (ValueError, AttributeError, UserError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{path} is not what tune --choices writes: {why}") from None
+    return found
 
 
 def find_preset(name: str) -> Preset:
@@ -291,10 +304,14 @@ def change(preset: Preset, texts: Sequence[str]) -> Preset:
     learner that has it ("tasks"), or of one ("MetaCloth.tasks"); settings given here go before what
     tuning chose. Raises `UserError` for an unknown name or a value that it cannot have.
     """
-    numbers = {f.name for f in fields(Preset)} - {"name", *COMPOUND}
+    numbers = {f.name for f in fields(Preset)} - {"name", "asked", *COMPOUND}
+    preset = replace(preset, asked=(*preset.asked, *texts))
     for text in texts:
         name, equals, written = text.partition("=")
         value = _value(written)
+        if name == "tuned" and written.endswith(".json"):
+            value = str(Path(written).resolve())  # the same file for every process
+            read_choices(Path(value))
         if not equals:
             raise UserError(f"--set {text}: give NAME=VALUE")
         if name in numbers:
@@ -308,7 +325,9 @@ def change(preset: Preset, texts: Sequence[str]) -> Preset:
             preset = replace(preset, network_options=network_options)
         else:
             _check(text, name, _default(name), value)
-            preset = replace(preset, changed={**preset.changed, name: value})
+            learner, _, setting = name.rpartition(".")
+            own = f"{find_learner(learner).name}.{setting}" if learner else name
+            preset = replace(preset, changed={**preset.changed, own: value})
     if preset.size % (multiple := FENETS[preset.network].multiple):
         raise UserError(
             f"--set size={preset.size}: crops of network {preset.network} have sides that are "
@@ -326,7 +345,7 @@ def _network_options(network: str) -> dict:
 def _value(written: str) -> object:
     try:
         return ast.literal_eval(written)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return written
 
 
@@ -336,10 +355,7 @@ def _check(text: str, name: str, before: object, value: object) -> None:
     kinds = (int, float) if isinstance(before, float) else type(before)
     if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(before, bool):
         raise UserError(f"--set {text}: {value!r} is not of the kind of {before!r}")
-    if name == "tuned" and value.endswith(".json"):
-        if not Path(value).is_file():
-            raise UserError(f"--set {text}: there is no such file; tune --choices FILE writes one")
-    elif name in WORDS and value not in WORDS[name]:
+    if name in WORDS and value not in WORDS[name] and not value.endswith(".json"):
         raise UserError(f"--set {text}: choose one of {', '.join(map(repr, WORDS[name]))}")
     if name in POSITIVE and value < 1:
         raise UserError(f"--set {text}: at least 1")

@@ -10,6 +10,7 @@ is the page; here and in `sheets.py` is what it shows.
 
 import base64
 import math
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ from benchmarks.rendering import MEAN, Block, Cell, Table
 from benchmarks.sheets import DASH, Sheet, as_number, either, fixed, interval, per_episode
 from benchmarks.tables import (
     ABLATIONS,
+    asked,
     read_episodes,
     read_run,
     results_command,
@@ -150,6 +152,7 @@ def absent(name: str, run: Mapping) -> str:
     """The command that makes an optional file."""
     command = SOURCES[name].format(preset=run["preset"])
     works = "--preset" in command  # and needs the data
+    command += "".join(f" {shlex.quote(word)}" for word in asked(run) * works)
     real = run_field(run, "data", "difficulty") == "real"
     return command + " --data DATA" * (works and real)
 

@@ -294,8 +294,22 @@ def _asked(arguments: argparse.Namespace, ranks: Ranks) -> tuple[Preset, list[Ce
     return preset, cells(arguments, benchmarks_of(arguments, preset))
 
 
-def asked_preset(arguments: argparse.Namespace) -> Preset:
-    """The preset that --preset names, with what --set and --weights change."""
+def asked_preset(
+    arguments: argparse.Namespace, own: Sequence[str] = (), apart: bool = False
+) -> Preset:
+    """The preset that --preset names, with what --set and --weights change.
+
+    own: numbers that the command has of its own, so that --set would change nothing.
+    apart: results of other numbers need a place of their own, --out.
+    """
+    for text in arguments.set:
+        if text.partition("=")[0].rpartition(".")[2] in own:
+            raise UserError(f"--set {text}: this command has its own; see its --help")
+        if apart and not arguments.out:
+            raise UserError(
+                f"--set {text}: {results(arguments, find_preset(arguments.preset))} is for the "
+                "preset as it is: give the --out of the run that --set changed"
+            )
     preset = change(find_preset(arguments.preset), arguments.set)
     return _with_weights(preset, arguments.weights) if arguments.weights else preset
 

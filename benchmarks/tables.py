@@ -361,10 +361,18 @@ def _command(directory: str | Path, run: dict, benchmark: str, learner: str, see
 def run_command(directory: str | Path, run: dict, words: Sequence[str]) -> str:
     """The benchmark's command with these arguments, and those that the run and its place need."""
     words = list(words)
+    words += asked(run)
     words += ["--data", "DATA"] * (run_field(run, "data", "difficulty") == "real")
     usual = Path(directory).resolve() == Path("results", str(run["preset"])).resolve()
     words += ["--out", str(directory)] * (not usual)
     return shlex.join(["python", "-m", "benchmarks.run", *words])
+
+
+def asked(run: dict) -> list[str]:
+    """The --set and --weights that a run was given."""
+    words = [w for text in run_field(run, "numbers", "asked", default=()) for w in ("--set", text)]
+    weights = run_field(run, "numbers", "network_options", "weights")
+    return [*words, "--weights", str(weights)] if weights else words
 
 
 def results_command(

@@ -27,7 +27,7 @@ import pandas as pd
 from benchmarks import grid
 from benchmarks.fingerprints import key
 from benchmarks.grid import Job, chain, source
-from benchmarks.presets import TUNED, Preset
+from benchmarks.presets import TUNED, Preset, read_choices
 from benchmarks.run import (
     add_work_options,
     asked_preset,
@@ -312,16 +312,20 @@ def parser() -> argparse.ArgumentParser:
 
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
-    preset: Preset = asked_preset(arguments)
+    preset: Preset = asked_preset(arguments, own=("episodes",), apart=True)
     if preset.changed:
         raise UserError(
             f"--set {next(iter(preset.changed))}: the search chooses learners' settings; change "
             "numbers of the preset or its network"
         )
+    if arguments.choices and arguments.choices.suffix != ".json":
+        raise UserError(f"--choices {arguments.choices}: name it FILE.json")
+    if arguments.choices and arguments.choices.exists():
+        read_choices(arguments.choices)  # before the search, to which others will be added
     if arguments.set and not arguments.choices:
         raise UserError(
             f"--set {arguments.set[0]}: the choices will be of other numbers than the preset's: "
-            "say where to keep them, --choices FILE, and run with --set tuned=FILE"
+            "say where to keep them, --choices FILE.json, and run with --set tuned=FILE.json"
         )
     if preset.tuning is None:
         raise UserError(f"preset {preset.name} has no budget of trials: give it `tuning`")

@@ -1,5 +1,7 @@
 """Single numbers of a preset, changed by --set."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -43,11 +45,16 @@ def test_what_tuning_chose_can_be_a_file(tmp_path):
     changed = change(FULL, [f"tuned={path}"])
     assert changed.settings(MAML, "B-1").inner_rate == 0.5
     assert changed.settings(MAML, "B-2").inner_rate == FULL.common["inner_rate"]
-    for number, text in enumerate(("{", "[1]", '{"B-1": {"MAML": {"rate": 1}}}')):
+    assert Path(changed.tuned).is_absolute() and changed.asked == (f"tuned={path}",)
+    maml = '{"B-1": {"MAML": {%s}}}'
+    wrong = ("{", "[1]", "{}", '{"B-1": {"Maml": {"inner_rate": 1.0}}}', maml % '"rate": 1')
+    for number, text in enumerate((*wrong, maml % '"inner_rate": "fast"', maml % '"tasks": -5')):
         path = tmp_path / f"{number}.json"
         path.write_text(text)
         with pytest.raises(UserError, match=path.name):
-            change(FULL, [f"tuned={path}"]).settings(MAML, "B-1")
+            change(FULL, [f"tuned={path}"])
+    with pytest.raises(UserError, match="absent.json"):
+        change(FULL, ["tuned=absent.json"])
 
 
 def test_a_change_goes_before_what_tuning_chose(monkeypatch):
@@ -65,7 +72,6 @@ def test_a_change_goes_before_what_tuning_chose(monkeypatch):
         *("size", "size=big", "tasks=1.5", "flat=1", "sizes=64", "WG.inner=1", "common={}"),
         *("size=0", "size=40", "episodes=0", "queries=0", "channels=0", "precision=float16"),
         *("network=vgg", "base_optimiser=lion", "crops=some", "tuned=fulll"),
-        "tuned=absent.json",
     ],
 )
 def test_mistakes_are_one_line(text):

@@ -19,6 +19,7 @@ from benchmarks.rendering import to_csv, to_markdown, to_tex
 from benchmarks.tables import (
     ABLATIONS,
     LEARNERS,
+    run_command,
     seeds_said,
     table2,
     table3,
@@ -212,6 +213,15 @@ def test_the_command_names_the_seed_and_not_the_usual_directory(tmp_path, monkey
         "python -m benchmarks.run --preset smoke --benchmark B-2 --learner MODULE:Own --seed 3"
     )
     assert [c for c in commands("results/smoke") if "B-2" in c and "Own" in c] == [command]
+
+
+def test_the_command_gives_again_what_the_run_was_given(tmp_path):
+    numbers = {
+        "asked": ["channels=64", "tuned=/a b.json"],
+        "network_options": {"weights": "/w.pth"},
+    }
+    said = run_command(tmp_path, {"preset": "full", "numbers": numbers}, ["--all"])
+    assert "--set channels=64 --set 'tuned=/a b.json' --weights /w.pth" in said
 
 
 def test_shots_outside_the_plan_ask_for_no_run(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -224,11 +225,16 @@ def test_choices_reach_the_settings(monkeypatch):
     assert SMOKE.settings(FT, "B-1r").inner_rate == FT.Settings().inner_rate  # no head start
 
 
-@pytest.mark.parametrize("text", ["tasks=3", "channels=8"])
+@pytest.mark.parametrize("text", ["tasks=3", "channels=8", "episodes=3"])
 def test_what_a_search_cannot_be_asked_for_is_one_line(text, in_smoke_folder, capsys):
     assert tune.main(["--preset", "smoke", "--set", text, "--out", "refused"]) == 2
-    said = capsys.readouterr().err.strip()
-    assert "\n" not in said and text.partition("=")[0] in said
+    assert tune.main(["--preset", "smoke", "--set", "channels=8", "--choices", "a.json"]) == 2
+    Path("broken.json").write_text("{")
+    for name in ("broken.json", "choices"):
+        assert tune.main(["--preset", "smoke", "--out", "refused", "--choices", name]) == 2
+    said = capsys.readouterr().err.strip().split("\n")
+    words = (text.partition("=")[0], "--out", "broken.json", "choices")
+    assert len(said) == 4 and all(word in line for word, line in zip(words, said))
 
 
 def test_a_search_on_another_network_keeps_its_choices_apart(in_smoke_folder):
