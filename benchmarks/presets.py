@@ -252,20 +252,22 @@ def _tuned(name: str) -> dict:
 def read_choices(path: Path) -> dict:
     """A file of what tuning chose, by benchmark and learner.
 
-    Raises `UserError` where it cannot be read, or holds anything else.
+    Raises `UserError` where it cannot be read, or holds anything else. A user's own learner, which
+    is not found by its name alone, has whatever settings the file says.
     """
+    of_ours = {name.lower() for name in REGISTRY}  # one of another case is a slip
     try:
         found = json.loads(path.read_text("utf-8"))
         every = [(name, own) for place in found.values() for name, own in place.items()]
-        texts = [
-            (f"{name}.{s}={value!r}", s, value) for name, own in every for s, value in own.items()
-        ]
         if not every:
             raise ValueError("it holds no choice")
-        for name, _ in every:
+        for name, own in every:
+            if name.lower() not in of_ours:
+                continue
             find_learner(name)
-        for text, setting, value in texts:
-            _check(text, setting, _default(text.partition("=")[0]), value)
+            for setting, value in own.items():
+                full = f"{name}.{setting}"
+                _check(f"{full}={value!r}", setting, _default(full), value)
     except OSError as error:
         raise UserError(f"cannot read choices: {path}: {error.strerror or error}") from None
     except (ValueError, AttributeError, UserError) as error:
@@ -309,12 +311,13 @@ def change(preset: Preset, texts: Sequence[str]) -> Preset:
     for text in texts:
         name, equals, written = text.partition("=")
         value = _value(written)
-        if name == "tuned" and written.endswith(".json"):
-            value = str(Path(written).resolve())  # the same file for every process
-            read_choices(Path(value))
         if not equals:
             raise UserError(f"--set {text}: give NAME=VALUE")
-        if name in numbers:
+        if name == "tuned" and written.endswith(".json"):
+            path = Path(written).resolve()  # the same file for every process
+            read_choices(path)
+            preset = replace(preset, tuned=str(path))
+        elif name in numbers:
             _check(text, name, getattr(preset, name), value)
             if name == "network" and value != preset.network:  # options are a network's own
                 preset = replace(preset, network_options={})
@@ -355,7 +358,7 @@ def _check(text: str, name: str, before: object, value: object) -> None:
     kinds = (int, float) if isinstance(before, float) else type(before)
     if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(before, bool):
         raise UserError(f"--set {text}: {value!r} is not of the kind of {before!r}")
-    if name in WORDS and value not in WORDS[name] and not value.endswith(".json"):
+    if name in WORDS and value not in WORDS[name]:
         raise UserError(f"--set {text}: choose one of {', '.join(map(repr, WORDS[name]))}")
     if name in POSITIVE and value < 1:
         raise UserError(f"--set {text}: at least 1")

@@ -46,6 +46,9 @@ def test_what_tuning_chose_can_be_a_file(tmp_path):
     assert changed.settings(MAML, "B-1").inner_rate == 0.5
     assert changed.settings(MAML, "B-2").inner_rate == FULL.common["inner_rate"]
     assert Path(changed.tuned).is_absolute() and changed.asked == (f"tuned={path}",)
+    path = tmp_path / "own.json"
+    path.write_text('{"B-1": {"Own": {"sharpness": 3}}}')  # of module:Own, known by its name alone
+    assert change(FULL, [f"tuned={path}"]).chosen("Own", "B-1") == {"sharpness": 3}
     maml = '{"B-1": {"MAML": {%s}}}'
     wrong = ("{", "[1]", "{}", '{"B-1": {"Maml": {"inner_rate": 1.0}}}', maml % '"rate": 1')
     for number, text in enumerate((*wrong, maml % '"inner_rate": "fast"', maml % '"tasks": -5')):
@@ -72,6 +75,7 @@ def test_a_change_goes_before_what_tuning_chose(monkeypatch):
         *("size", "size=big", "tasks=1.5", "flat=1", "sizes=64", "WG.inner=1", "common={}"),
         *("size=0", "size=40", "episodes=0", "queries=0", "channels=0", "precision=float16"),
         *("network=vgg", "base_optimiser=lion", "crops=some", "tuned=fulll"),
+        *("network=some.json", "crops=some.json"),
     ],
 )
 def test_mistakes_are_one_line(text):
