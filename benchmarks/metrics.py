@@ -188,7 +188,7 @@ def execute(arguments: argparse.Namespace) -> None:
     if not measured:
         raise UserError(
             f"no predictions in {workshop.work} that fit the code, the data and the numbers as "
-            "they are: run `python -m benchmarks.run` first, or give its --set and --weights here too"
+            "they are: run `python -m benchmarks.run` first, or give its --set and --weights too"
         )
     frame = pd.DataFrame(measured)
     write_text(out / "metrics.csv", frame.round(5).to_csv(index=False, lineterminator="\n"))

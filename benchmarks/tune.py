@@ -266,7 +266,7 @@ def gather(workshop: Workshop, out: Path, learners: Sequence[str] = LEARNERS) ->
 
 def keep(path: Path, chosen: dict) -> list[str]:
     """Write choices over those that a file holds already; which of the file's stay as they were."""
-    before = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    before = read_choices(path) if path.exists() else {}
     merged = {
         place: {**before.get(place, {}), **chosen.get(place, {})}
         for place in dict.fromkeys([*BENCHMARKS, *before, *chosen])
