@@ -15,9 +15,9 @@ from dataclasses import replace
 import pandas as pd
 
 from benchmarks import grid
+from benchmarks.commands import add_work_options, asked_preset, command, open_workshop, work_off
 from benchmarks.controls import CONTROLS, TunedFeatures
 from benchmarks.grid import Cell
-from benchmarks.run import add_work_options, asked_preset, command, open_workshop, work_off
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS, Benchmark
@@ -136,7 +136,7 @@ def execute(arguments: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see `benchmarks.run.command`."""
+    """Run the command; see `benchmarks.commands.command`."""
     return command(lambda: execute(parser().parse_args(arguments)))
 
 

@@ -19,9 +19,9 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from benchmarks.commands import add_work_options, asked_preset, command, open_workshop
 from benchmarks.gpu_check import PLACE, build
 from benchmarks.presets import change
-from benchmarks.run import add_work_options, asked_preset, command, open_workshop
 from benchmarks.speed import machine
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.errors import UserError
@@ -111,7 +111,7 @@ def execute(arguments: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see `benchmarks.run.command`."""
+    """Run the command; see `benchmarks.commands.command`."""
     return command(lambda: execute(parser().parse_args(arguments)))
 
 

@@ -28,9 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks import store
-from benchmarks.fingerprints import code, key
-from benchmarks.grid import Job, source, training_jobs
-from benchmarks.run import (
+from benchmarks.commands import (
     add_work_options,
     asked_preset,
     benchmarks_of,
@@ -38,6 +36,8 @@ from benchmarks.run import (
     open_workshop,
     work_off,
 )
+from benchmarks.fingerprints import code, key
+from benchmarks.grid import Job, source, training_jobs
 from benchmarks.trust import COLUMNS, FILE, LABELLED, UNSEEN, errors
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.confidence import THRESHOLD, Calibration, search
@@ -254,7 +254,7 @@ def execute(arguments: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see `benchmarks.run.command`."""
+    """Run the command; see `benchmarks.commands.command`."""
     return command(lambda: execute(parser().parse_args(arguments)))
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from benchmarks.commands import command
 from benchmarks.presets import Preset, change, find_preset
-from benchmarks.run import command
 from benchmarks.speed import machine, random_task, tame, timed
 from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.categories import DEEPFASHION2
@@ -134,7 +134,7 @@ def _write(rows: Sequence[dict], out: Path) -> pd.DataFrame:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see `benchmarks.run.command`."""
+    """Run the command; see `benchmarks.commands.command`."""
     return command(lambda: execute(parser().parse_args(arguments)))
 
 

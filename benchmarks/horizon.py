@@ -16,9 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks import grid
-from benchmarks.fingerprints import key
-from benchmarks.grid import Job, source
-from benchmarks.run import (
+from benchmarks.commands import (
     add_work_options,
     asked_preset,
     benchmarks_of,
@@ -26,6 +24,8 @@ from benchmarks.run import (
     open_workshop,
     work_off,
 )
+from benchmarks.fingerprints import key
+from benchmarks.grid import Job, source
 from benchmarks.tune import trial_workshop, try_out
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.errors import UserError
@@ -124,7 +124,7 @@ def execute(arguments: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see `benchmarks.run.command`."""
+    """Run the command; see `benchmarks.commands.command`."""
     return command(lambda: execute(parser().parse_args(arguments)))
 
 

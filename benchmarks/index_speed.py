@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from benchmarks.run import command
+from benchmarks.commands import command
 from benchmarks.speed import machine
 from fewshot_landmarks.categories import CATEGORIES
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
@@ -142,7 +142,7 @@ def execute(arguments: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see `benchmarks.run.command`."""
+    """Run the command; see `benchmarks.commands.command`."""
     return command(lambda: execute(parser().parse_args(arguments)))
 
 

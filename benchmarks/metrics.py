@@ -17,8 +17,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from benchmarks import store
-from benchmarks.rendering import pipes
-from benchmarks.run import (
+from benchmarks.commands import (
     add_work_options,
     asked_preset,
     benchmarks_of,
@@ -26,6 +25,7 @@ from benchmarks.run import (
     open_workshop,
     results,
 )
+from benchmarks.rendering import pipes
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
@@ -197,7 +197,7 @@ def execute(arguments: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see `benchmarks.run.command`."""
+    """Run the command; see `benchmarks.commands.command`."""
     return command(lambda: execute(parser().parse_args(arguments)))
 
 

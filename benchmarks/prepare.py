@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks.run import add_work_options, asked_preset, command, open_workshop
+from benchmarks.commands import add_work_options, asked_preset, command, open_workshop
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,7 +30,7 @@ def execute(arguments: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see `benchmarks.run.command`."""
+    """Run the command; see `benchmarks.commands.command`."""
     return command(lambda: execute(parser().parse_args(arguments)))
 
 

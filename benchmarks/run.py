@@ -5,36 +5,33 @@ claims and the report too. Killed at any moment and run again, it goes on where 
 """
 
 import argparse
-import math
 import os
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import cluster, grid, probes, store
-from benchmarks.grid import Cell, Cost, Job
-from benchmarks.presets import PRESETS, Preset, change, find_preset
+from benchmarks import grid, probes, store
+from benchmarks.commands import (
+    add_work_options,
+    asked_preset,
+    benchmarks_of,
+    command,
+    data_folder,
+    device,
+    is_drawn,
+    prepare,
+    results,
+    work_off,
+)
+from benchmarks.grid import Cell
+from benchmarks.presets import PRESETS, Preset
 from benchmarks.tables import write_tables
 from benchmarks.workshop import Workshop
-from fewshot_landmarks.data.garments import write_garments
-from fewshot_landmarks.data.keypoints import write_split
-from fewshot_landmarks.data.source import find_source
-from fewshot_landmarks.devices import find_device
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, find_learner
-from fewshot_landmarks.networks import FENETS
-from fewshot_landmarks.protocol import (
-    BENCHMARKS,
-    SHOTS,
-    TABLE4_SHOTS,
-    Benchmark,
-    ablated,
-    benchmark,
-)
-from fewshot_landmarks.ranks import Ranks, join, leave, local_device
+from fewshot_landmarks.protocol import SHOTS, TABLE4_SHOTS, Benchmark, ablated, benchmark
+from fewshot_landmarks.ranks import Ranks, join, local_device
 
 
 def parser() -> argparse.ArgumentParser:
@@ -71,86 +68,6 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def add_work_options(made: argparse.ArgumentParser, seed_of: str) -> None:
-    """What every command that does work asks for."""
-    made.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="change a number of the preset or a learner's setting; may be repeated",
-    )
-    made.add_argument(
-        "--weights",
-        type=Path,
-        metavar="FILE",
-        help="ResNet-50's ImageNet weights, for a machine without network",
-    )
-    made.add_argument(
-        "--data",
-        type=Path,
-        help="DeepFashion2's folder, or a split file of a COCO keypoint set; without it, garments "
-        "are drawn",
-    )
-    made.add_argument("--images", type=Path, metavar="DIR", help="photos of a COCO file in --data")
-    for side in ("seen", "unseen"):
-        made.add_argument(
-            f"--{side}", default="", metavar="NAMES", help="categories of a COCO file, by commas"
-        )
-    made.add_argument("--out", type=Path, help="default: results/PRESET")
-    made.add_argument("--seed", type=int, default=0, help=f"of {seed_of} (default: 0)")
-    made.add_argument("--workers", type=int, default=os.cpu_count(), help="default: all cores")
-    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-
-
-def _find_data(arguments: argparse.Namespace, out: Path) -> None:
-    """Let --data name a split file where it names a COCO file and --seen its seen categories."""
-    if not arguments.seen:
-        if arguments.unseen or arguments.images:
-            raise UserError("--images and --unseen go with --seen, and with a COCO file in --data")
-        return
-    if not arguments.data or not arguments.data.is_file():
-        raise UserError("--seen names categories of a COCO keypoint file: give it by --data FILE")
-    names = [
-        [name.strip() for name in given.split(",") if name.strip()]
-        for given in (arguments.seen, arguments.unseen)
-    ]
-    path = out / "work" / "split.json"
-    write_split(path, arguments.data, arguments.images, *names)
-    arguments.data, arguments.out = path, out
-    arguments.seen, arguments.unseen, arguments.images = "", "", None
-
-
-def work_off(workshop: Workshop, jobs: Sequence[Job], workers: int, engine: str = "local") -> None:
-    """Do jobs in processes, and note what each cost.
-
-    engine: "local" for processes of this machine, "ray" for those of a Ray cluster. Under torchrun
-    the processes that it started do them.
-    """
-
-    def done(job: Job, cost: Cost) -> None:
-        store.note_cost(
-            workshop.work, job.stage, job.benchmark.name, job.name, job.label, workshop.seed, cost
-        )
-
-    if workshop.ranks.count > 1:
-        grid.run_together(workshop, jobs, done)
-    elif engine == "ray":
-        cluster.run(workshop, jobs, done)
-    else:
-        grid.run(workshop, jobs, workers, done)
-
-
-def open_workshop(arguments: argparse.Namespace, preset: Preset) -> tuple[Path, Workshop]:
-    """Where results go, and the workshop that makes them, its data at hand."""
-    out = results(arguments, preset)
-    data = prepare(arguments, preset, out)
-    where = device(arguments.device)
-    return out, Workshop(
-        preset, data, out / "work", arguments.seed, where, workers=arguments.workers
-    )
-
-
 def cells(arguments: argparse.Namespace, benchmarks: Mapping[str, Benchmark]) -> list[Cell]:
     """The cells that the arguments ask for, checked. Ablations are run on one benchmark (B-2)."""
     asked = arguments.benchmark or arguments.learner or arguments.shots
@@ -177,42 +94,6 @@ def cells(arguments: argparse.Namespace, benchmarks: Mapping[str, Benchmark]) ->
     return found
 
 
-def prepare(arguments: argparse.Namespace, preset: Preset, out: Path) -> Path:
-    """The folder of the data: what --data names, or garments drawn for the preset, once.
-
-    Finds out whether results can be written first: better than after an hour.
-    """
-    work = out / "work"
-    write_text(work / ".writable", "")
-    root, drawn = _folder(arguments, preset), preset.drawn
-    if arguments.data:
-        return root
-    undrawn, began = not _drawn(preset), time.monotonic()
-    write_garments(
-        root,
-        photos={"train": drawn.train_photos, "validation": drawn.validation_photos},
-        minimum={"train": drawn.train_minimum, "validation": drawn.validation_minimum},
-        seed=drawn.seed,
-        difficulty=drawn.difficulty,
-        workers=arguments.workers,
-    )
-    if undrawn:
-        cost = Cost(time.monotonic() - began, math.nan)
-        store.note_cost(work, "draw", "", drawn.name, f"draw {drawn.name}", drawn.seed, cost)
-    return root
-
-
-def _folder(arguments: argparse.Namespace, preset: Preset) -> Path:
-    if arguments.data:
-        return arguments.data
-    if preset.drawn is None:
-        raise UserError(
-            f"preset {preset.name} wants real data: give --data DIR, a folder that holds "
-            "DeepFashion2's train/ and validation/"
-        )
-    return Path("data") / preset.drawn.name
-
-
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
     if arguments.workers < 1:
@@ -224,11 +105,13 @@ def execute(arguments: argparse.Namespace) -> None:
     with ranks.in_turn():  # data are drawn, indexed and stored once
         preset, wanted = _asked(arguments, ranks)
         out = results(arguments, preset)
-        if arguments.dry_run and not arguments.data and preset.drawn and not _drawn(preset):
+        if arguments.dry_run and not arguments.data and preset.drawn and not is_drawn(preset):
             print(f"Would draw {preset.drawn.name}, then do all of {len(wanted)} cells.")
             return
         work = out / "work"
-        data = _folder(arguments, preset) if arguments.dry_run else prepare(arguments, preset, out)
+        data = (
+            data_folder(arguments, preset) if arguments.dry_run else prepare(arguments, preset, out)
+        )
         if arguments.dry_run:
             preset = replace(preset, crops="not")
         workshop = Workshop(
@@ -294,57 +177,6 @@ def _asked(arguments: argparse.Namespace, ranks: Ranks) -> tuple[Preset, list[Ce
     return preset, cells(arguments, benchmarks_of(arguments, preset))
 
 
-def asked_preset(
-    arguments: argparse.Namespace, own: Sequence[str] = (), apart: bool = False
-) -> Preset:
-    """The preset that --preset names, with what --set and --weights change.
-
-    own: numbers that the command has of its own, so that --set would change nothing.
-    apart: results of other numbers need a place of their own, --out.
-    """
-    for text in arguments.set:
-        if text.partition("=")[0].rpartition(".")[2] in own:
-            raise UserError(f"--set {text}: this command has its own; see its --help")
-        if apart and not arguments.out:
-            raise UserError(
-                f"--set {text}: {results(arguments, find_preset(arguments.preset))} is for the "
-                "preset as it is: give the --out of the run that --set changed"
-            )
-    preset = change(find_preset(arguments.preset), arguments.set)
-    return _with_weights(preset, arguments.weights) if arguments.weights else preset
-
-
-def benchmarks_of(arguments: argparse.Namespace, preset: Preset) -> Mapping[str, Benchmark]:
-    """The paper's, or those of the keypoint set that --data names."""
-    _find_data(arguments, results(arguments, preset))
-    return find_source(arguments.data).benchmarks if arguments.data else BENCHMARKS
-
-
-def results(arguments: argparse.Namespace, preset: Preset) -> Path:
-    """Where results go: --out, or a folder of the preset's name, and a keypoint set's."""
-    keypoints = arguments.data and arguments.data.suffix == ".json"
-    name = f"{preset.name}-{arguments.data.stem}" if keypoints else preset.name
-    return arguments.out or Path("results") / name
-
-
-def _with_weights(preset: Preset, path: Path) -> Preset:
-    """The preset with its network's weights from a file, which is read once to try."""
-    options = {**preset.network_options, "weights": str(path.resolve())}
-    if preset.network != "resnet50":
-        raise UserError(f"--weights {path}: the network of preset {preset.name} has none to load")
-    FENETS[preset.network](**options)
-    return replace(preset, network_options=options)
-
-
-def _drawn(preset: Preset) -> bool:
-    return (Path("data") / preset.drawn.name / "generator.json").exists()
-
-
-def device(name: str, engine: str = "local") -> str:
-    """The device that --device asks for; on a Ray cluster it need not be this machine's."""
-    return find_device(name) if engine == "local" or name == "auto" else name
-
-
 def _tell_skipped(garments) -> None:
     if not garments.skipped:
         return
@@ -354,23 +186,8 @@ def _tell_skipped(garments) -> None:
     print(f"{garments.split}: skipped {len(garments.skipped)}:", *shown, *more, sep="\n  ")
 
 
-def command(execute: Callable[[], None]) -> int:
-    """Run a command; 0, or 2 after a user's mistake, or 130 when interrupted."""
-    try:
-        execute()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    finally:
-        leave()
-    return 0
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; see `command`."""
+    """Run the command; see `benchmarks.commands.command`."""
     return command(lambda: execute(parser().parse_args(arguments)))
 
 

@@ -33,9 +33,9 @@ from torchvision.models.resnet import Bottleneck
 from tqdm import tqdm
 
 from benchmarks import grid
+from benchmarks.commands import command, device
 from benchmarks.figures import METADATA, render
 from benchmarks.rendering import pipes
-from benchmarks.run import command, device
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
@@ -431,7 +431,7 @@ def _refuse_another(path: Path, about: dict) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see `benchmarks.run.command`."""
+    """Run the command; see `benchmarks.commands.command`."""
     return command(lambda: execute(parser().parse_args(arguments)))
 
 

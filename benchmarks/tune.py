@@ -25,10 +25,7 @@ import optuna
 import pandas as pd
 
 from benchmarks import grid
-from benchmarks.fingerprints import key
-from benchmarks.grid import Job, chain, source
-from benchmarks.presets import TUNED, Preset, read_choices
-from benchmarks.run import (
+from benchmarks.commands import (
     add_work_options,
     asked_preset,
     benchmarks_of,
@@ -36,6 +33,9 @@ from benchmarks.run import (
     open_workshop,
     work_off,
 )
+from benchmarks.fingerprints import key
+from benchmarks.grid import Job, chain, source
+from benchmarks.presets import TUNED, Preset, read_choices
 from benchmarks.tried import COLUMNS, FILE, SCORES
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.errors import UserError
@@ -354,7 +354,7 @@ def execute(arguments: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see `benchmarks.run.command`."""
+    """Run the command; see `benchmarks.commands.command`."""
     return command(lambda: execute(parser().parse_args(arguments)))
 
 

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import resnet50
 
+from benchmarks.commands import _with_weights
 from benchmarks.presets import FULL, PAPER
-from benchmarks.run import _with_weights
 from benchmarks.speed import tame
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.networks import FENETS, ChannelNorm, ResNetFENet, SmallFENet
