@@ -18,8 +18,8 @@ from fewshot_landmarks.data.keypoints import write_split
 from fewshot_landmarks.data.source import find_source
 from fewshot_landmarks.devices import find_device
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.fenets import FENETS
 from fewshot_landmarks.files import write_text
-from fewshot_landmarks.networks import FENETS
 from fewshot_landmarks.protocol import BENCHMARKS, Benchmark
 from fewshot_landmarks.ranks import leave
 
@@ -37,7 +37,7 @@ def add_work_options(made: argparse.ArgumentParser, seed_of: str) -> None:
         "--weights",
         type=Path,
         metavar="FILE",
-        help="ResNet-50's ImageNet weights, for a machine without network",
+        help="ImageNet weights of ResNet-50 (for a machine without network) or EfficientNet-Lite0",
     )
     made.add_argument(
         "--data",
@@ -79,7 +79,7 @@ def asked_preset(
 def _with_weights(preset: Preset, path: Path) -> Preset:
     """The preset with its network's weights from a file, which is read once to try."""
     options = {**preset.network_options, "weights": str(path.resolve())}
-    if preset.network != "resnet50":
+    if not FENETS[preset.network].pretrained:
         raise UserError(f"--weights {path}: the network of preset {preset.name} has none to load")
     FENETS[preset.network](**options)
     return replace(preset, network_options=options)

@@ -23,10 +23,10 @@ from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.categories import DEEPFASHION2
 from fewshot_landmarks.devices import find_device
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.fenets import FENETS
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.memory import forget_peak, out_of_memory, peak_mib
-from fewshot_landmarks.networks import FENETS
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS
 from fewshot_landmarks.tasks import Task
 

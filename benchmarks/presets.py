@@ -12,8 +12,8 @@ from inspect import signature
 from pathlib import Path
 
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.fenets import FENETS, PRECISIONS
 from fewshot_landmarks.learner import REGISTRY, Learner, find_learner
-from fewshot_landmarks.networks import FENETS, PRECISIONS
 from fewshot_landmarks.training import OPTIMISERS
 
 CROPS = ("packed", "sharded", "not")  # one file, decoded; JPEGs; cut out of photos each time
@@ -49,7 +49,7 @@ class Preset:
     name: str
     drawn: Drawn | None  # None: real data, by --data
     size: int  # side of the crops, pixels
-    network: str  # of networks.FENETS
+    network: str  # of fenets.FENETS
     network_options: Mapping[str, object]
     base_epochs: int
     base_batch: int

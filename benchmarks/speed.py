@@ -38,11 +38,12 @@ from benchmarks.figures import METADATA, render
 from benchmarks.rendering import pipes
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.fenets import FENETS
 from fewshot_landmarks.files import write_bytes, write_text
 from fewshot_landmarks.heatmaps import query_loss, support_loss
 from fewshot_landmarks.inner_loop import inner_loop
 from fewshot_landmarks.memory import forget_peak, limit_memory, out_of_memory, peak_mib
-from fewshot_landmarks.networks import FENETS, LandmarkModel
+from fewshot_landmarks.networks import LandmarkModel
 from fewshot_landmarks.tasks import Samples, Task
 
 CATEGORY = 4  # long sleeve outwear, with the most landmarks: 39

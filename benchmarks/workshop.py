@@ -24,9 +24,9 @@ from fewshot_landmarks.data.crops import Garments
 from fewshot_landmarks.data.source import Source, find_source
 from fewshot_landmarks.draws import raw_stream
 from fewshot_landmarks.evaluation import EpisodeErrors, Predictions, predict_episode
+from fewshot_landmarks.fenets import FENETS
 from fewshot_landmarks.files import write_text, written_whole
 from fewshot_landmarks.learner import Learner, fits
-from fewshot_landmarks.networks import FENETS
 from fewshot_landmarks.protocol import EPISODE_SEED, SHOTS, Benchmark
 from fewshot_landmarks.ranks import ALONE, Ranks
 from fewshot_landmarks.tasks import Episodes, LandmarkTasks
@@ -87,7 +87,7 @@ class Workshop:
             seen=benchmark.seen,
             seed=self.seed,
             data=self.train.fingerprint,
-            code=code("fewshot_landmarks.base", "fewshot_landmarks.networks", self.data_code),
+            code=code("fewshot_landmarks.base", "fewshot_landmarks.fenets", self.data_code),
             **self.preset.decides(
                 "size",
                 "network",

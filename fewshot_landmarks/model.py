@@ -26,8 +26,8 @@ from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.confidence import NEAR_PEAK, SIGNS, Calibration, search
 from fewshot_landmarks.data.crops import cut_out, garment
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.fenets import FENETS
 from fewshot_landmarks.learner import Detector, Learner, find_learner
-from fewshot_landmarks.networks import FENETS
 from fewshot_landmarks.photos import Unreadable, read_photo
 from fewshot_landmarks.tasks import Samples, collate
 from fewshot_landmarks.training import save_tensors
@@ -49,7 +49,7 @@ class Model:
 
     learner: Learner
     name: str  # the learner's, as `find_learner` takes it
-    network: str  # of networks.FENETS
+    network: str  # of fenets.FENETS
     network_options: Mapping[str, object]
     size: int  # side of the crops, pixels
     calibration: Calibration | None  # turns signs of trust into probabilities
@@ -423,7 +423,7 @@ def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
 
 def _model(header: dict, tensors: Mapping[str, torch.Tensor]) -> Model:
     options, said = dict(header["network_options"]), header["base"]
-    if header["network"] == "resnet50":
+    if FENETS[header["network"]].pretrained:
         options["weights"] = None  # they are in the file
     seen = {int(number): count for number, count in said["seen"].items()}
     fenet = FENETS[header["network"]](**options)

@@ -5,9 +5,9 @@ import numpy as np
 import torch
 
 from fewshot_landmarks.base import BaseModel
+from fewshot_landmarks.fenets import SmallFENet
 from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.model import Model
-from fewshot_landmarks.networks import SmallFENet
 
 COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0]], np.uint8)
 SHAPE = np.array([[0.1, 0.2], [0.9, 0.1], [0.8, 0.9], [0.3, 0.7]])  # across the object's box

@@ -17,9 +17,9 @@ from fewshot_landmarks.data.annotations import read_annotations
 from fewshot_landmarks.data.keypoints import Keypoints
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.evaluation import evaluate_episode
+from fewshot_landmarks.fenets import SmallFENet
 from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.model import Model, load
-from fewshot_landmarks.networks import SmallFENet
 from fewshot_landmarks.tasks import Task, collate
 from fewshot_landmarks.trial import Crops, Trial, measure
 

@@ -1,4 +1,4 @@
-"""The networks of both scales."""
+"""Feature extractors of all scales."""
 
 from pathlib import Path
 
@@ -11,7 +11,13 @@ from benchmarks.commands import _with_weights
 from benchmarks.presets import FULL, PAPER
 from benchmarks.speed import tame
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.networks import FENETS, ChannelNorm, ResNetFENet, SmallFENet
+from fewshot_landmarks.fenets import (
+    FENETS,
+    ChannelNorm,
+    EfficientNetFENet,
+    ResNetFENet,
+    SmallFENet,
+)
 
 
 def test_features_of_all_cells_are_equally_long():
@@ -27,9 +33,9 @@ def test_small_network():
     assert features.shape == (2, 16, 24, 24)
 
 
-@pytest.mark.parametrize("network", ["small", "resnet50"])
+@pytest.mark.parametrize("network", FENETS)
 def test_layout_and_precision_change_rounding_alone(network):
-    options = {"channels": 16, **({"weights": None} if network == "resnet50" else {})}
+    options = {"channels": 16, **({"weights": None} if FENETS[network].pretrained else {})}
     images, found = torch.rand(2, 3, 32, 32), {}
     for name, arithmetic in {
         "plain": {"channels_last": False},
@@ -50,6 +56,20 @@ def test_layout_and_precision_change_rounding_alone(network):
     assert 1e-4 < away < 0.3
     with pytest.raises(UserError, match="float16"):
         FENETS[network](**options, precision="float16")
+
+
+def test_efficientnet_is_the_network_of_its_weights():
+    """The numbers are those of another implementation, efficientnet-lite-pytorch 0.1.0."""
+    fenet = EfficientNetFENet(channels=8).train()
+    assert not fenet.backbone.training  # statistics stay frozen
+    image = torch.sin(torch.arange(3 * 64 * 64) / 7.0).view(1, 3, 64, 64)
+    with torch.no_grad():
+        found = fenet.backbone(image)
+        features = fenet((image + 1) / 2)
+    assert found.shape == (1, 112, 4, 4) and features.shape == (1, 8, 16, 16)
+    wanted = torch.tensor([1.5502, 4.6927, 7.4233, 0.1727])
+    torch.testing.assert_close(found[0, :4, 1, 2], wanted, rtol=1e-3, atol=1e-3)
+    assert abs(found.mean() - 0.8948) < 1e-3 and abs(found.std() - 6.4985) < 1e-2
 
 
 def test_the_papers_network_sees_its_input():

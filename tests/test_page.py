@@ -16,8 +16,8 @@ from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.commands import page as command
 from fewshot_landmarks.data.annotations import read_annotations
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.fenets import SmallFENet
 from fewshot_landmarks.model import Model
-from fewshot_landmarks.networks import SmallFENet
 from fewshot_landmarks.page import Session
 
 SIZES = {"a.png": (120, 90), "b.png": (80, 100), "c.png": (90, 90)}  # width, height

@@ -7,8 +7,8 @@ import torch
 
 from benchmarks.presets import FULL, PAPER, change
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.fenets import FENETS
 from fewshot_landmarks.learner import find_learner
-from fewshot_landmarks.networks import FENETS
 
 METACLOTH, MAML = find_learner("MetaCloth"), find_learner("MAML")
 
@@ -23,8 +23,8 @@ def test_a_change_reaches_the_preset_or_the_settings():
 
 
 def test_a_side_that_the_network_cannot_halve_is_refused_and_others_run():
-    for name, network in FENETS.items():
-        options = {"weights": None} if name == "resnet50" else {}
+    for network in FENETS.values():
+        options = {"weights": None} if network.pretrained else {}
         fenet, side = network(channels=4, **options).eval(), network.multiple
         with torch.no_grad():
             features = fenet(torch.rand(1, 3, side, side))
