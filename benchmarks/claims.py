@@ -39,17 +39,17 @@ from benchmarks.judging import (
     relative_fall,
     unpaired,
 )
-from benchmarks.records import SIMILARITIES, Records, averaged, read_similarities
-from benchmarks.rendering import MEAN
-from benchmarks.tables import (
-    LEARNERS,
-    episodes_needed,
+from benchmarks.reading import (
+    SIMILARITIES,
     read_episodes,
     read_run,
+    read_similarities,
     results_command,
     run_field,
-    seeds_said,
 )
+from benchmarks.records import Records, averaged
+from benchmarks.rendering import MEAN
+from benchmarks.tables import LEARNERS, episodes_needed, seeds_said
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.protocol import (
@@ -342,7 +342,7 @@ def _figure6(records: Records) -> Iterator[dict]:
     }
     rows = records.similarities
     if rows is None:
-        rows = pd.DataFrame(columns=[*SIMILARITIES, "before_after", "between"])
+        rows = pd.DataFrame(columns=list(SIMILARITIES))
     rows = rows[
         (rows["benchmark"] == FIGURE6)
         & (rows["shots"] == TABLE3_SHOTS)

@@ -18,19 +18,14 @@ Figures 4, 5 and 6 are of the paper's benchmarks: a run on others has none of th
 
 import io
 import sys
-import zipfile
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks import trust
 from benchmarks.plots import (
     Absent,
-    Maps,
     figure4,
     figure5,
     figure6,
@@ -39,67 +34,22 @@ from benchmarks.plots import (
     figure_trust,
     styled,
 )
+from benchmarks.reading import (
+    read_calibration,
+    read_curves,
+    read_episodes,
+    read_heatmaps,
+    read_run,
+    read_similarities,
+    results_command,
+    run_command,
+    titles,
+)
 from benchmarks.records import papers
-from benchmarks.tables import read_episodes, read_run, results_command, run_command, titles
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes
 
 METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
-
-
-# ------------------------------------------------------------------------------- reading
-
-SIMILARITIES = {
-    **dict.fromkeys(("benchmark", "model", "category"), str),
-    **dict.fromkeys(("seed", "episode", "shots"), int),
-    **dict.fromkeys(("before_after", "between"), float),
-}
-CURVES = {"benchmark": str, "learner": str, "seed": int, "step": int, "loss": float}
-
-
-def read_similarities(directory: str | Path) -> pd.DataFrame:
-    """What `probes.similarities` measured."""
-    return _read_table(Path(directory, "similarities.csv"), SIMILARITIES)
-
-
-def read_curves(directory: str | Path) -> pd.DataFrame:
-    """Losses in training."""
-    return _read_table(Path(directory, "curves.csv.gz"), CURVES)
-
-
-def read_calibration(directory: str | Path) -> pd.DataFrame:
-    """How often landmarks of a score are found."""
-    return _read_table(Path(directory, trust.FILE), trust.COLUMNS, "benchmarks.export")
-
-
-def _read_table(path: Path, columns: Mapping[str, type], by: str = "the benchmark") -> pd.DataFrame:
-    numbers = [name for name, kind in columns.items() if kind is float]
-    missing = {name: ["", "nan", "NaN"] for name in numbers}
-    try:
-        frame = pd.read_csv(path, dtype=columns, keep_default_na=False, na_values=missing)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise _unreadable(path, error, by) from error
-    if absent := [name for name in columns if name not in frame]:
-        raise UserError(f"{path} lacks the columns {', '.join(absent)}")
-    return frame
-
-
-def read_heatmaps(directory: str | Path) -> Maps:
-    """What `probes.heatmaps` measured."""
-    path, maps = Path(directory, "heatmaps.npz"), {}
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            for key in archive.files:
-                place, _, name = key.rpartition("/")
-                maps.setdefault(place, {})[name] = archive[key]
-    except (OSError, EOFError, zlib.error, ValueError, AttributeError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from error
-    return maps
-
-
-def _unreadable(path: Path, error: Exception, by: str = "the benchmark") -> UserError:
-    why = " ".join(str(error).split())
-    return UserError(f"{path} cannot be read, run {by} again: {why}")
 
 
 # ------------------------------------------------------------------------------- writing

@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmarks import trust
+from benchmarks.reading import Maps
 from benchmarks.tables import ABLATIONS, LEARNERS, table2
 from fewshot_landmarks.categories import CATEGORIES, Category, category
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS, TABLE3_SHOTS, TABLE4_BENCHMARK
 from fewshot_landmarks.scores import mean_interval
 
-Maps = Mapping[str, Mapping[str, np.ndarray]]
 """By "benchmark/category": the arrays of `probes.landmark_heatmaps`."""
 
 FIGURE5_CATEGORY = "trousers"

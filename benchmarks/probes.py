@@ -18,6 +18,7 @@ import torch.nn.functional as F
 
 from benchmarks.fingerprints import code, key
 from benchmarks.grid import Cell, Job, chain, source
+from benchmarks.reading import SIMILARITIES
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.files import write_bytes, write_text
@@ -33,9 +34,6 @@ FIGURE4 = {  # a category the benchmarks in which it is unseen; the figure has M
     "long sleeve dress": ("B-1", "B-2", "B-3", "B-4"),  # not in the paper: unseen in all four
 }
 FIGURE6 = ("LD-Keep", "Base-FEN", "MetaCloth")  # on B-2
-SIMILARITIES = (
-    "benchmark", "model", "seed", "category", "episode", "shots", "before_after", "between"
-)  # fmt: skip
 EPISODES = 20  # a category, in figure 6
 DATE = (1980, 1, 1, 0, 0, 0)  # of every file in an archive: its bytes say nothing of the day
 

@@ -8,11 +8,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.judging import Comparison, paired
-from benchmarks.tables import ABLATIONS, LEARNERS, episodes_needed, titles, unseen_categories
-from fewshot_landmarks.errors import UserError
+from benchmarks.reading import titles
+from benchmarks.tables import ABLATIONS, LEARNERS, episodes_needed, unseen_categories
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS
-
-SIMILARITIES = ("benchmark", "model", "seed", "category", "episode", "shots")  # one row each
 
 
 def papers(benchmarks: Sequence[str]) -> bool:
@@ -86,21 +84,3 @@ def _paper(number: int) -> dict[tuple[str, str, str], float]:
     learners = rows["learner" if number == 2 else "model"]
     columns = zip(rows["benchmark"], learners, rows["shots"], rows["ne"], strict=True)
     return {tuple(key): ne for *key, ne in columns}
-
-
-def read_similarities(directory: str | Path) -> pd.DataFrame | None:
-    """The similarities of landmark features in a results directory; None where there are none."""
-    path = Path(directory) / "similarities.csv"
-    if not path.is_file():
-        return None
-    try:
-        frame = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        why = " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read, make it again: {why}") from error
-    if absent := [c for c in (*SIMILARITIES, "before_after", "between") if c not in frame]:
-        raise UserError(f"{path} lacks the columns {', '.join(absent)}")
-    if (twice := frame.duplicated(list(SIMILARITIES))).any():
-        row = ", ".join(map(str, frame.loc[twice, list(SIMILARITIES)].iloc[0]))
-        raise UserError(f"{path} has more than one row for {row}")
-    return frame

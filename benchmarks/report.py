@@ -23,22 +23,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from benchmarks import sheets, tried, trust
 from benchmarks.claims_page import OTHERS, about
-from benchmarks.records import papers
-from benchmarks.rendering import MEAN, Block, Cell, Table
-from benchmarks.sheets import DASH, Sheet, as_number, either, fixed, interval, per_episode
-from benchmarks.tables import (
-    ABLATIONS,
+from benchmarks.reading import (
     asked,
     read_episodes,
     read_run,
+    read_table,
     results_command,
     run_field,
-    table2,
-    table3,
-    table4,
     titles,
 )
-from fewshot_landmarks.errors import UserError
+from benchmarks.records import papers
+from benchmarks.rendering import MEAN, Block, Cell, Table
+from benchmarks.sheets import DASH, Sheet, as_number, either, fixed, interval, per_episode
+from benchmarks.tables import ABLATIONS, table2, table3, table4
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.scores import mean_interval
 
@@ -138,14 +135,7 @@ def read_optional(directory: str | Path, name: str) -> pd.DataFrame | None:
     if not path.is_file():
         return None
     module = " ".join(SOURCES[name].split()[:3])
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        why = " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read, run {module} again: {why}") from error
-    if lacking := [column for column in FILES[name].split() if column not in frame]:
-        raise UserError(f"{path} lacks the columns {', '.join(lacking)}: run {module} again")
-    return frame
+    return read_table(path, dict.fromkeys(FILES[name].split(), str), by=module)
 
 
 def absent(name: str, run: Mapping) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import tried, trust
-from benchmarks.tables import ABLATIONS, LEARNERS, titles
+from benchmarks.reading import titles
+from benchmarks.tables import ABLATIONS, LEARNERS
 from fewshot_landmarks.scores import mean_interval
 
 DASH = "—"

@@ -16,6 +16,7 @@ import pandas as pd
 from safetensors import safe_open
 
 from benchmarks.grid import Cost, chain
+from benchmarks.reading import CURVES
 from benchmarks.workshop import COLUMNS, Workshop
 from fewshot_landmarks import __version__
 from fewshot_landmarks.errors import UserError
@@ -23,7 +24,6 @@ from fewshot_landmarks.files import write_bytes, write_text
 from fewshot_landmarks.learner import REGISTRY, Learner, find_learner
 from fewshot_landmarks.protocol import SHOTS, Benchmark
 
-CURVES = ("benchmark", "learner", "seed", "step", "loss")
 COSTS = ["stage", "benchmark", "name", "seed", "seconds", "peak_mib"]
 BINS = 60  # of a learning curve
 VERSIONED = ("torch", "torchvision", "learn2learn", "higher", "numpy", "pandas", "scipy")

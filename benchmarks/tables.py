@@ -18,18 +18,22 @@ What a cell says:
   something to score is the learner's failure: leaving it out would flatter, so it is a dash.
 """
 
-import argparse
-import json
-import shlex
 import sys
-import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.reading import (
+    read_episodes,
+    read_run,
+    results_command,
+    run_command,
+    run_field,
+    titles,
+)
 from benchmarks.rendering import (
     AXES,
     MEAN,
@@ -42,7 +46,6 @@ from benchmarks.rendering import (
     to_tex,
 )
 from fewshot_landmarks.categories import category
-from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.protocol import (
     BENCHMARKS,
@@ -57,73 +60,11 @@ LEARNERS = ("FT", "MAML", "WG", "WG-ATT", "PROTO", "PROTO-MA", "MRN", "PAML", "M
 ABLATIONS = ("Base-FEN", "Base-FEN_M", "LD-Keep", "LD-Keep_M")
 NOT_IN_TABLE3 = "B-4"
 PAPER_EPISODES = 100  # a category
-KEY = ["benchmark", "learner", "seed", "category", "episode", "shots"]  # one row each
-COLUMNS = dict.fromkeys(KEY, str) | dict.fromkeys(("seed", "episode", "shots", "scored"), int)
-COLUMNS |= {"ne": float, "left_out": int, "landmarks": str}
 TITLES = {
     2: "Few-shot landmark detection on {}",
     3: f"Few-shot landmark detection of each unseen category, {TABLE3_SHOTS} shots",
     4: "What is tuned on a new task: the ablation on {}",
 }
-
-
-# ------------------------------------------------------------------------------- reading
-
-
-def read_episodes(directory: str | Path) -> pd.DataFrame:
-    """The records of a results directory, one row an evaluated episode, sorted by its key."""
-    path = _existing(directory, "episodes.csv.gz")
-    try:
-        # Only `ne` has missing values: a learner may be called "NA".
-        missing = {"ne": ["", "nan", "NaN"]}
-        frame = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=missing)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        why = " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read, run the benchmark again: {why}") from error
-    if absent := [name for name in COLUMNS if name not in frame]:
-        raise UserError(f"{path} lacks the columns {', '.join(absent)}")
-    if unknown := sorted(set(frame["benchmark"]) - set(titles(read_run(directory)))):
-        raise UserError(f"{path} has benchmarks that no table shows: {', '.join(unknown)}")
-    if (twice := frame.duplicated(KEY)).any():
-        row = ", ".join(map(str, frame.loc[twice, KEY].iloc[0]))
-        raise UserError(f"{path} has more than one row for {row}")
-    return frame.sort_values(KEY, ignore_index=True)
-
-
-def read_run(directory: str | Path) -> dict:
-    """What made the records: `run.json`, of which only "preset" must be there."""
-    path = _existing(directory, "run.json")
-    try:
-        run = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read, run the benchmark again: {error}") from error
-    if not isinstance(run, dict) or "preset" not in run:
-        raise UserError(f'{path} does not name the "preset" of the run')
-    return run
-
-
-def _existing(directory: str | Path, name: str) -> Path:
-    if not Path(directory).is_dir():
-        raise UserError(f"no results directory {directory}: python -m benchmarks.run makes one")
-    path = Path(directory) / name
-    if not path.is_file():
-        raise UserError(f"no {name} in {directory}: python -m benchmarks.run writes it")
-    return path
-
-
-def titles(run: dict) -> dict[str, str]:
-    """The benchmarks of a run and their titles: the paper's, or those of another data set."""
-    own = run_field(run, "benchmarks", default={})
-    if set(own) <= set(BENCHMARKS):
-        return {name: benchmark.title for name, benchmark in BENCHMARKS.items()}
-    return {name: str(run_field(own, name, "title", default="")) for name in own}
-
-
-def run_field(run: dict, *path: str, default=None):
-    """A nested field of the run, or the default where any part of the path is absent."""
-    for key in path:
-        run = run.get(key) if isinstance(run, dict) else None
-    return default if run is None else run
 
 
 # ----------------------------------------------------------------------------- measuring
@@ -356,45 +297,6 @@ def _command(directory: str | Path, run: dict, benchmark: str, learner: str, see
     learner = learner if named else f"MODULE:{learner}"
     words = ["--preset", str(run["preset"]), "--benchmark", benchmark, "--learner", learner]
     return run_command(directory, run, [*words, *["--seed", str(seed)] * (seed != 0)])
-
-
-def run_command(directory: str | Path, run: dict, words: Sequence[str]) -> str:
-    """The benchmark's command with these arguments, and those that the run and its place need."""
-    words = list(words)
-    words += asked(run)
-    words += ["--data", "DATA"] * (run_field(run, "data", "difficulty") == "real")
-    usual = Path(directory).resolve() == Path("results", str(run["preset"])).resolve()
-    words += ["--out", str(directory)] * (not usual)
-    return shlex.join(["python", "-m", "benchmarks.run", *words])
-
-
-def asked(run: dict) -> list[str]:
-    """The --set and --weights that a run was given."""
-    words = [w for text in run_field(run, "numbers", "asked", default=()) for w in ("--set", text)]
-    weights = run_field(run, "numbers", "network_options", "weights")
-    return [*words, "--weights", str(weights)] if weights else words
-
-
-def results_command(
-    act: Callable[[Path], None],
-    description: str,
-    preset: str,
-    arguments: Sequence[str] | None,
-) -> int:
-    """A command on the results directory that its arguments name; 2 for a user's mistake."""
-    parser = argparse.ArgumentParser(description=description)
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--results", metavar="DIR", help="a results directory")
-    where.add_argument(
-        "--preset", metavar="NAME", default=preset, help="for results/NAME (default: %(default)s)"
-    )
-    options = parser.parse_args(arguments)
-    try:
-        act(Path(options.results or Path("results", options.preset)))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
 
 
 def _show(directory: Path) -> None:

@@ -28,15 +28,8 @@ from benchmarks.judging import (
     rank_correlations,
     relative_fall,
 )
-from benchmarks.tables import (
-    ABLATIONS,
-    KEY,
-    LEARNERS,
-    read_episodes,
-    read_run,
-    table2,
-    table4,
-)
+from benchmarks.reading import KEY, SIMILARITIES, read_episodes, read_run
+from benchmarks.tables import ABLATIONS, LEARNERS, table2, table4
 from fewshot_landmarks.categories import category
 
 ROOT = Path(__file__).parents[1]
@@ -91,7 +84,7 @@ def similar(value, models=("MetaCloth", "Base-FEN", "LD-Keep"), categories=("tro
     """Similarities of B-2 at 8 shots; `value` of (model, seed, category, episode) is a pair."""
     keys = itertools.product(models, (0,), categories, range(EPISODES))
     rows = [("B-2", *key, 8, *value(*key)) for key in keys]
-    return pd.DataFrame(rows, columns=[*module.SIMILARITIES, "before_after", "between"])
+    return pd.DataFrame(rows, columns=list(SIMILARITIES))
 
 
 def store(directory, episodes, run=RUN):

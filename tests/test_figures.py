@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from matplotlib.container import BarContainer
 
-from benchmarks import figures, plots, probes, store, trust
+from benchmarks import figures, plots, probes, trust
+from benchmarks.reading import CURVES
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.scores import mean_interval
@@ -80,7 +81,7 @@ def curve_lines(benchmarks=("B-1", "B-2")):
         for seed in (0, 1)
         for step, loss in ((5, 4.0), (10, 2.0), (15, 3.0))
     ]
-    return "\n".join([",".join(store.CURVES), *lines]) + "\n"
+    return "\n".join([",".join(CURVES), *lines]) + "\n"
 
 
 def calibration(benchmarks=("B-1", "B-2")):
@@ -339,8 +340,3 @@ def test_no_results_directory_is_one_line(tmp_path, monkeypatch, capsys):
     assert figures.main([]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "no results directory results/full" in line
-
-
-def test_columns_are_those_that_are_written():
-    assert set(figures.SIMILARITIES) == set(probes.SIMILARITIES)
-    assert tuple(figures.CURVES) == store.CURVES

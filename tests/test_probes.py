@@ -150,7 +150,7 @@ def test_probes_of_a_trained_workshop(in_smoke_folder, tmp_path):
     tested, shares = category("skirt").id, []
     rows = probes.similarities(workshop, place, BaseFEN, tested, report=shares.append)
     assert [row["episode"] for row in rows] == [0, 1] and shares == [0.5, 1.0]
-    assert all(tuple(row) == probes.SIMILARITIES for row in rows)
+    assert all(list(row) == list(probes.SIMILARITIES) for row in rows)
     assert {(row["model"], row["category"], row["shots"]) for row in rows} == {
         ("Base-FEN", "skirt", 8)
     }

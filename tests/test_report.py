@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from benchmarks.claims import write_claims
+from benchmarks.reading import read_episodes, read_run
 from benchmarks.report import CAPTIONS, FILES, few_photos, main, report, write_report
 from benchmarks.sheets import agreement, learner_costs, per_episode, seed_errors, spread, work
-from benchmarks.tables import LEARNERS, read_episodes, read_run, table2
+from benchmarks.tables import LEARNERS, table2
 from fewshot_landmarks.errors import UserError
 
 HOSTILE = "<b>"

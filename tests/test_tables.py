@@ -15,11 +15,11 @@ import pytest
 from scipy.stats import sem
 
 from benchmarks import tables
+from benchmarks.reading import KEY, read_episodes, run_command
 from benchmarks.rendering import to_csv, to_markdown, to_tex
 from benchmarks.tables import (
     ABLATIONS,
     LEARNERS,
-    run_command,
     seeds_said,
     table2,
     table3,
@@ -50,9 +50,7 @@ def records(cells, error=lambda *key: 0.1, episodes=2, seeds=(0,), shots=(1, 3, 
         for benchmark, learner, categories in cells
         for key in itertools.product([learner], seeds, categories, range(episodes), shots)
     ]
-    return pd.DataFrame(
-        rows, columns=list(tables.COLUMNS)[:6] + ["ne", "scored", "left_out", "landmarks"]
-    )
+    return pd.DataFrame(rows, columns=KEY + ["ne", "scored", "left_out", "landmarks"])
 
 
 def skirts(error, learners=("FT",), **options):
@@ -279,7 +277,7 @@ def test_a_users_learner_stands_after_the_nine_and_ablations_in_table_4_alone():
 
 def test_a_learner_called_na_is_read_back(tmp_path):
     episodes, run = skirts(lambda *key: 0.1, ["NA"])
-    assert set(tables.read_episodes(store(tmp_path / "r", episodes, run))["learner"]) == {"NA"}
+    assert set(read_episodes(store(tmp_path / "r", episodes, run))["learner"]) == {"NA"}
 
 
 # ------------------------------------------------------------------------------- the paper
@@ -326,7 +324,7 @@ def test_golden_tex():
 def test_the_same_records_in_any_order_give_the_same_bytes(whole, tmp_path):
     one = store(tmp_path / "one", whole)
     two = store(tmp_path / "two", whole.sample(frac=1, random_state=0))
-    pd.testing.assert_frame_equal(tables.read_episodes(one), tables.read_episodes(two))
+    pd.testing.assert_frame_equal(read_episodes(one), read_episodes(two))
     for directory in (one, two, two):
         write_tables(directory)
     names = {f"table{number}.{ending}" for number in (2, 3, 4) for ending in ENDINGS}

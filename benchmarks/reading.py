@@ -1,0 +1,180 @@
+"""What a results directory holds, read and checked: no torch.
+
+A file that is missing or broken is a `UserError` of one line that says what makes it again.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks import trust
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.protocol import BENCHMARKS
+
+KEY = ["benchmark", "learner", "seed", "category", "episode", "shots"]  # one row each
+EPISODES = dict.fromkeys(KEY, str) | dict.fromkeys(("seed", "episode", "shots", "scored"), int)
+EPISODES |= {"ne": float, "left_out": int, "landmarks": str}
+PROBED = ["benchmark", "model", "seed", "category", "episode", "shots"]  # one row each
+SIMILARITIES = dict.fromkeys(PROBED, str) | dict.fromkeys(("seed", "episode", "shots"), int)
+SIMILARITIES |= dict.fromkeys(("before_after", "between"), float)
+CURVES = {"benchmark": str, "learner": str, "seed": int, "step": int, "loss": float}
+Maps = Mapping[str, Mapping[str, np.ndarray]]  # the arrays of each place
+
+
+# ------------------------------------------------------------------------------- the files
+
+
+def read_episodes(directory: str | Path) -> pd.DataFrame:
+    """The records of a results directory, one row an evaluated episode, sorted by its key."""
+    path = _existing(directory, "episodes.csv.gz")
+    frame = read_table(path, EPISODES, KEY)
+    if unknown := sorted(set(frame["benchmark"]) - set(titles(read_run(directory)))):
+        raise UserError(f"{path} has benchmarks that no table shows: {', '.join(unknown)}")
+    return frame.sort_values(KEY, ignore_index=True)
+
+
+def read_run(directory: str | Path) -> dict:
+    """What made the records: `run.json`, of which only "preset" must be there."""
+    path = _existing(directory, "run.json")
+    try:
+        run = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read, run the benchmark again: {error}") from error
+    if not isinstance(run, dict) or "preset" not in run:
+        raise UserError(f'{path} does not name the "preset" of the run')
+    return run
+
+
+def read_similarities(directory: str | Path) -> pd.DataFrame | None:
+    """What `probes.similarities` measured; None where there is no such file."""
+    path = Path(directory, "similarities.csv")
+    return read_table(path, SIMILARITIES, PROBED) if path.is_file() else None
+
+
+def read_curves(directory: str | Path) -> pd.DataFrame:
+    """Losses in training."""
+    return read_table(Path(directory, "curves.csv.gz"), CURVES)
+
+
+def read_calibration(directory: str | Path) -> pd.DataFrame:
+    """How often landmarks of a score are found."""
+    return read_table(Path(directory, trust.FILE), trust.COLUMNS, by="benchmarks.export")
+
+
+def read_heatmaps(directory: str | Path) -> Maps:
+    """What `probes.heatmaps` measured."""
+    path, maps = Path(directory, "heatmaps.npz"), {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for key in archive.files:
+                place, _, name = key.rpartition("/")
+                maps.setdefault(place, {})[name] = archive[key]
+    except (OSError, EOFError, zlib.error, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
+    return maps
+
+
+def read_table(
+    path: Path, columns: Mapping[str, type], key: Sequence[str] = (), by: str = "the benchmark"
+) -> pd.DataFrame:
+    """A table of a results directory, its columns of the types that are given.
+
+    Only numbers that are no integers have missing values: a learner may be called "NA".
+
+    key: columns that no two rows agree on.
+    by: the command that makes it.
+    """
+    numbers = [name for name, kind in columns.items() if kind is float]
+    missing = {name: ["", "nan", "NaN"] for name in numbers}
+    try:
+        frame = pd.read_csv(path, dtype=columns, keep_default_na=False, na_values=missing)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise _unreadable(path, error, by) from error
+    if absent := [name for name in columns if name not in frame]:
+        raise UserError(f"{path} lacks the columns {', '.join(absent)}: run {by} again")
+    if key and (twice := frame.duplicated(key)).any():
+        row = ", ".join(map(str, frame.loc[twice, key].iloc[0]))
+        raise UserError(f"{path} has more than one row for {row}")
+    return frame
+
+
+def _existing(directory: str | Path, name: str) -> Path:
+    if not Path(directory).is_dir():
+        raise UserError(f"no results directory {directory}: python -m benchmarks.run makes one")
+    path = Path(directory) / name
+    if not path.is_file():
+        raise UserError(f"no {name} in {directory}: python -m benchmarks.run writes it")
+    return path
+
+
+def _unreadable(path: Path, error: Exception, by: str = "the benchmark") -> UserError:
+    why = " ".join(str(error).split())
+    return UserError(f"{path} cannot be read, run {by} again: {why}")
+
+
+# -------------------------------------------------------------------- what a run says of itself
+
+
+def titles(run: dict) -> dict[str, str]:
+    """The benchmarks of a run and their titles: the paper's, or those of another data set."""
+    own = run_field(run, "benchmarks", default={})
+    if set(own) <= set(BENCHMARKS):
+        return {name: benchmark.title for name, benchmark in BENCHMARKS.items()}
+    return {name: str(run_field(own, name, "title", default="")) for name in own}
+
+
+def run_field(run: dict, *path: str, default=None):
+    """A nested field of the run, or the default where any part of the path is absent."""
+    for key in path:
+        run = run.get(key) if isinstance(run, dict) else None
+    return default if run is None else run
+
+
+def asked(run: dict) -> list[str]:
+    """The --set and --weights that a run was given."""
+    words = [w for text in run_field(run, "numbers", "asked", default=()) for w in ("--set", text)]
+    weights = run_field(run, "numbers", "network_options", "weights")
+    return [*words, "--weights", str(weights)] if weights else words
+
+
+def run_command(directory: str | Path, run: dict, words: Sequence[str]) -> str:
+    """The benchmark's command with these arguments, and those that the run and its place need."""
+    words = list(words)
+    words += asked(run)
+    words += ["--data", "DATA"] * (run_field(run, "data", "difficulty") == "real")
+    usual = Path(directory).resolve() == Path("results", str(run["preset"])).resolve()
+    words += ["--out", str(directory)] * (not usual)
+    return shlex.join(["python", "-m", "benchmarks.run", *words])
+
+
+# -------------------------------------------------------------------------------- commands
+
+
+def results_command(
+    act: Callable[[Path], None],
+    description: str,
+    preset: str,
+    arguments: Sequence[str] | None,
+) -> int:
+    """A command on the results directory that its arguments name; 2 for a user's mistake."""
+    parser = argparse.ArgumentParser(description=description)
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--results", metavar="DIR", help="a results directory")
+    where.add_argument(
+        "--preset", metavar="NAME", default=preset, help="for results/NAME (default: %(default)s)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        act(Path(options.results or Path("results", options.preset)))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
