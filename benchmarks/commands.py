@@ -37,7 +37,7 @@ def add_work_options(made: argparse.ArgumentParser, seed_of: str) -> None:
         "--weights",
         type=Path,
         metavar="FILE",
-        help="ImageNet weights of ResNet-50 (for a machine without network) or EfficientNet-Lite0",
+        help="ImageNet weights of ResNet-50, or of EfficientNet-Lite0 as .pth",
     )
     made.add_argument(
         "--data",

@@ -40,7 +40,7 @@ def build(preset: Preset, name: str, device: str) -> Learner:
     torch.manual_seed(0)
     learner = find_learner(name)
     options = dict(preset.network_options)
-    if preset.network == "resnet50":
+    if FENETS[preset.network].pretrained:
         options.setdefault("weights", None)  # time and memory do not depend on them
     fenet = FENETS[preset.network](**options)
     tame(fenet, preset.size)

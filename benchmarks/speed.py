@@ -54,7 +54,11 @@ SIZES = {  # support and query images of a task: a CPU has time for few of the l
     ("resnet50", 192): (2, 4),
     ("resnet50", 384): (1, 2),
 }
-OPTIONS = {"small": {"channels": 32, "width": 16}, "resnet50": {"channels": 512, "weights": None}}
+OPTIONS = {
+    "small": {"channels": 32, "width": 16},
+    "resnet50": {"channels": 512, "weights": None},
+    "efficientnet": {"channels": 64, "weights": None},
+}
 Loss = Callable[[nn.Module], torch.Tensor]
 
 

