@@ -285,17 +285,36 @@ def _write(directory: str | Path, tables: Sequence[Table]) -> list[Path]:
 
 
 def _notes(directory: str | Path, tables: Sequence[Table], run: dict) -> list[str]:
-    """Each table's notes, then once each command that fills dashes."""
+    """Each table's notes, then the few commands that fill dashes."""
     notes = [f"Table {table.number}: {note}" for table in tables for note in table.notes()]
     runs = dict.fromkeys(lacking for table in tables for lacking in table.lacking())
-    return notes + [_command(directory, run, *lacking) for lacking in runs]
+    learners_of: dict[tuple[str, int], list[str]] = {}
+    for benchmark, learner, seed in runs:
+        learners_of.setdefault((benchmark, seed), []).append(learner)
+    alike: dict[tuple[tuple[str, ...], int], list[str]] = {}
+    for (benchmark, seed), learners in learners_of.items():
+        every = {*LEARNERS, *ABLATIONS * (benchmark == ablated(titles(run)))}
+        learners = [] if set(learners) == every else learners  # a run has all that it needn't name
+        alike.setdefault((tuple(learners), seed), []).append(benchmark)
+    return notes + [_command(directory, run, b, *lacking) for lacking, b in alike.items()]
 
 
-def _command(directory: str | Path, run: dict, benchmark: str, learner: str, seed: int) -> str:
-    # What no record holds stands in capitals: where a user's learner and photographs are.
-    named = learner in LEARNERS + ABLATIONS or ":" in learner
-    learner = learner if named else f"MODULE:{learner}"
-    words = ["--preset", str(run["preset"]), "--benchmark", benchmark, "--learner", learner]
+def _command(
+    directory: str | Path,
+    run: dict,
+    benchmarks: Sequence[str],
+    learners: Sequence[str],
+    seed: int,
+) -> str:
+    words = ["--preset", str(run["preset"])]
+    if not learners and len(benchmarks) == len(titles(run)):
+        words += ["--all"]
+    else:
+        words += [word for name in benchmarks for word in ("--benchmark", name)]
+    for name in learners:
+        # What no record holds stands in capitals: where a user's learner and photographs are.
+        ours = name in LEARNERS + ABLATIONS or ":" in name
+        words += ["--learner", name if ours else f"MODULE:{name}"]
     return run_command(directory, run, [*words, *["--seed", str(seed)] * (seed != 0)])
 
 

@@ -13,7 +13,8 @@ def find_device(name: str) -> str:
         raise UserError(f"--device {name}: this machine's torch finds no GPU; use cpu or auto")
     try:
         torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        cause = str(error).splitlines()[0][:100]
-        raise UserError(f"--device {name}: {cause}; use auto, cpu or cuda") from None
+    except (RuntimeError, AssertionError):
+        raise UserError(
+            f"--device {name}: this machine's torch has none; use auto, cpu or cuda"
+        ) from None
     return name

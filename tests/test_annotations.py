@@ -692,6 +692,11 @@ def test_cvats_points_one_by_one(tmp_path):
         assert index.skipped == () and index.unlabelled == 0
 
 
+def test_cvats_boxes_name_the_category_where_they_agree(tmp_path):
+    images = [cvat_image(n, dot("tip", 9, 9), frame(5, 5, 30, 40)) for n in ("a.jpg", "b.jpg")]
+    assert [c.name for c in read_annotations(cvat(tmp_path, *images)).categories.values()] == ["b"]
+
+
 def skeleton(label, *children):
     return f'<skeleton label="{label}" z_order="0">{"".join(children)}</skeleton>'
 

@@ -336,7 +336,18 @@ def test_the_same_records_in_any_order_give_the_same_bytes(whole, tmp_path):
 def test_the_preset_alone_and_no_records_are_enough(whole, tmp_path):
     write_tables(store(tmp_path / "whole", whole, {"preset": "mini"}))
     assert len(pd.read_csv(tmp_path / "whole" / "table2.csv")) == 216
-    assert len(commands(store(tmp_path / "none", whole[:0], {"preset": "mini"}))) == 4 * 9 + 4
+    none = store(tmp_path / "none", whole[:0], {"preset": "mini"})
+    assert commands(none) == [f"python -m benchmarks.run --preset mini --all --out {none}"]
+
+
+def test_what_is_missing_alike_is_one_command(whole, tmp_path):
+    rows = (whole["benchmark"] == "B-2") & (whole["learner"] == "PROTO")
+    alone = store(tmp_path / "one", whole[rows], {"preset": "mini"})
+    first, second = commands(alone)
+    others = f"--benchmark B-1 --benchmark B-3 --benchmark B-4 --out {alone}"
+    assert first == f"python -m benchmarks.run --preset mini {others}"
+    assert "--benchmark B-2 --learner FT --learner MAML" in second
+    assert "--learner LD-Keep_M" in second and "PROTO " not in second
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")

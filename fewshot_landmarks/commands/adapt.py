@@ -18,7 +18,6 @@ from fewshot_landmarks.commands.common import (
     read_objects,
 )
 from fewshot_landmarks.devices import find_device
-from fewshot_landmarks.errors import UserError
 
 
 def add_to(commands) -> None:
@@ -37,9 +36,7 @@ def add_to(commands) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Adapt, save, and say what was learnt."""
     path = model_file(arguments.model, arguments.learner)
-    check_out(arguments.out, path, arguments.support)
-    if arguments.out.suffix != ".safetensors":
-        raise UserError(f"--out {arguments.out}: call it {arguments.out.stem}.safetensors")
+    check_out(arguments.out, path, arguments.support, kind=".safetensors")
     model = open_model(path, arguments.learner, find_device(arguments.device))
     objects = read_objects(arguments.support, arguments.images, arguments.category)
     finder = objects.adapt(model)

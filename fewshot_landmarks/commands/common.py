@@ -42,12 +42,14 @@ def add_model(made: argparse.ArgumentParser) -> None:
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
 
 
-def check_out(out: Path, *read: Path | None) -> None:
-    """Refuse to write to a folder, or over what is read."""
+def check_out(out: Path, *read: Path | None, kind: str = "") -> None:
+    """Refuse to write to a folder, over what is read, or to a file of another kind."""
     if out.is_dir():
         raise UserError(f"--out {out} is a folder: give the name of a file")
     if any(path and path.exists() and out.exists() and out.samefile(path) for path in read):
         raise UserError(f"--out {out} would be written over what is read: choose another name")
+    if kind and out.suffix != kind:
+        raise UserError(f"--out {out}: call it {out.stem}{kind}")
 
 
 def model_file(path: Path, learner: str | None) -> Path:

@@ -78,7 +78,7 @@ def add_to(commands) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Predict what is not predicted yet; write results once all are there."""
-    check_out(arguments.out, arguments.model, arguments.boxes, arguments.images)
+    check_out(arguments.out, arguments.model, arguments.boxes, arguments.images, kind=".json")
     finder = load(arguments.model, find_device(arguments.device))
     if not isinstance(finder, Finder):
         raise UserError(
@@ -108,7 +108,8 @@ def execute(arguments: argparse.Namespace) -> int:
     write_text(arguments.out, json.dumps(found) + "\n")
     unfinished.unlink(missing_ok=True)
     skipped = [line["skipped"] for line in lines if "skipped" in line]
-    print(f"{len(found)} objects in {arguments.out}" + (f", drawn in {drawings}" * bool(drawings)))
+    said = "1 object" if len(found) == 1 else f"{len(found)} objects"
+    print(f"{said} in {arguments.out}" + (f", drawn in {drawings}" * bool(drawings)))
     if skipped:
         print(f"skipped {len(skipped)}:", *skipped, sep="\n  ")
     return 0 if found else 1

@@ -107,7 +107,7 @@ def _find_photos(
         raise UserError(
             f"none of the {len(read.photos)} photos of {source} is found, among them "
             f"{min(names)}, neither in {' nor '.join(map(str, folders))}: say which folder they "
-            "are in"
+            "are in, by --images (of compare's --query, --query-images)"
         )
     return photos, place
 

@@ -65,9 +65,9 @@ def _drawn(element: Element, own: object) -> list[Shape]:
     said = element.get("group_id", "0")
     group = own if said == "0" else said
     if element.tag == "box":
-        return [Shape("box", _box(element), group)]
+        return [Shape("box", _box(element), group, element.get("label", "").strip())]
     if element.tag == "polygon":
-        return [Shape("polygon", _points(element, 3), group)]
+        return [Shape("polygon", _points(element, 3), group, element.get("label", "").strip())]
     if element.tag == "points":
         return _landmarks(element, group)
     if element.tag == "skeleton":
