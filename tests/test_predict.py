@@ -251,6 +251,7 @@ def test_photos_of_one_name_have_their_own_pictures(finder, tmp_path):
     [
         ("query.json", ["--images", "query"], "among the photos"),
         ("found.json", ["--images", "query", "--drawings", "query"], "among the photos"),
+        ("found.json", ["--images", "query", "--drawings", "found.json"], "give --drawings"),
         ("query.json", ["--boxes", "query/annotations.json"], "among the photos"),
         ("query/annotations.json", ["--boxes", "query/annotations.json"], "what is read"),
         ("finder.safetensors", ["--images", "query"], "what is read"),

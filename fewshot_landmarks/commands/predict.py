@@ -156,7 +156,9 @@ def _own_pictures(wanted: Iterable[Wanted]) -> list[Wanted]:
 
 def _check_drawings(folder: Path, out: Path, wanted: Sequence[Wanted]) -> None:
     if folder.resolve() == out.resolve():
-        raise UserError(f"--out {out} would be a file and the pictures' folder: call it {out}.json")
+        raise UserError(
+            f"--out {out} would be a file and the pictures' folder: give --drawings DIR"
+        )
     if folder.resolve() in {each.path.parent.resolve() for each in wanted}:
         raise UserError(
             f"pictures would be written to {folder}, among the photos and over them: give "
