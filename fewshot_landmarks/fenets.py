@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
+from fewshot_landmarks.convolutions import depthwise
 from fewshot_landmarks.errors import UserError
 
 
@@ -245,7 +246,7 @@ class EfficientNetFENet(PretrainedFENet):
         super().__init__(channels, precision, channels_last)
         widths = [32, *(width for *_, width in self.BLOCKS)]
         blocks = [_InvertedResidual(inputs, *block) for inputs, block in zip(widths, self.BLOCKS)]
-        self.backbone = nn.Sequential(_convolution(3, 32, 3, 2), nn.ReLU6(), *blocks)
+        self.backbone = nn.Sequential(_Convolution(3, 32, 3, 2), nn.ReLU6(), *blocks)
         if weights:
             path = _packaged() if weights == "package" else Path(weights)
             _load_backbone(self.backbone, path, "EfficientNet-Lite0", in_order=True)
@@ -267,9 +268,9 @@ class _InvertedResidual(nn.Sequential):
 
     def __init__(self, inputs: int, kernel: int, stride: int, times: int, outputs: int):
         inner = times * inputs
-        wider = [_convolution(inputs, inner, 1), nn.ReLU6()] if times > 1 else []
-        depthwise = [_convolution(inner, inner, kernel, stride, groups=inner), nn.ReLU6()]
-        super().__init__(*wider, *depthwise, _convolution(inner, outputs, 1))
+        wider = [_Convolution(inputs, inner, 1), nn.ReLU6()] if times > 1 else []
+        deep = [_Convolution(inner, inner, kernel, stride, groups=inner), nn.ReLU6()]
+        super().__init__(*wider, *deep, _Convolution(inner, outputs, 1))
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -277,19 +278,33 @@ class _InvertedResidual(nn.Sequential):
         return features + found if self.residual else found
 
 
-def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1):
+class _Convolution(nn.Module):
     """A convolution padded as TensorFlow does, where these weights are from, and batch norm.
 
     With stride 2 and an even side, one more row and column is added at the end than at the start.
+    Batch norm's statistics are frozen, so it is a factor of the filters and a bias, and that is how
+    it is computed: no pass over the images of its own.
     """
-    missing = kernel - stride
-    before = missing // 2
-    pad = (before, missing - before, before, missing - before)
-    return nn.Sequential(
-        nn.ZeroPad2d(pad) if missing else nn.Identity(),
-        nn.Conv2d(inputs, outputs, kernel, stride, bias=False, groups=groups),
-        nn.BatchNorm2d(outputs, eps=1e-3),
-    )
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1):
+        super().__init__()
+        self.convolution = nn.Conv2d(inputs, outputs, kernel, stride, bias=False, groups=groups)
+        self.norm = nn.BatchNorm2d(outputs, eps=1e-3)
+        self.stride = stride
+        self.missing = max(kernel - stride, 0)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        norm = self.norm
+        factor = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        filters = self.convolution.weight * factor.view(-1, 1, 1, 1)
+        bias = norm.bias - norm.running_mean * factor
+        before, uneven = divmod(self.missing, 2)
+        if uneven:
+            images = F.pad(images, (before, before + 1, before, before + 1))
+        padding = 0 if uneven else before
+        if self.convolution.groups == 1:
+            return F.conv2d(images, filters, bias, self.stride, padding)
+        return depthwise(images, filters, self.stride, padding) + bias.view(-1, 1, 1)
 
 
 def _packaged() -> Path:
