@@ -24,9 +24,11 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import nn
 from torchvision.models.resnet import Bottleneck
@@ -36,9 +38,9 @@ from benchmarks import grid
 from benchmarks.commands import command, device
 from benchmarks.figures import METADATA, render
 from benchmarks.rendering import pipes
+from fewshot_landmarks import fenets
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.fenets import FENETS
 from fewshot_landmarks.files import write_bytes, write_text
 from fewshot_landmarks.heatmaps import query_loss, support_loss
 from fewshot_landmarks.inner_loop import inner_loop
@@ -51,6 +53,7 @@ RATE = 0.01
 STEPS = (1, 4, 12)
 SIZES = {  # support and query images of a task: a CPU has time for few of the large ones
     ("small", 48): (5, 12),
+    ("efficientnet", 64): (5, 12),
     ("resnet50", 192): (2, 4),
     ("resnet50", 384): (1, 2),
 }
@@ -69,6 +72,16 @@ def ours(model: nn.Module, support: Loss, query: Loss, steps: int, flat: bool) -
     """This project's inner loop, on `higher`."""
     tuned = inner_loop(model, support, steps=steps, rates=RATE, second_order=True, flat=flat)
     query(tuned).backward()
+
+
+def grouped(model: nn.Module, support: Loss, query: Loss, steps: int) -> None:
+    """Ours, with torch's own depthwise convolution."""
+
+    def depthwise(images, filters, stride, padding):
+        return F.conv2d(images, filters, None, stride, padding, groups=len(filters))
+
+    with mock.patch.object(fenets, "depthwise", depthwise):
+        ours(model, support, query, steps, flat=False)
 
 
 def learn2learn(model: nn.Module, support: Loss, query: Loss, steps: int) -> None:
@@ -116,6 +129,7 @@ WAYS: dict[str, Callable] = {
     "learn2learn": learn2learn,
     "TorchOpt": torchopt,
     "torch.func": torch_func,
+    "ours, unrolled, torch's depthwise": grouped,
     "ours, flat, channels last": functools.partial(ours, flat=True),
     "ours, flat, channels last, bfloat16": functools.partial(ours, flat=True),
 }
@@ -156,7 +170,7 @@ class Measured:
 def problem(case: Case) -> tuple[nn.Module, Loss, Loss]:
     """A model, and the losses of random support and query images."""
     torch.manual_seed(0)
-    fenet = FENETS[case.network](**OPTIONS[case.network], **ARITHMETIC.get(case.way, {}))
+    fenet = fenets.FENETS[case.network](**OPTIONS[case.network], **ARITHMETIC.get(case.way, {}))
     tame(fenet, case.size)
     task = random_task(case.size, case.shots, case.queries).to(case.device)
     model = LandmarkModel(fenet, 0.05 * torch.randn(task.landmarks, fenet.channels))
@@ -363,8 +377,10 @@ def cases(arguments: argparse.Namespace) -> Iterator[Case]:
             shots, queries = SIZES.get((network, size), (1, 2))
             for steps in arguments.steps or STEPS:
                 for way in arguments.way or WAYS:
-                    if way in ARITHMETIC and network == "small":
-                        continue  # it has its channels last anyway
+                    if way in ARITHMETIC and network != "resnet50":
+                        continue  # others have their channels last anyway
+                    if WAYS[way] is grouped and network != "efficientnet":
+                        continue  # others have no depthwise convolutions
                     seconds = arguments.seconds
                     yield Case(way, network, size, shots, queries, steps, seconds, where, number)
 
@@ -391,7 +407,7 @@ NUMBERS = ("task_seconds", "forward_seconds", "peak_mib")
 
 def _size(text: str) -> tuple[str, int]:
     network, _, size = text.partition(":")
-    if network not in FENETS or not size.isdigit():
+    if network not in fenets.FENETS or not size.isdigit():
         raise UserError(f"--size {text}: give NETWORK:PIXELS, such as small:48 or resnet50:192")
     return network, int(size)
 

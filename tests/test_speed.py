@@ -13,10 +13,10 @@ from benchmarks import speed
 from benchmarks.speed import ARITHMETIC, WAYS, Case, Measured, main, problem, table
 
 
-def gradients(way: str) -> torch.Tensor:
+def gradients(way: str, network: str = "small", size: int = 16) -> torch.Tensor:
     torch.set_default_dtype(torch.float64)
     try:
-        model, support, query = problem(Case(way, "small", 16, 2, 3, 3, 0.0, "cpu"))
+        model, support, query = problem(Case(way, network, size, 2, 3, 3, 0.0, "cpu"))
         WAYS[way](model, support, query, 3)
     finally:
         torch.set_default_dtype(torch.float32)
@@ -30,6 +30,14 @@ def test_every_way_computes_the_same_gradient(way):
     expected = gradients("ours, unrolled")
     assert expected.norm() > 1e-2
     assert (gradients(way) - expected).norm() < 1e-10 * expected.norm()
+
+
+def test_depthwise_convolutions_change_no_gradient():
+    ours, grouped = (
+        gradients(way, "efficientnet", 32)
+        for way in ("ours, unrolled", "ours, unrolled, torch's depthwise")
+    )
+    assert grouped.norm() > 1e-2 and (ours - grouped).norm() < 1e-9 * grouped.norm()
 
 
 def test_ratios_are_of_medians():
