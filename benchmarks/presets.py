@@ -198,7 +198,7 @@ STATED = replace(
     tuning=None,
 )
 
-# The paper's kind of network, as far as a laptop has a night for it: deep, and from ImageNet.
+# The paper's kind of network, as far as a laptop can: deep, and from ImageNet.
 DEEP = replace(
     FULL,
     name="deep",
