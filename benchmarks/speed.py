@@ -356,15 +356,18 @@ def plot(frame: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(max(3.6 * len(kinds), 9), 6.6), layout="constrained")
     axes = figure.subplots(2, len(kinds), squeeze=False)
     labels = ("seconds a task", "peak memory, MiB")
+    ways = list(frame.way.unique())
     for column, ((network, size), part) in enumerate(kinds):
         for row, (value, label) in enumerate(zip(("task_seconds", "peak_mib"), labels)):
             axis = axes[row, column]
             for way, line in part.groupby("way", sort=False):
-                axis.plot(line.steps, line[value], marker="o", label=way)
+                colour = f"C{ways.index(way)}"
+                axis.plot(line.steps, line[value], marker="o", color=colour, label=way)
             axis.set(xlabel="inner steps", ylabel=label, title=f"{network}, {size} pixels")
             axis.set_ylim(bottom=0)
-    longest = max(axes.flat, key=lambda axis: len(axis.lines))  # the small network has fewer ways
-    figure.legend(*longest.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    lines = {line.get_label(): line for axis in axes.flat for line in axis.lines}
+    handles = [lines[way] for way in ways]  # no network has all
+    figure.legend(handles, ways, loc="outside lower center", ncols=4)
     return figure
 
 
