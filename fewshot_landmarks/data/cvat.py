@@ -64,10 +64,9 @@ def _drawn(element: Element, own: object) -> list[Shape]:
     """What an element draws; `own` is its group where it says none."""
     said = element.get("group_id", "0")
     group = own if said == "0" else said
-    if element.tag == "box":
-        return [Shape("box", _box(element), group, element.get("label", "").strip())]
-    if element.tag == "polygon":
-        return [Shape("polygon", _points(element, 3), group, element.get("label", "").strip())]
+    if element.tag in ("box", "polygon"):
+        points = _box(element) if element.tag == "box" else _points(element, 3)
+        return [Shape(element.tag, points, group, element.get("label", "").strip())]
     if element.tag == "points":
         return _landmarks(element, group)
     if element.tag == "skeleton":
