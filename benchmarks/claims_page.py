@@ -48,9 +48,16 @@ GROUPS = {  # what is said of each: first what holds of any benchmarks, then of 
         "step.",
         "",
     ),
-    "hardest": (
+    "benchmarks": (
         "",
-        "Not paired. Above 0 is as claimed; the row shows the hardest other benchmark.",
+        "A mean over one benchmark's episodes against another's, where the paper's own table has "
+        "it so. For the hardest, above 0 is as claimed, for the easiest below 0; the row shows the "
+        "other benchmark that comes closest.",
+    ),
+    "categories": (
+        "",
+        f"At {TABLE3_SHOTS} shots. MetaCloth against the other eight where the paper's own table "
+        "has it least; then the baselines, where above 0 is as claimed.",
     ),
     "figure 5": (
         "",
@@ -99,7 +106,11 @@ def to_csv(frame: pd.DataFrame) -> str:
 def to_markdown(frame: pd.DataFrame) -> str:
     """The counts of verdicts, how they are made, and a table a group."""
     benchmarks = frame.attrs["benchmarks"]
-    fall = "A relative fall must be surely above 0 and its interval reach the paper's figure. "
+    fall = (
+        "A relative fall must be surely above 0 and its interval reach the paper's figure; one "
+        f"that is surely above 0 and falls short of it is {UNDECIDED}, for the paper's figure has "
+        "no interval. "
+    )
     parts = [
         "# The paper's claims",
         f"{len(frame)} claims: {_counts(frame)}.",
@@ -108,7 +119,8 @@ def to_markdown(frame: pd.DataFrame) -> str:
         frame.attrs.get("failed", ""),
         "How verdicts are made: two learners are compared on the same episodes, each episode "
         "averaged over its learner's training seeds. The difference is the first minus the "
-        "second, ± 1.96 standard errors over episodes. A claim that the first is below the second "
+        "second, ± 1.96 standard errors over episodes, which vary within their category: the "
+        "categories are what a benchmark is made of, not a sample. A claim that the first is below the second "
         f"{HOLDS} if the whole interval is below 0 (no worse than the second: below "
         f"{number(MARGIN)}), {FAILS} if the whole of it is above that, and is {UNDECIDED} else; "
         "against several others it must hold against each, and one that is surely better refutes "

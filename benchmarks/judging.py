@@ -1,8 +1,11 @@
 """How two sets of errors are compared and a claim about them is judged: no files, no torch.
 
-- The two sides are compared on the same episodes: the difference is the mean over episodes of the
-  first minus the second, with 1.96 standard errors. An episode where either side is NaN is dropped
-  from the pair. What is not paired (`unpaired`) has half-widths added as the root of their squares.
+- The two sides are compared on the same episodes (`paired`): the difference is the mean over
+  episodes of the first minus the second, with 1.96 standard errors. An episode where either side
+  is NaN is dropped from the pair. Sides that have other episodes (`apart`: another benchmark's,
+  other categories') are compared by their means; an episode that is in both is still one draw.
+- Categories are what a benchmark is made of, not a sample: episodes vary within their category, and
+  standard errors and bootstraps are of that alone.
 - "Below" holds if the whole interval is below 0, doesn't if the whole of it is above 0, and is
   undecided else. "No worse" is the same with a margin in the place of 0.
 - A claim against several others (the least of nine, the greatest of four) holds if it does against
@@ -24,21 +27,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata, spearmanr
 
-from fewshot_landmarks.scores import mean_interval
-
 HOLDS, FAILS, UNDECIDED, NOT_MEASURED = "holds", "doesn't", "undecided", "not measured"
 VERDICTS = (HOLDS, FAILS, UNDECIDED, NOT_MEASURED)
 RANK_BAR = 0.8  # of Spearman's correlation with the paper's order
 RESAMPLES, BOOTSTRAP_SEED = 2000, 2021
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over some episodes, with the half-width of its 95% interval."""
-
-    mean: float
-    ci95: float
-    episodes: int
 
 
 @dataclass(frozen=True)
@@ -53,25 +45,29 @@ class Comparison:
 
 
 def paired(first: pd.Series, second: pd.Series) -> Comparison:
-    """The comparison of two learners' errors over the episodes that both have."""
-    both = pd.concat([first, second], axis=1, join="inner").to_numpy(dtype=np.float64)
-    both = both[~np.isnan(both).any(axis=1)]
-    if not len(both):
+    """The comparison of two learners' errors over the episodes that both have.
+
+    Errors, here and below, are indexed by category and episode.
+    """
+    both = pd.concat([first, second], axis=1, join="inner").dropna()
+    return apart(both.iloc[:, 0], both.iloc[:, 1])
+
+
+def apart(first: pd.Series, second: pd.Series) -> Comparison:
+    """The comparison of two means, each over its own episodes, of which some may be shared."""
+    first, second = first.dropna(), second.dropna()
+    if first.empty or second.empty:
         return Comparison(math.nan, math.nan, math.nan, math.nan, 0)
-    interval = mean_interval(both[:, 0] - both[:, 1])
-    return Comparison(*map(float, both.mean(axis=0)), *interval, len(both))
+    parts = [(errors - _of_category(errors, "mean")) / len(errors) for errors in (first, second)]
+    part = parts[0].sub(parts[1], fill_value=0)  # of an episode in the difference of the means
+    count = _of_category(part, "size")
+    variance = (part**2 * count / (count - 1)).sum(skipna=False)  # NaN: one episode says nothing
+    mine, other = float(first.mean()), float(second.mean())
+    return Comparison(mine, other, mine - other, 1.96 * math.sqrt(variance), len(part))
 
 
-def unpaired(first: Estimate, second: Estimate) -> Comparison:
-    """The comparison of two means over different episodes."""
-    measured = first.episodes and second.episodes
-    return Comparison(
-        first.mean,
-        second.mean,
-        first.mean - second.mean,
-        math.hypot(first.ci95, second.ci95),
-        first.episodes + second.episodes if measured else 0,
-    )
+def _of_category(errors: pd.Series, what: str) -> pd.Series:
+    return errors.groupby(level="category").transform(what)
 
 
 def verdict(comparisons: Sequence[Comparison], margin: float = 0.0, greater: bool = False) -> str:
@@ -84,12 +80,14 @@ def verdict(comparisons: Sequence[Comparison], margin: float = 0.0, greater: boo
     return FAILS if any(sign * c.difference - c.ci95 > margin for c in comparisons) else UNDECIDED
 
 
-def bootstrap_means(errors: np.ndarray) -> np.ndarray:
-    """Means (resamples, columns) of episodes (rows) drawn again, jointly for all columns."""
-    n = len(errors)
+def bootstrap_means(errors: pd.DataFrame) -> np.ndarray:
+    """Means (resamples, columns) of episodes drawn again, jointly for all columns."""
     random = np.random.Generator(np.random.PCG64(BOOTSTRAP_SEED))
-    times = random.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-    return times @ errors / n
+    sums = np.zeros((RESAMPLES, errors.shape[1]))
+    for _, own in errors.groupby(level="category"):
+        n = len(own)
+        sums += random.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) @ own.to_numpy()
+    return sums / len(errors)
 
 
 def _percentiles(values: np.ndarray) -> tuple[float, float]:
@@ -117,11 +115,16 @@ def borne_out(whole: str, alone: Sequence[str]) -> str:
 def judged(
     first: str, against: Mapping[str, Comparison], margin: float = 0.0, greater: bool = False
 ) -> dict:
-    """The verdict on the first against each of the others, with the strongest one's numbers."""
+    """The verdict on the first against each of the others, with the strongest one's numbers.
+
+    `rival` names that one, and `differences` has each one's.
+    """
     sign = -1 if greater else 1
     strongest = max(against, key=lambda name: sign * against[name].difference)
     shown = against[strongest]
     return {
+        "rival": strongest,
+        "differences": {name: comparison.difference for name, comparison in against.items()},
         "ours": f"{first} {number(shown.first)}, {strongest} {number(shown.second)}",
         "difference": shown.difference,
         "ci95": shown.ci95,
@@ -132,10 +135,10 @@ def judged(
 
 def relative_fall(first: pd.Series, second: pd.Series, claimed: float) -> dict:
     """The fall of the first's mean from the second's, and the verdict on the claimed fall."""
-    both = pd.concat([first, second], axis=1, join="inner").dropna().to_numpy(dtype=np.float64)
-    if not len(both):
+    both = pd.concat([first, second], axis=1, join="inner").dropna()
+    if both.empty:
         return {"verdict": NOT_MEASURED}
-    mine, other = both.mean(axis=0)
+    mine, other = both.mean()
     means = bootstrap_means(both)
     low, high = _percentiles(1 - means[:, 0] / means[:, 1])
     fall, half = float(1 - mine / other), (high - low) / 2
@@ -149,9 +152,9 @@ def relative_fall(first: pd.Series, second: pd.Series, claimed: float) -> dict:
     }
 
 
-def order_agreement(errors: np.ndarray, paper: Sequence[float]) -> dict:
+def order_agreement(errors: pd.DataFrame, paper: Sequence[float]) -> dict:
     """Spearman's correlation of errors (episodes, learners) with the paper's, and the verdict."""
-    means = np.round(errors.mean(axis=0), 12) if len(errors) else np.zeros(len(paper))
+    means = np.round(errors.mean().to_numpy(), 12) if len(errors) else np.zeros(len(paper))
     if len(set(means)) == 1:
         return {"verdict": NOT_MEASURED}
     rho = round(float(spearmanr(means, paper).statistic), 9)

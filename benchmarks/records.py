@@ -29,6 +29,7 @@ class Records:
     errors: Mapping[str, Mapping[str, pd.DataFrame]]  # of a benchmark, a learner: by shots
     paper: Mapping[tuple[str, str, str], float]  # by benchmark, learner, shots or "mean"; or empty
     ablation: Mapping[tuple[str, str, str], float]  # the same of Table 4
+    by_category: Mapping[str, pd.DataFrame]  # Table 3 of a benchmark: by category and learner
 
     @classmethod
     def of(cls, episodes: pd.DataFrame, similarities: pd.DataFrame | None, run: dict) -> "Records":
@@ -45,7 +46,8 @@ class Records:
             found = found.reindex(columns=cells)
             errors[benchmark] = {learner: found[learner] for learner in LEARNERS + ABLATIONS}
         numbers = [_paper(table) if papers(benchmarks) else {} for table in (2, 4)]
-        return cls(episodes, run, similarities, benchmarks, errors, *numbers)
+        by_category = _by_category() if papers(benchmarks) else {}
+        return cls(episodes, run, similarities, benchmarks, errors, *numbers, by_category)
 
     def error(self, benchmark: str, learner: str, shots: Sequence[int]) -> pd.Series:
         """Each episode's mean over the shots: NaN where any of them is."""
@@ -84,3 +86,11 @@ def _paper(number: int) -> dict[tuple[str, str, str], float]:
     learners = rows["learner" if number == 2 else "model"]
     columns = zip(rows["benchmark"], learners, rows["shots"], rows["ne"], strict=True)
     return {tuple(key): ne for *key, ne in columns}
+
+
+def _by_category() -> dict[str, pd.DataFrame]:
+    rows = pd.read_csv(Path(__file__).with_name("paper") / "table3.csv")
+    return {
+        benchmark: own.pivot(index="category", columns="learner", values="ne")
+        for benchmark, own in rows.groupby("benchmark")
+    }
