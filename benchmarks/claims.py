@@ -37,6 +37,8 @@ from benchmarks.records import Records
 from benchmarks.tables import seeds_said
 from fewshot_landmarks.files import write_text
 
+FEW = 10  # episodes a category, below which the page says that intervals mean little
+
 # -------------------------------------------------------------------------------- claims
 
 
@@ -81,12 +83,13 @@ def _by_seed(row: dict, *alone: dict) -> dict:
 def _made(records: Records) -> str:
     """What made the records, as the tables' captions say it."""
     run = records.run
+    few = ", too few for intervals to mean much" * (records.episodes["episode"].nunique() < FEW)
     return (
         f"Data: {run_field(run, 'data', 'name', default='unknown')}, difficulty "
         f"{run_field(run, 'data', 'difficulty', default='unknown')}, fingerprint "
         f"{str(run_field(run, 'data', 'fingerprint', default='unknown'))[:12]}; preset "
         f"{run['preset']}; {run_field(run, 'plan', 'episodes', default='an unknown number of')} "
-        f"episodes a category; training seeds {seeds_said(records.episodes)}; version "
+        f"episodes a category{few}; training seeds {seeds_said(records.episodes)}; version "
         f"{run_field(run, 'version', default='unknown')}."
     )
 

@@ -50,8 +50,8 @@ GROUPS = {  # what is said of each: first what holds of any benchmarks, then of 
     ),
     "benchmarks": (
         "",
-        "A mean over one benchmark's episodes against another's, where the paper's own table has "
-        "it so. For the hardest, above 0 is as claimed, for the easiest below 0; the row shows the "
+        "What the paper says of its first three benchmarks, and of B-3 among all four; where its "
+        "own table has it so. For the hardest, above 0 is as claimed, for the easiest below 0; the row shows the "
         "other benchmark that comes closest.",
     ),
     "categories": (
@@ -73,7 +73,7 @@ GROUPS = {  # what is said of each: first what holds of any benchmarks, then of 
     "order": (
         "",
         "Spearman's correlation of nine learners' mean errors with the paper's, with a bootstrap "
-        f"interval. The bar is {RANK_BAR:g}.",
+        f"interval. The verdict is whether the correlation reaches {RANK_BAR:g}.",
     ),
 }
 OTHERS = (
@@ -107,9 +107,8 @@ def to_markdown(frame: pd.DataFrame) -> str:
     """The counts of verdicts, how they are made, and a table a group."""
     benchmarks = frame.attrs["benchmarks"]
     fall = (
-        "A relative fall must be surely above 0 and its interval reach the paper's figure; one "
-        f"that is surely above 0 and falls short of it is {UNDECIDED}, for the paper's figure has "
-        "no interval. "
+        "A relative fall must be surely above 0 and its interval reach the paper's figure; it "
+        f"{FAILS} if the whole interval is below that figure. "
     )
     parts = [
         "# The paper's claims",
@@ -124,7 +123,10 @@ def to_markdown(frame: pd.DataFrame) -> str:
         f"{HOLDS} if the whole interval is below 0 (no worse than the second: below "
         f"{number(MARGIN)}), {FAILS} if the whole of it is above that, and is {UNDECIDED} else; "
         "against several others it must hold against each, and one that is surely better refutes "
-        f"it. {fall * papers(benchmarks)}"
+        "it. A row shows the other that comes closest; a verdict may rest on another, all the more "
+        "where it must be that of each training seed. What is said of a benchmark or of categories "
+        "against others compares means over different episodes; an episode that two benchmarks "
+        f"share is one draw, and counted once. {fall * papers(benchmarks)}"
         "Intervals are over episodes, not over trainings: where there are several training seeds, "
         f"a verdict that any of them does not bear out by itself is {UNDECIDED}. No verdict is "
         f"corrected for their number. {NOT_MEASURED.capitalize()}: missing, or not in full.",
@@ -178,11 +180,11 @@ def _steps(rows: pd.DataFrame) -> str:
 
 def each_seed(by_seed: str) -> str:
     """The differences of each training seed, as text."""
-    return ", ".join(number(float(difference)) for difference in by_seed.split())
+    return ", ".join(number(float(difference), 4) for difference in by_seed.split())
 
 
 def _difference(row) -> str:
     if math.isnan(row.difference):
         return "—"
-    text = number(row.difference)
-    return text if math.isnan(row.ci95) else f"{text} ± {number(row.ci95)}"
+    text = number(row.difference, 4)
+    return text if math.isnan(row.ci95) else f"{text} ± {number(row.ci95, 4)}"

@@ -12,9 +12,8 @@
   every one, doesn't if it fails significantly against any; the row shows the strongest of them.
   So choosing a rival by the errors at hand cannot make a claim hold.
 - A relative fall is that of the means, its interval a percentile bootstrap over episodes. It holds
-  if the interval is above 0 and reaches the paper's figure or more, and doesn't if the interval is
-  below 0. A fall that is surely there but surely less than the paper's is undecided: the paper
-  gives its figure without an interval.
+  if the interval is above 0 and reaches the paper's figure or more, and doesn't if the whole of it
+  is below that figure.
 - An interval over episodes knows nothing of other trainings. So a verdict over several training
   seeds must also be that of each seed alone, and is undecided else (`borne_out`).
 """
@@ -142,7 +141,7 @@ def relative_fall(first: pd.Series, second: pd.Series, claimed: float) -> dict:
     means = bootstrap_means(both)
     low, high = _percentiles(1 - means[:, 0] / means[:, 1])
     fall, half = float(1 - mine / other), (high - low) / 2
-    sure = HOLDS if low > 0 and high >= claimed else FAILS if high < 0 else UNDECIDED
+    sure = FAILS if high < claimed else HOLDS if low > 0 else UNDECIDED
     return {
         "ours": f"{fall:.1%} ± {100 * half:.1f}",
         "difference": -fall,

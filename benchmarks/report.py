@@ -259,8 +259,10 @@ def claims(frame: pd.DataFrame, benchmarks: Sequence[str]) -> list[dict]:
                 "where": row["where"],
                 "paper": either(row["paper"]),
                 "ours": either(row["ours"]),
-                "difference": interval(as_number(row["difference"]), as_number(row["ci95"]), True),
-                "by_seed": ", ".join(either(one, sign=True) for one in row["by_seed"].split()),
+                "difference": interval(
+                    as_number(row["difference"]), as_number(row["ci95"]), True, 4
+                ),
+                "by_seed": ", ".join(either(one, True, 4) for one in row["by_seed"].split()),
                 "episodes": row["episodes"] or DASH,
                 "verdict": badge(row["verdict"]),
             }

@@ -53,18 +53,18 @@ def fixed(value: float, digits: int = 3, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''},.{digits}f}".replace("-", "−")
 
 
-def interval(value: float, ci95: float, sign: bool = False) -> str:
+def interval(value: float, ci95: float, sign: bool = False, decimals: int = 3) -> str:
     """A number and the half-width of its interval, if it has one."""
-    text = fixed(value, sign=sign)
-    return text if DASH in (text, fixed(ci95)) else f"{text} ± {fixed(ci95)}"
+    text, half = fixed(value, decimals, sign=sign), fixed(ci95, decimals)
+    return text if DASH in (text, half) else f"{text} ± {half}"
 
 
-def either(text: str, sign: bool = False) -> str:
-    """A CSV field: three decimals if it is a number with a point, else as it stands."""
+def either(text: str, sign: bool = False, decimals: int = 3) -> str:
+    """A CSV field: with so many decimals if it is a number with a point, else as it stands."""
     number = as_number(text)
     if not text or math.isnan(number):
         return DASH if text.lower() in ("", "nan") else text
-    return text if text.lstrip("-").isdigit() else fixed(number, sign=sign)
+    return text if text.lstrip("-").isdigit() else fixed(number, decimals, sign=sign)
 
 
 def ordered(learners: Iterable[str]) -> list[str]:

@@ -193,7 +193,15 @@ def test_a_hostile_name_is_escaped(whole):
 def test_optional_files_are_shown(whole):
     page = Page(report(whole))
     (claim,) = page.starting("PROTO < FT & more")
-    assert claim[1:] == ["✓ holds", "B-1", "—", "0.200", "−0.100 ± 0.004", "−0.120, −0.080", "2"]
+    assert claim[1:] == [
+        "✓ holds",
+        "B-1",
+        "—",
+        "0.200",
+        "−0.1000 ± 0.0040",
+        "−0.1200, −0.0800",
+        "2",
+    ]
     (unmeasured,) = page.starting("WG < FT")
     assert unmeasured[3:6] == ["0.123", "—", "—"]
     assert [row[1:] for row in page.starting("all")][0] == ["1", "13", "1", "15"]

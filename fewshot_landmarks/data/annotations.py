@@ -106,8 +106,8 @@ def _find_photos(
     if names and not photos:
         raise UserError(
             f"none of the {len(read.photos)} photos of {source} is found, among them "
-            f"{min(names)}, neither in {' nor '.join(map(str, folders))}: say which folder they "
-            "are in, by --images (of compare's --query, --query-images)"
+            f"{min(names)}: they are not in {' or '.join(map(str, folders))}; say which folder they "
+            "are in, by --images (compare: --support-images, --query-images)"
         )
     return photos, place
 
