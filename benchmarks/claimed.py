@@ -1,7 +1,7 @@
 """What the paper claims, each claim as rows with a verdict on a run's records.
 
-What rests on the paper's numbers, its categories, or one of its benchmarks against the rest has rows
-on its benchmarks alone.
+What rests on the paper's numbers, its categories, or one of its benchmarks against the rest has
+rows on its benchmarks alone.
 """
 
 import math

@@ -51,8 +51,8 @@ GROUPS = {  # what is said of each: first what holds of any benchmarks, then of 
     "benchmarks": (
         "",
         "What the paper says of its first three benchmarks, and of B-3 among all four; where its "
-        "own table has it so. For the hardest, above 0 is as claimed, for the easiest below 0; the row shows the "
-        "other benchmark that comes closest.",
+        "own table has it so. For the hardest, above 0 is as claimed, for the easiest below 0; the "
+        "row shows the other benchmark that comes closest.",
     ),
     "categories": (
         "",
@@ -119,7 +119,8 @@ def to_markdown(frame: pd.DataFrame) -> str:
         "How verdicts are made: two learners are compared on the same episodes, each episode "
         "averaged over its learner's training seeds. The difference is the first minus the "
         "second, ± 1.96 standard errors over episodes, which vary within their category: the "
-        "categories are what a benchmark is made of, not a sample. A claim that the first is below the second "
+        "categories are what a benchmark is made of, not a sample. A claim that the first is below "
+        "the second "
         f"{HOLDS} if the whole interval is below 0 (no worse than the second: below "
         f"{number(MARGIN)}), {FAILS} if the whole of it is above that, and is {UNDECIDED} else; "
         "against several others it must hold against each, and one that is surely better refutes "
