@@ -57,16 +57,15 @@ def apart(first: pd.Series, second: pd.Series) -> Comparison:
     first, second = first.dropna(), second.dropna()
     if first.empty or second.empty:
         return Comparison(math.nan, math.nan, math.nan, math.nan, 0)
-    parts = [(errors - _of_category(errors, "mean")) / len(errors) for errors in (first, second)]
+    parts = [
+        (errors - errors.groupby(level="category").transform("mean")) / len(errors)
+        for errors in (first, second)
+    ]
     part = parts[0].sub(parts[1], fill_value=0)  # of an episode in the difference of the means
-    count = _of_category(part, "size")
-    variance = (part**2 * count / (count - 1)).sum(skipna=False)  # NaN: one episode says nothing
+    within = part.groupby(level="category")
+    variance = (within.var() * within.size()).sum(skipna=False)  # NaN: one episode says nothing
     mine, other = float(first.mean()), float(second.mean())
     return Comparison(mine, other, mine - other, 1.96 * math.sqrt(variance), len(part))
-
-
-def _of_category(errors: pd.Series, what: str) -> pd.Series:
-    return errors.groupby(level="category").transform(what)
 
 
 def verdict(comparisons: Sequence[Comparison], margin: float = 0.0, greater: bool = False) -> str:
