@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: tables test clean
+.PHONY: tables test test-slow clean
 
 # The default benchmark, from drawing the data to tables, figures and report; then Table 2.
 tables: $(VENV)/.installed
@@ -10,6 +10,10 @@ tables: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+# Thousands of broken files and hundreds of kills.
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow
 
 $(VENV)/.installed: requirements.txt requirements-learn2learn.txt constraints.txt setup.cfg
 	$(PYTHON) -m venv $(VENV)
