@@ -15,7 +15,6 @@ from dataclasses import replace
 
 import torch
 
-from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.heatmaps import query_loss, spatial_softmax, support_loss
 from fewshot_landmarks.inner_loop import inner_loop
 from fewshot_landmarks.learner import Detector, Learner
@@ -68,13 +67,13 @@ class MAML(Learner):
 
     def slots(self, landmarks: int) -> torch.Tensor:
         """Which landmark each of the M slots stands for: 0, 1, ..., N - 1, 0, 1, ..."""
-        count = len(self.model.omega)
-        if landmarks > count:
-            raise UserError(
-                f"{self.name} was trained with {count} detectors and cannot learn {landmarks} "
-                "landmarks: choose another learner, or leave some landmarks out"
-            )
-        return torch.arange(count) % landmarks
+        self.check(landmarks)
+        return torch.arange(self.most_landmarks) % landmarks
+
+    @property
+    def most_landmarks(self) -> int:
+        """As many as it has slots."""
+        return len(self.model.omega)
 
     def expand(self, samples: Samples) -> Samples:
         """The same garments with their landmarks repeated in order to fill the slots."""

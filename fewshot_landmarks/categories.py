@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 
+from fewshot_landmarks.data.values import folded, whole
 from fewshot_landmarks.errors import UserError
 
 
@@ -43,7 +44,6 @@ class Categories(Mapping[int, Category]):
 
     def __init__(self, categories: Iterable[Category]):
         self._by_id = {found.id: found for found in sorted(categories, key=lambda c: c.id)}
-        self._by_name = {found.name: found for found in self._by_id.values()}
 
     def __getitem__(self, number: int) -> Category:
         return self._by_id[number]
@@ -64,12 +64,24 @@ class Categories(Mapping[int, Category]):
         return max(found.landmarks for found in self._by_id.values())
 
     def find(self, key: int | str) -> Category:
-        """The category of an id or a name; raises `UserError` for an unknown one."""
-        try:
-            return self._by_name[key] if isinstance(key, str) else self._by_id[key]
-        except (KeyError, TypeError):
-            names = ", ".join(f"{c.id} {c.name}" for c in self._by_id.values())
-            raise UserError(f"unknown category {key!r}: choose one of {names}") from None
+        """The category of a name, whatever its case and spaces, or else of an id.
+
+        Raises `UserError` for an unknown one, and for a name that several have.
+        """
+        kinds, number = self._by_id.values(), whole(key)
+        if isinstance(key, int) and key in self._by_id:
+            return self._by_id[key]
+        named = [kind for kind in kinds if kind.name == key]
+        if not named and number in self._by_id:
+            return self._by_id[number]
+        named = named or [kind for kind in kinds if folded(kind.name) == folded(key)]
+        if len(named) == 1:
+            return named[0]
+        if named:
+            ids = ", ".join(str(kind.id) for kind in named)
+            raise UserError(f"several categories are called {key!r}: choose one by its id: {ids}")
+        names = ", ".join(f"{kind.id} {kind.name}" for kind in kinds)
+        raise UserError(f"unknown category {key!r}: choose one of {names}")
 
 
 def _load() -> Categories:

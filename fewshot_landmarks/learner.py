@@ -63,6 +63,19 @@ class Learner(nn.Module):
         """A detector for the category of K annotated garments; the learner is left unchanged."""
         raise NotImplementedError(f"{type(self).__name__} has to define adapt(support)")
 
+    @property
+    def most_landmarks(self) -> int | None:
+        """How many landmarks a category may have; None where it may have any number."""
+        return None
+
+    def check(self, landmarks: int) -> None:
+        """Raise `UserError` where a category of so many landmarks cannot be learnt."""
+        if self.most_landmarks is not None and landmarks > self.most_landmarks:
+            raise UserError(
+                f"{self.name} was trained with {self.most_landmarks} detectors and cannot learn "
+                f"{landmarks} landmarks: choose another learner, or leave some landmarks out"
+            )
+
     def frozen(self, fenet: nn.Module) -> FrozenFeatures:
         """`fenet` without gradient, features of an image computed once."""
         memo = self.__dict__.setdefault("_frozen", {})

@@ -77,7 +77,7 @@ class Model:
         around its landmarks); names: of the N landmarks; category: what the object is called.
 
         Raises `UserError` where shapes do not agree, a photo cannot be read or has no labelled
-        landmark inside it, or no landmark at all lies in its box.
+        landmark inside it, no landmark at all lies in its box, or the learner cannot learn so many.
         """
         images = _several(images)
         landmarks, visible = _annotation(len(images), landmarks, visible)
@@ -85,6 +85,7 @@ class Model:
         names = tuple(map(str, names))
         if len(names) != landmarks.shape[1]:
             raise UserError(f"{len(names)} names for {landmarks.shape[1]} landmarks: give each one")
+        self.learner.check(len(names))
         boxes = [None] * len(images) if boxes is None else _boxes(boxes, len(images))
         boxed, whole, shapes = [], [], []
         for i, (image, points, seen, box) in enumerate(zip(images, landmarks, visible, boxes)):

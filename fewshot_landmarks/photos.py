@@ -4,6 +4,9 @@ A photo is turned by its EXIF orientation, laid on white where it is transparent
 8 bits of RGB. Of an animation the first frame is read. Colour profiles are ignored.
 """
 
+import base64
+import io
+import json
 import os
 from pathlib import Path
 
@@ -59,6 +62,26 @@ def read_photo(source, declared: tuple[int, int] | None = None) -> np.ndarray:
     return _from_array(np.asarray(source))
 
 
+def stored_size(path: Path) -> tuple[int, int, bool] | None:
+    """Width and height of a photo as stored, and whether EXIF turns it on its side; nothing is
+    decoded. None where they cannot be told.
+    """
+    try:
+        with _image(path) as image:
+            width, height = image.size
+            return width, height, _orientation(image) >= 5
+    except Exception:  # whatever is wrong shows when the photo is read
+        return None
+
+
+def _image(path: Path) -> Image.Image:
+    """An image whose pixels are not yet decoded; of LabelMe's files, the one that it embeds."""
+    if path.suffix.lower() != ".json":
+        return Image.open(path)
+    said = json.loads(path.read_bytes())
+    return Image.open(io.BytesIO(base64.b64decode(said["imageData"])))
+
+
 def find_photos(folder_or_file: str | os.PathLike) -> list[Path]:
     """The photos right in a folder, by their suffix and in order of their names; or the one file.
 
@@ -94,9 +117,9 @@ def _opened(path: Path) -> Image.Image:
         if not start:
             raise Unreadable("the file is empty")
         if start.startswith(b"\x89PNG"):
-            with Image.open(path) as image:
+            with _image(path) as image:
                 image.verify()  # its checksums, which decoding does not look at
-        return Image.open(path)
+        return _image(path)
     except UnidentifiedImageError:
         if start[4:8] == b"ftyp":  # the family of formats that HEIC belongs to
             raise Unreadable("a HEIC or a video, which is not read: export a JPEG") from None

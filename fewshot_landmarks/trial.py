@@ -12,6 +12,7 @@ import torch
 
 from fewshot_landmarks.data.annotations import Annotations
 from fewshot_landmarks.data.keypoints import Keypoints
+from fewshot_landmarks.data.values import aligned, folded
 from fewshot_landmarks.draws import permutation
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.evaluation import answers
@@ -38,16 +39,21 @@ def same_landmarks(support: Annotations, query: Annotations) -> tuple[list[int],
     """
     kinds = [side.categories[int(side.index.category[0])] for side in (support, query)]
     ours, theirs = (kind.names for kind in kinds)
-    sides = (support.source, set(ours) - set(theirs)), (query.source, set(theirs) - set(ours))
-    only = "; ".join(f"only {source} has {', '.join(sorted(n))}" for source, n in sides if n)
-    if not set(ours) & set(theirs):
+    order = aligned(ours, theirs)
+    unasked = [name for name, place in zip(ours, order) if place < 0]
+    unlearnt = [name for i, name in enumerate(theirs) if i not in order]
+    sides = (support.source, unasked), (query.source, unlearnt)
+    only = "; ".join(f"only {source} has {', '.join(names)}" for source, names in sides if names)
+    if max(order) < 0:
         raise UserError(f"support and query share no landmark: {only}: name both alike")
-    lines = [f"Landmarks of one side are not scored: {only}."] if only else []
-    if kinds[0].name != kinds[1].name and not kinds[0].landmark_names:
+    lines = list(dict.fromkeys([*support.notes, *query.notes]))
+    lines += [f"Landmarks of one side are not scored: {only}."] if only else []
+    if folded(kinds[0].name) != folded(kinds[1].name) and not kinds[0].landmark_names:
         lines.append(f"The support's category is {kinds[0].name!r}, the query's {kinds[1].name!r}.")
-    if [name for name in ours if name in theirs] != [name for name in theirs if name in ours]:
+    common = [place for place in order if place >= 0]
+    if common != sorted(common):
         lines.append(f"Landmarks of {query.source} are put in the order of {support.source}.")
-    return [theirs.index(name) if name in theirs else -1 for name in ours], lines
+    return order, lines
 
 
 @dataclass(frozen=True, eq=False)

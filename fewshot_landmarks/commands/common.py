@@ -111,8 +111,8 @@ def read_objects(path: Path, images: Path | None, category: str | None) -> Objec
     Raises `UserError` where there are several categories to choose from, or nothing is left.
     """
     annotations = one_category(read_annotations(path, images=images, category=category))
-    for line in annotations.index.skipped:
-        print(f"skipped: {line}")
+    for line in [*annotations.notes, *(f"skipped: {line}" for line in annotations.index.skipped)]:
+        print(line)
     read = list(_photos(annotations))
     if not read:
         raise UserError(f"{path}: none of its photos can be read")

@@ -88,6 +88,7 @@ def _open(arguments: argparse.Namespace) -> tuple[dict[str, Garments], Mapping[s
         options = {"size": SIZE, "strict": False, "cache": arguments.cache, "progress": True}
         return {split: source.open(split, **options) for split in SPLITS}, source.benchmarks
     annotations = read_annotations(data, images=arguments.images)
+    print(*annotations.notes, sep="\n")
     return {"annotations": Keypoints(annotations, size=SIZE)}, {}
 
 

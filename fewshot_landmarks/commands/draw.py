@@ -112,6 +112,7 @@ def annotated(arguments: argparse.Namespace) -> tuple[list[Drawn], int]:
         arguments.annotations, images=arguments.images, category=arguments.category
     )
     index = found.index
+    print(*found.notes, sep="\n", end="\n" * bool(found.notes), file=sys.stderr)
     for line in index.skipped[:SHOWN]:
         print(f"skipped: {line}", file=sys.stderr)
     if len(index.skipped) > SHOWN:
@@ -125,7 +126,7 @@ def annotated(arguments: argparse.Namespace) -> tuple[list[Drawn], int]:
         return Drawn(
             photo.path,
             (photo.width, photo.height) if photo.width and photo.height else None,
-            f"{photo.path.name}  {category.name} {index.item[i]}",
+            f"{photo.name}  {category.name} {index.item[i]}",
             index.box[i],
             points,
             visible=visible,
@@ -153,7 +154,8 @@ def predicted(arguments: argparse.Namespace) -> tuple[list[Drawn], int]:
         numbered = [
             (n, row)
             for n, row in numbered
-            if isinstance(row, dict) and str(row.get("category_id")) == arguments.category
+            if isinstance(row, dict)
+            and arguments.category in (str(row.get("category_id")), row.get("category"))
         ]
 
     def drawn(i: int) -> Drawn:

@@ -24,7 +24,13 @@ from matplotlib.figure import Figure
 from fewshot_landmarks.categories import Category
 from fewshot_landmarks.data.annotations import Annotations, read_annotations
 from fewshot_landmarks.data.index import Index
-from fewshot_landmarks.data.predictions import Prediction, match, read_predictions
+from fewshot_landmarks.data.predictions import (
+    IGNORED,
+    UNMATCHED,
+    Prediction,
+    match,
+    read_predictions,
+)
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
 from fewshot_landmarks.scores import (
@@ -92,7 +98,10 @@ def _thresholds(text: str) -> tuple[float, ...]:
 def execute(arguments: argparse.Namespace) -> int:
     """Print the tables, and write them where `--out` says."""
     annotations = read_annotations(
-        arguments.annotations, images=arguments.images, category=arguments.category
+        arguments.annotations,
+        images=arguments.images,
+        category=arguments.category,
+        photos_needed=False,
     )
     predictions, others = read_predictions(arguments.predictions, annotations)
     objects = match(predictions, annotations)
@@ -111,8 +120,13 @@ def execute(arguments: argparse.Namespace) -> int:
     notes += [
         f"{total - len(matched.error)} of {total} annotated objects have no prediction: errors are "
         "without them.",
-        f"{(objects < 0).sum()} of {len(predictions)} predictions match no object.",
+        f"{(objects == UNMATCHED).sum()} of {len(predictions)} predictions match no object.",
+        *annotations.notes,
     ]
+    if ignored := (objects == IGNORED).sum():
+        notes.append(
+            f"{ignored} predictions are of crowds or of objects without labelled landmarks: they count neither way."
+        )
     for number, known in learnt.items():
         names = [name for name, yes in zip(annotations.categories[number].names, known) if not yes]
         if names:
@@ -243,6 +257,18 @@ def average_precision(
                 "bbox": (index.box[i] - [0, 0, *index.box[i, :2]]).tolist(),
             }
             for i in known
+        ]
+        + [
+            {
+                "image_id": annotations.photos[one.photo].id,
+                "category_id": one.category,
+                "keypoints": list(one.marks),
+                "area": one.area,
+                "bbox": [*one.box[:2], one.box[2] - one.box[0], one.box[3] - one.box[1]],
+                "iscrowd": int(one.crowd),
+            }
+            for one in annotations.ignored
+            if one.category in sigmas
         ],
     }
     results = [

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from fewshot_landmarks.commands.common import check_out, spare_threads
 from fewshot_landmarks.data.annotations import read_annotations
 from fewshot_landmarks.data.keypoints import declared
+from fewshot_landmarks.data.values import aligned
 from fewshot_landmarks.devices import find_device
 from fewshot_landmarks.drawing import draw_landmarks
 from fewshot_landmarks.errors import UserError
@@ -44,6 +45,9 @@ class Wanted:
     box: tuple[float, ...] | None = None
     annotation_id: int | None = None
     category_id: int = 1
+    names: tuple[str, ...] = ()  # of the category's landmarks, in whose order the result is
+    order: tuple[int, ...] = ()  # of each the model's landmark, -1 where it has none
+    name: str = ""  # of the photo, where its path has another
     picture: str = ""  # what the picture of it is called
 
     @property
@@ -86,7 +90,7 @@ def execute(arguments: argparse.Namespace) -> int:
             "adapt` with it first, and give what that writes"
         )
     spare_threads(finder.model)
-    wanted = _own_pictures(_wanted(arguments))
+    wanted = _own_pictures(_wanted(arguments, finder.names))
     drawings = (
         None if arguments.no_drawings else arguments.drawings or arguments.out.with_suffix("")
     )
@@ -115,8 +119,8 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0 if found else 1
 
 
-def _wanted(arguments: argparse.Namespace) -> Iterator[Wanted]:
-    """What is to be searched, in order."""
+def _wanted(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[Wanted]:
+    """What is to be searched, in order, for landmarks of these names."""
     if arguments.boxes is None:
         if arguments.images is None:
             raise UserError("nothing to search: give --images DIR, or annotations with --boxes")
@@ -127,8 +131,19 @@ def _wanted(arguments: argparse.Namespace) -> Iterator[Wanted]:
         arguments.boxes, images=arguments.images, category=arguments.category
     )
     index = annotations.index
-    for line in index.skipped:
-        print(f"skipped: {line}", file=sys.stderr)
+    for line in [*annotations.notes, *(f"skipped: {line}" for line in index.skipped)]:
+        print(line, file=sys.stderr)
+    orders = {}
+    for number in sorted(set(index.category.tolist())):
+        kind = annotations.categories[number]
+        orders[number] = kind.names, tuple(aligned(kind.names, names))
+        if not set(range(len(names))) <= set(orders[number][1]):
+            orders[number] = (), ()
+            print(
+                f"{kind.name} of {arguments.boxes} has not all landmarks of the model: results "
+                "have the model's, in its own order",
+                file=sys.stderr,
+            )
     for i, number in enumerate(index.photo):
         photo = annotations.photos[number]
         yield Wanted(
@@ -138,6 +153,8 @@ def _wanted(arguments: argparse.Namespace) -> Iterator[Wanted]:
             tuple(map(float, index.box[i])),
             int(index.item[i]),
             int(index.category[i]),
+            *orders[int(index.category[i])],
+            photo.name,
         )
 
 
@@ -268,7 +285,11 @@ def _result(
 ) -> dict:
     """An object in COCO's results format. A landmark that cannot be found is 0, 0 with score 0."""
     x1, y1, x2, y2 = map(float, box)
-    known = np.nan_to_num(landmarks)
+    known, score = np.nan_to_num(landmarks), float(scores.mean())
+    if wanted.order:
+        there = np.array(wanted.order) >= 0
+        known = np.where(there[:, None], known[list(wanted.order)], 0)
+        scores = np.where(there, scores[list(wanted.order)], 0)
     keypoints = [
         round(float(value), digits)
         for (x, y), score in zip(known, scores)
@@ -278,11 +299,11 @@ def _result(
         "image_id": wanted.image_id,
         "category_id": wanted.category_id,
         "category": support.category,
-        "keypoint_names": list(support.names),
+        "keypoint_names": list(wanted.names or support.names),
         "keypoints": keypoints,
-        "score": round(float(scores.mean()), 4),
+        "score": round(score, 4),
         "bbox": [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)],
-        "file_name": wanted.path.name,
+        "file_name": wanted.name or wanted.path.name,
     }
     if wanted.annotation_id is not None:
         result["annotation_id"] = wanted.annotation_id

@@ -4,9 +4,6 @@ All become one `Index`, as DeepFashion2's. Coordinates are continuous: pixel i c
 """
 
 import os
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +11,9 @@ import numpy as np
 from fewshot_landmarks.data import coco, cvat, labelme
 from fewshot_landmarks.data.coco import write_coco
 from fewshot_landmarks.data.index import Index
-from fewshot_landmarks.data.objects import Annotations, Bad, Object, Photo, Read
+from fewshot_landmarks.data.objects import Annotations, Ignored, Object, Photo, Read
+from fewshot_landmarks.data.places import find_photos
+from fewshot_landmarks.data.values import Bad, repeated
 from fewshot_landmarks.errors import UserError
 
 __all__ = ["Annotations", "Photo", "read_annotations", "write_coco"]
@@ -27,6 +26,7 @@ def read_annotations(
     *,
     images: str | os.PathLike | None = None,
     category: int | str | None = None,
+    photos_needed: bool = True,
 ) -> Annotations:
     """The objects with landmarks of a file or folder of annotations.
 
@@ -34,14 +34,17 @@ def read_annotations(
         source: a COCO keypoint JSON file; a folder of LabelMe's JSON files, one a photo; or a
             CVAT "for images 1.1" XML file, or a folder that holds it as annotations.xml.
         images: folder of the photos. They are looked for there, beside the annotations, and in
-            the folder `images` beside them; under the name that the annotations give, then
-            without its first folders where no other photo's name ends in the same.
+            the folder `images` beside them, under the name that the annotations give; see
+            `places` for the forms that are tried.
         category: id or name of the only category to keep. For LabelMe and CVAT: what to call it,
             or which skeleton of CVAT's to keep.
+        photos_needed: whether annotations of photos that are not there are left out.
 
-    What is not fit for use is left out with a line in `index.skipped`: photos that are missing or
-    empty, annotations that are wrong, given twice, or have their box outside the photo, and
-    labels outside the photo. Crowds and objects without any label are counted, `unlabelled`.
+    What is not fit for use is left out with a line in `index.skipped`: photos that are missing,
+    empty, or of another size than is said of them; annotations that are wrong, given twice, or
+    have their box outside the photo; and labels outside the photo. Crowds and objects without any
+    label are counted, `unlabelled`, and where they are is kept, `ignored`. Landmarks of one
+    category that share a name are told apart by their order, with a line in `notes`.
 
     An object without a box has the hull of its landmarks, grown by `HULL_MARGIN` of its longer
     side, or the whole photo where they all lie in one place; without an area, its box's.
@@ -55,14 +58,34 @@ def read_annotations(
     exported = source / "annotations.xml"
     source = exported if exported.is_file() else source
     read = _read(source, None if category is None else str(category))
-    photos, place = _find_photos(source, read, images)
+    photos, place = find_photos(source, read, images, photos_needed)
     rows = [row for one in read.objects if (row := _row(one, photos, place, read)) is not None]
+    ignored = [_ignored(one, photos, place) for one in read.ignored]
     if not rows:
-        why = [f"{read.unlabelled} objects have no labelled landmark"]
-        if read.skipped:
-            why += [f"{len(read.skipped)} things are wrong, the first {read.skipped[0]}"]
-        raise UserError(f"no annotation fit for use in {source}: {'; '.join(why)}")
-    return Annotations(source, read.categories, tuple(photos), _index(rows, photos, read))
+        raise UserError(f"no annotation fit for use in {source}: {_why_none(read)}")
+    for kind in read.categories.values():
+        if names := repeated(kind.names):
+            read.notes.append(
+                f"category {kind.name}: landmarks share the names {', '.join(names)}; those are "
+                "told apart by their order"
+            )
+    return Annotations(
+        source,
+        read.categories,
+        tuple(photos),
+        _index(rows, photos, read),
+        tuple(one for one in ignored if one is not None),
+        tuple(read.notes),
+    )
+
+
+def _why_none(read: Read) -> str:
+    why = []
+    if read.skipped:
+        why += [f"{len(read.skipped)} things are wrong, the first {read.skipped[0]}"]
+    if read.unlabelled:
+        why += [f"{read.unlabelled} objects have no labelled landmark"]
+    return "; ".join(why) or "it has no annotation"
 
 
 def _read(source: Path, category: str | None) -> Read:
@@ -80,56 +103,11 @@ def _read(source: Path, category: str | None) -> Read:
     return (cvat if is_xml else coco).read(source, content, category)
 
 
-def _find_photos(
-    source: Path, read: Read, images: str | os.PathLike | None
-) -> tuple[list[Photo], dict[object, int]]:
-    """The photos that are there, and where among them each of `read.photos` is."""
-    beside = source if source.is_dir() else source.parent
-    folders = [Path(images)] if images else [beside, beside / "images"]
-    names = {photo.path for photo in read.photos.values()}
-    alike = Counter(ending for name in names for ending in _endings(name))
-    photos, place, by_path = [], {}, {}
-    for key, photo in read.photos.items():
-        endings = [e for e in _endings(photo.path) if e == photo.path or alike[e] == 1]
-        path = _first_file(folder / ending for ending in endings for folder in folders)
-        if path is None:
-            why = "is not there, or empty; its annotations are left out"
-            read.skipped.append(f"photo {photo.path}: {why}")
-            continue
-        if path in by_path:
-            first = photos[by_path[path]].id
-            read.skipped.append(f"photo {photo.path}: listed again; taken as photo {first}")
-        else:
-            by_path[path] = len(photos)
-            photos.append(replace(photo, path=path))
-        place[key] = by_path[path]
-    if names and not photos:
-        raise UserError(
-            f"none of the {len(read.photos)} photos of {source} is found, among them "
-            f"{min(names)}: they are not in {' or '.join(map(str, folders))}; say which folder they "
-            "are in, by --images (compare: --support-images, --query-images)"
-        )
-    return photos, place
-
-
-def _endings(path: Path) -> list[Path]:
-    """The path, and what is left of it without its first folders."""
-    return [Path(*path.parts[k:]) for k in range(len(path.parts))]
-
-
-def _first_file(paths: Iterable[Path]) -> Path | None:
-    """The first that is a file and not empty."""
-    there = (os.path.normpath(path) for path in paths if os.path.isfile(path))
-    return next((Path(path) for path in there if os.path.getsize(path)), None)
-
-
 def _row(one: Object, photos: list[Photo], place: dict[object, int], read: Read) -> tuple | None:
     """An object's photo, item, category, box, area, points and visibility, if fit for use."""
     if one.photo not in place:
         return None
-    photo = photos[place[one.photo]]
-    said = (photo.width, photo.height) if photo.width and photo.height else (np.inf, np.inf)
-    size = np.array(said, float)
+    size = _size(photos[place[one.photo]])
     marks = np.array(one.marks).reshape(-1, 3)
     points, visible = marks[:, :2], np.ceil(marks[:, 2]).astype(np.uint8)
     outside = (visible > 0) & ((points < 0) | (points > size)).any(axis=1)
@@ -140,14 +118,40 @@ def _row(one: Object, photos: list[Photo], place: dict[object, int], read: Read)
     points[visible == 0] = 0
     if not visible.any():
         read.unlabelled += 1
+        read.ignored.append(one)
         return None
     try:
         box = _box(one, points[visible > 0], size)
     except Bad as reason:
         read.skipped.append(f"{one.name}: {reason}")
         return None
-    area = one.area or (box[2] - box[0]) * (box[3] - box[1])
-    return place[one.photo], one.item, one.category.id, box, area, points, visible
+    return place[one.photo], one.item, one.category.id, box, _area(one, box), points, visible
+
+
+def _ignored(one: Object, photos: list[Photo], place: dict[object, int]) -> Ignored | None:
+    """An object that counts in no metric, if it has a place."""
+    if one.photo not in place:
+        return None
+    points = np.array(one.marks).reshape(-1, 3)
+    points = points[points[:, 2] > 0, :2]
+    if one.box is None and not len(points):
+        return None
+    try:
+        box = _box(one, points, _size(photos[place[one.photo]]))
+    except Bad:
+        return None
+    area, marks = _area(one, box), tuple(one.marks if one.crowd else [0] * len(one.marks))
+    return Ignored(place[one.photo], one.category.id, box, area, one.crowd, marks)
+
+
+def _size(photo: Photo) -> np.ndarray:
+    """Width and height, infinite where they are not said."""
+    said = (photo.width, photo.height) if photo.width and photo.height else (np.inf, np.inf)
+    return np.array(said, float)
+
+
+def _area(one: Object, box: tuple[float, ...]) -> float:
+    return one.area or (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _box(one: Object, points: np.ndarray, size: np.ndarray) -> tuple[float, ...]:
@@ -172,7 +176,7 @@ def _box(one: Object, points: np.ndarray, size: np.ndarray) -> tuple[float, ...]
 def _index(rows: list[tuple], photos: list[Photo], read: Read) -> Index:
     """The rows in order of photo and item."""
     photo, item, category, box, area, points, visible = zip(*sorted(rows, key=lambda row: row[:2]))
-    sizes = np.array([os.path.getsize(photo.path) for photo in photos], np.int64)
+    sizes = np.array([_bytes(photo.path) for photo in photos], np.int64)
     return Index(
         photo=np.array(photo, np.int32),
         item=np.array(item, np.int64),
@@ -186,3 +190,7 @@ def _index(rows: list[tuple], photos: list[Photo], read: Read) -> Index:
         skipped=tuple(read.skipped),
         unlabelled=read.unlabelled,
     )
+
+
+def _bytes(path: Path) -> int:
+    return os.path.getsize(path) if path.is_file() else 0

@@ -1,31 +1,33 @@
 """COCO keypoint JSON.
 
-A visibility between 0 and 2 is rounded up. Ids that are not whole numbers are replaced by numbers
-after the largest. A skeleton that has a 0 counts from 0, others from 1. Pairs of mirrored
+A visibility between 0 and 2 is rounded up. Ids that are not whole numbers, and those that another
+annotation has, are replaced by numbers after the largest. A photo or category cannot be told by an
+id that another one has: their annotations are left out. A skeleton that has a 0 counts from 0, others from 1. Pairs of mirrored
 landmarks are "flip_pairs" (from 0) or told by names that differ in left and right.
 """
 
 import json
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 from reprlib import repr as brief
 
 import numpy as np
 
 from fewshot_landmarks.categories import Categories, Category
-from fewshot_landmarks.data.objects import (
-    Annotations,
+from fewshot_landmarks.data.objects import Annotations, Object, Photo, Read
+from fewshot_landmarks.data.values import (
     Bad,
-    Object,
-    Photo,
-    Read,
     key_of,
+    marks,
     mirrored,
     numbered,
     numbers,
     parsed,
     pixels,
+    plain,
+    said_true,
 )
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
@@ -44,24 +46,26 @@ def read(source: Path, content: bytes, wanted: str | None) -> Read:
     by_key = _categories(source, kinds, rows, lines)
     found.categories = Categories(by_key.values())
     if wanted is not None:
-        only = found.categories.find(int(wanted) if wanted.isdecimal() else wanted)
+        only = found.categories.find(wanted)
         found.categories = Categories([only])
         by_key = {key: category for key, category in by_key.items() if category == only}
     seen, items = set(), numbered([key_of(row.get("id")) for row in rows])
     for row, item in zip(rows, items):
         if wanted is not None and key_of(row.get("category_id")) not in by_key:
             continue
-        if row.get("iscrowd") or not row.get("keypoints"):
-            found.unlabelled += 1
-            continue
         name = f"annotation {row.get('id', item)}"
+        same = key_of(row.get("id")), brief(row.get("image_id")), str(row.get("keypoints"))
         try:
-            if item in seen:
-                raise Bad("a second annotation of that id")
-            seen.add(item)
-            found.objects.append(_object(name, row, item, by_key, found.photos))
+            if same[0] is not None and same in seen:
+                raise Bad("given a second time")
+            seen.add(same)
+            if row.get("keypoints") and not said_true(row.get("iscrowd")):
+                found.objects.append(_object(name, row, item, by_key, found.photos, lines))
+                continue
+            found.unlabelled += 1
         except Bad as reason:
             lines.append(f"{name}: {reason}")
+        found.ignored += _ignored(name, row, item, by_key, found.photos)
     return found
 
 
@@ -83,40 +87,62 @@ def _parts(source: Path, content: bytes, lines: list[str]) -> list[list[dict]]:
 
 
 def _photos(rows: list[dict], lines: list[str]) -> dict[object, Photo]:
-    keys, photos = [key_of(row.get("id")) for row in rows], {}
+    """The photos by their key; those that share one are left out, unless they are the same."""
+    keys, photos, several = [key_of(row.get("id")) for row in rows], {}, set()
     for row, key, number in zip(rows, keys, numbered(keys)):
         path = Path(PureWindowsPath(str(row.get("file_name"))).as_posix())
-        if key in photos:
-            lines.append(f"photo {path}: a second photo of id {key!r}")
-        else:
-            photos[key] = Photo(number, path, pixels(row.get("width")), pixels(row.get("height")))
+        size = pixels(row.get("width")), pixels(row.get("height"))
+        if photos.setdefault(key, Photo(number, path, *size, key)).path != path:
+            several.add(key)
+    for key in several:
+        lines.append(f"photo {photos.pop(key).path}: another photo has its id {key!r}; left out")
     return photos
 
 
 def _object(
-    name: str, row: dict, item: int, by_key: dict[object, Category], photos: dict[object, Photo]
+    name: str,
+    row: dict,
+    item: int,
+    by_key: dict[object, Category],
+    photos: dict[object, Photo],
+    lines: list[str],
 ) -> Object:
     category, photo = by_key.get(key_of(row.get("category_id"))), key_of(row.get("image_id"))
     if category is None:
         raise Bad(f"no category of id {brief(row.get('category_id'))} has landmarks")
     if photo not in photos:
         raise Bad(f"there is no photo of id {brief(row.get('image_id'))}")
-    marks = numbers(row["keypoints"], "keypoints")
-    if len(marks) != 3 * category.landmarks:
-        raise Bad(
-            f"keypoints has {len(marks)} values, not 3 for each of the {category.landmarks} "
-            f"landmarks of {category.name}"
-        )
-    if not all(0 <= visible <= 2 for visible in marks[2::3]):
-        raise Bad("keypoints has a visibility that is not 0 to 2")
-    box = numbers(row["bbox"], "bbox") if row.get("bbox") else None
-    if box and len(box) != 4:
-        raise Bad(f"bbox has {len(box)} values, not x, y, width, height")
-    corners = (box[0], box[1], box[0] + box[2], box[1] + box[3]) if box else None
+    none = [0] * 3 * category.landmarks
+    places = marks(row["keypoints"] or none, "keypoints", category.landmarks)
     area = row.get("area") or None
     if area is not None and not (isinstance(area, (int, float)) and 0 < area < 1e18):
-        raise Bad(f"area is not a number above 0: {brief(area)}")
-    return Object(name, photo, item, category, marks, corners, area)
+        lines.append(f"{name}: its area is {brief(area)}, no number above 0; its box's is taken")
+        area = None
+    crowd = said_true(row.get("iscrowd"))
+    return Object(name, photo, item, category, places, _box(row), area, crowd)
+
+
+def _box(row: dict) -> tuple[float, ...] | None:
+    """x1, y1, x2, y2; None where there is none, or all of it is 0. Raises `Bad`."""
+    said = row.get("bbox")
+    if not said or said == [0, 0, 0, 0]:
+        return None
+    if isinstance(said, list) and len(said) != 4:
+        raise Bad(f"bbox has {len(said)} values, not x, y, width, height")
+    x, y, width, height = numbers(said, "bbox")
+    return x, y, x + width, y + height
+
+
+def _ignored(
+    name: str, row: dict, item: int, by_key: dict[object, Category], photos: dict[object, Photo]
+) -> list[Object]:
+    """The object with the landmarks that can be read, which may be none; nothing without a place."""
+    for keypoints in (row.get("keypoints"), None):
+        try:
+            return [_object(name, row | {"keypoints": keypoints}, item, by_key, photos, [])]
+        except Bad:
+            pass
+    return []
 
 
 def _categories(
@@ -124,14 +150,19 @@ def _categories(
 ) -> dict[object, Category]:
     """The categories with landmarks by their key."""
     keys, lengths, found = [key_of(row.get("id")) for row in rows], _lengths(annotations), {}
+    several = set()
     for row, key, number in zip(rows, keys, numbered(keys, 2**31 - 1)):
         names = row.get("keypoints")
-        names = tuple(map(str, names)) if isinstance(names, list) else ()
+        names = tuple(map(plain, names)) if isinstance(names, list) else ()
         landmarks = len(names) or lengths.get(key, 0)
-        if key is None or key in found:
-            lines.append(f"category {brief(row.get('id'))}: no id, or a second one; left out")
+        if key is None:
+            lines.append(f"category {brief(row.get('name'))}: no id; left out")
         elif landmarks:
-            found[key] = _category(number, row, names, landmarks, lines)
+            made = _category(number, row, names, landmarks, lines)
+            if replace(made, id=found.setdefault(key, made).id) != found[key]:
+                several.add(key)
+    for key in several:
+        lines.append(f"category {found.pop(key).name}: another one has its id {key!r}; left out")
     if not found:
         raise UserError(
             f"no category of {source} has landmarks: export the annotations as COCO keypoints"
@@ -152,7 +183,7 @@ def _lengths(annotations: list[dict]) -> dict[object, int]:
 def _category(
     number: int, row: dict, names: tuple[str, ...], landmarks: int, lines: list[str]
 ) -> Category:
-    name = str(row.get("name") or number)
+    name = plain(row.get("name") or number)
     try:
         edges, pairs, sigmas = _structure(row, landmarks)
     except (TypeError, ValueError):

@@ -8,8 +8,17 @@ from xml.etree.ElementTree import Element
 
 import cv2
 
-from fewshot_landmarks.data.objects import Bad, Photo, Read, key_of, numbered, numbers, pixels
-from fewshot_landmarks.data.shapes import Shape, from_shapes, said_true
+from fewshot_landmarks.data.objects import Photo, Read
+from fewshot_landmarks.data.shapes import Shape, from_shapes
+from fewshot_landmarks.data.values import (
+    Bad,
+    key_of,
+    numbered,
+    numbers,
+    pixels,
+    plain,
+    said_true,
+)
 from fewshot_landmarks.errors import UserError
 
 _AS_IMAGES = 'export the annotations as "CVAT for images 1.1"'
@@ -21,10 +30,10 @@ def read(source: Path, content: bytes, wanted: str | None) -> Read:
     keys = [key_of(image.get("id")) for image in images]
     if len(set(keys)) < len(keys):  # they start anew in each part of a project
         keys = [None] * len(keys)
-    for image, number in zip(images, numbered(keys)):
+    for image, key, number in zip(images, keys, numbered(keys)):
         name = Path(PureWindowsPath(image.get("subset", ""), image.get("name", "")).as_posix())
-        photo = Photo(number, name, pixels(image.get("width")), pixels(image.get("height")))
-        photos.append((photo, _shapes(name, image, lines)))
+        size = pixels(image.get("width")), pixels(image.get("height"))
+        photos.append((Photo(number, name, *size, key), _shapes(name, image, lines)))
     return from_shapes(source, photos, lines, wanted)
 
 
@@ -62,15 +71,14 @@ def _is_list(element: Element) -> bool:
 
 def _drawn(element: Element, own: object) -> list[Shape]:
     """What an element draws; `own` is its group where it says none."""
-    said = element.get("group_id", "0")
-    group = own if said == "0" else said
+    group = key_of(element.get("group_id", "0")) or own
     if element.tag in ("box", "polygon"):
         points = _box(element) if element.tag == "box" else _points(element, 3)
-        return [Shape(element.tag, points, group, element.get("label", "").strip())]
+        return [Shape(element.tag, points, group, plain(element.get("label", "")))]
     if element.tag == "points":
         return _landmarks(element, group)
     if element.tag == "skeleton":
-        label = element.get("label", "")
+        label = plain(element.get("label", ""))
         return [s for part in element.iterfind("points") for s in _landmarks(part, group, label)]
     if element.tag == "tag":
         return []
@@ -79,11 +87,14 @@ def _drawn(element: Element, own: object) -> list[Shape]:
 
 def _landmarks(element: Element, group: object, skeleton: str | None = None) -> list[Shape]:
     """The one landmark of a <points>, or its several, which are numbered."""
-    label, points = element.get("label", "").strip(), _points(element, 1)
+    label = plain(element.get("label", ""))
     if not label:
         raise Bad("has no label")
     visible = 1 if said_true(element.get("occluded")) else 2
-    visible = 0 if said_true(element.get("outside")) else visible
+    if said_true(element.get("outside")):  # not there: where it says it is, is stale
+        points, visible = [[0.0, 0.0]] * (element.get("points", "").count(";") + 1), 0
+    else:
+        points = _points(element, 1)
     names = [label] if len(points) == 1 else [f"{label}-{i + 1}" for i in range(len(points))]
     return [Shape("point", [p], group, name, visible, skeleton) for name, p in zip(names, points)]
 

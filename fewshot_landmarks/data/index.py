@@ -24,13 +24,14 @@ import numpy as np
 from tqdm import tqdm
 
 from fewshot_landmarks.categories import Category, category
+from fewshot_landmarks.data.values import Bad, marks, numbers, whole
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import written_whole
 
 SPLITS = ("train", "validation")
 AREAS = ("box", "mask")
 
-_FORMAT = 2  # of the index file: raise it when the arrays or what is accepted change
+_FORMAT = 3  # of the index file: raise it when the arrays or what is accepted change
 _LIMIT = 16_384  # pixels: no photo is as wide or high, and a mask of that size still fits memory
 _ITEM = re.compile(r"item([0-9]{1,6})")
 _NUMBERED = re.compile(r"([0-9]{6})\.(json|jpg)")
@@ -271,10 +272,6 @@ def _write(path: Path, stored: _Stored) -> None:
         )
 
 
-class _Bad(Exception):
-    """A file or garment that is not fit for use; the message says why."""
-
-
 @dataclass(frozen=True)
 class _Item:
     """One garment of an annotation file, checked."""
@@ -424,13 +421,13 @@ def _add(
     name = f"{split}/annos/{number:06d}.json"
     try:
         items = _items(content)
-    except _Bad as reason:
+    except Bad as reason:
         rows.notes.append((number, f"{name}: {reason}"))
         return
     for order, key, value in items:
         try:
             garment = _parse(value, area)
-        except _Bad as reason:
+        except Bad as reason:
             rows.notes.append((number, f"{name}: {key}: {reason}"))
             continue
         if not garment.visible.any():
@@ -454,38 +451,42 @@ def _starts(lengths: np.ndarray) -> np.ndarray:
 def _items(content: bytes | OSError) -> list[tuple[int, str, object]]:
     """Number, key and value of the items of an annotation file, by number."""
     if isinstance(content, OSError):
-        raise _Bad(f"cannot be read: {content.strerror or content}")
+        raise Bad(f"cannot be read: {content.strerror or content}")
     try:
         annotation = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise _Bad(f"not JSON: {brief(str(error))}") from None
+        raise Bad(f"not JSON: {brief(str(error))}") from None
     if not isinstance(annotation, dict):
-        raise _Bad(f"not an object of items but {brief(annotation)}")
+        raise Bad(f"not an object of items but {brief(annotation)}")
     items = sorted((int(match[1]), key) for key in annotation if (match := _ITEM.fullmatch(key)))
     if not items:
-        raise _Bad("has no item1")
+        raise Bad("has no item1")
     return [(order, key, annotation[key]) for order, key in items]
 
 
 def _parse(item: object, area: str) -> _Item:
-    """Check one item; raises `_Bad` with the reason if it is not fit for use."""
+    """Check one item; raises `Bad` with the reason if it is not fit for use."""
     if not isinstance(item, dict):
-        raise _Bad(f"not an object but {brief(item)}")
+        raise Bad(f"not an object but {brief(item)}")
     kind = _category(item)
-    box = _numbers(item, "bounding_box", 4)
+    said = _get(item, "bounding_box")
+    if not isinstance(said, list) or len(said) != 4:
+        raise Bad(f"bounding_box is {brief(said)}, not 4 values")
+    box = np.array(numbers(said, "bounding_box", _LIMIT), np.float32)
     x1, y1, x2, y2 = box
     # The photo's far edges are not known here; a box beyond them shows when the photo is read.
     if not (x2 > max(x1, 0) and y2 > max(y1, 0)):
-        raise _Bad(f"bounding_box has no area: {box.tolist()}")
-    marks = _numbers(item, "landmarks", 3 * kind.landmarks).reshape(-1, 3)
-    if not np.isin(marks[:, 2], (0, 1, 2)).all():
-        raise _Bad("landmarks have a visibility other than 0, 1 or 2")
+        raise Bad(f"bounding_box has no area: {box.tolist()}")
+    places = marks(_get(item, "landmarks"), "landmarks", kind.landmarks, _LIMIT)
+    points = np.array(places, np.float32).reshape(-1, 3)
+    if odd := sorted(set(places[2::3]) - {0, 1, 2}):
+        raise Bad(f"landmarks has the visibility {odd[0]}, which is not 0, 1 or 2")
     return _Item(
         category=kind,
         box=box,
         area=_mask_area(item) if area == "mask" else (x2 - x1) * (y2 - y1),
-        points=marks[:, :2],
-        visible=marks[:, 2].astype(np.uint8),
+        points=points[:, :2],
+        visible=points[:, 2].astype(np.uint8),
     )
 
 
@@ -493,45 +494,27 @@ def _get(item: dict, key: str) -> object:
     try:
         return item[key]
     except KeyError:
-        raise _Bad(f"has no {key}") from None
+        raise Bad(f"has no {key}") from None
 
 
 def _category(item: dict) -> Category:
-    number, name = _get(item, "category_id"), _get(item, "category_name")
-    if type(number) is not int:
-        raise _Bad(f"category_id is not a whole number: {brief(number)}")
+    said, name = _get(item, "category_id"), _get(item, "category_name")
+    if (number := whole(said)) is None:
+        raise Bad(f"category_id is not a whole number: {brief(said)}")
     try:
         kind = category(number)
     except UserError:
-        raise _Bad(f"unknown category_id {brief(number)}") from None
+        raise Bad(f"unknown category_id {brief(said)}") from None
     if kind.name != name:
-        raise _Bad(f"category_id {number} is {kind.name!r}, category_name is {brief(name)}")
+        raise Bad(f"category_id {number} is {kind.name!r}, category_name is {brief(name)}")
     return kind
-
-
-def _numbers(item: dict, key: str, count: int) -> np.ndarray:
-    """The list of `count` finite numbers under `key`, none beyond what a photo can hold."""
-    values = _get(item, key)
-    if not isinstance(values, list) or len(values) != count:
-        has = f"{len(values)} values" if isinstance(values, list) else brief(values)
-        raise _Bad(f"{key} has {has}, not {count} values")
-    return _finite(values, key)
-
-
-def _finite(values: list, key: str) -> np.ndarray:
-    if not set(map(type, values)) <= {int, float}:
-        raise _Bad(f"{key} holds something that is not a number")
-    # Compared as Python numbers: an integer may be too large for a float. NaN compares false.
-    if not all(-_LIMIT <= value <= _LIMIT for value in values):
-        raise _Bad(f"{key} holds a number that is no coordinate in a photo")
-    return np.array(values, np.float32)
 
 
 def _mask_area(item: dict) -> float:
     """Number of pixels in the union of the segmentation's rings, their outlines included."""
     rings = [_ring(values) for values in _list(_get(item, "segmentation"))]
     if not rings:
-        raise _Bad("segmentation has no ring")
+        raise Bad("segmentation has no ring")
     corners = np.concatenate(rings)
     origin = corners.min(axis=0)
     width, height = corners.max(axis=0) - origin + 1
@@ -543,11 +526,12 @@ def _mask_area(item: dict) -> float:
 
 def _list(rings: object) -> list:
     if not isinstance(rings, list):
-        raise _Bad(f"segmentation is not a list of rings but {brief(rings)}")
+        raise Bad(f"segmentation is not a list of rings but {brief(rings)}")
     return rings
 
 
 def _ring(values: object) -> np.ndarray:
     if not isinstance(values, list) or len(values) < 6 or len(values) % 2:
-        raise _Bad(f"segmentation has a ring that is not x, y of three or more: {brief(values)}")
-    return np.rint(_finite(values, "segmentation")).astype(np.int32).reshape(-1, 2)
+        raise Bad(f"segmentation has a ring that is not x, y of three or more: {brief(values)}")
+    ring = numbers(values, "segmentation", _LIMIT)
+    return np.rint(np.array(ring, np.float32)).astype(np.int32).reshape(-1, 2)

@@ -21,6 +21,7 @@ import numpy as np
 from fewshot_landmarks.categories import Categories, Category
 from fewshot_landmarks.data.annotations import Annotations, Photo, read_annotations
 from fewshot_landmarks.data.crops import Damaged, Garments
+from fewshot_landmarks.data.values import aligned, folded
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.photos import Unreadable, read_photo
@@ -106,14 +107,29 @@ class KeypointSplit:
     def categories(self) -> Categories:
         """Those of both sides, which must agree on what they share."""
         found: dict[int, Category] = {}
+        ids: dict[str, int] = {}
         for split, path in self.files.items():
             for category in self.annotations(split).categories.values():
                 known = found.setdefault(category.id, category)
-                if (known.name, known.landmarks) != (category.name, category.landmarks):
+                if (folded(known.name), known.landmarks) != (
+                    folded(category.name),
+                    category.landmarks,
+                ):
                     raise UserError(
                         f"{path}: category {category.id} is {category.name!r} with "
                         f"{category.landmarks} keypoints, in the other file {known.name!r} with "
                         f"{known.landmarks}: number categories alike in both"
+                    )
+                if aligned(known.names, category.names) != list(range(known.landmarks)):
+                    raise UserError(
+                        f"{path}: the keypoints of category {category.name!r} are "
+                        f"{', '.join(category.names)}, in the other file {', '.join(known.names)}: "
+                        "let them be the same, in one order"
+                    )
+                if (number := ids.setdefault(folded(category.name), category.id)) != category.id:
+                    raise UserError(
+                        f"{path}: category {category.name!r} is {number} and {category.id}: what "
+                        "is seen and what is not could not be told; give it one id"
                     )
         return Categories(found.values())
 
@@ -153,9 +169,7 @@ class KeypointSplit:
         return Benchmark(name, str(given.get("title", "")), seen, tested)
 
     def _ids(self, names: Iterable[str | int]) -> tuple[int, ...]:
-        known = {category.name for category in self.categories.values()}
-        keys = [int(name) if str(name).isdigit() and name not in known else name for name in names]
-        return tuple(sorted({self.categories.find(key).id for key in keys}))
+        return tuple(sorted({self.categories.find(name).id for name in names}))
 
 
 def write_split(

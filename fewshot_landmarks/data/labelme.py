@@ -1,27 +1,44 @@
-"""LabelMe: a folder of JSON files, one a photo. (Its own reader needs Qt.)"""
+"""LabelMe: a folder of JSON files, one a photo. (Its own reader needs Qt.)
 
+A photo that is embedded (imageData) is read from there, as LabelMe does. Where two files name one
+photo, it is that of the file of its name; the other's is the photo of its own name, if there is one.
+A landmark's label may end in what is seen of it: "cuff-occluded".
+"""
+
+import re
 from pathlib import Path, PureWindowsPath
 from reprlib import repr as brief
 
-from fewshot_landmarks.data.objects import Bad, Photo, Read, numbers, parsed, pixels
-from fewshot_landmarks.data.shapes import Shape, from_shapes, said_true
+from fewshot_landmarks.data.objects import Photo, Read
+from fewshot_landmarks.data.shapes import Shape, from_shapes
+from fewshot_landmarks.data.values import (
+    Bad,
+    key_of,
+    numbers,
+    parsed,
+    pixels,
+    plain,
+    said_true,
+    whole,
+)
 from fewshot_landmarks.errors import UserError
 
 KINDS = {"point": ("point", 1), "rectangle": ("box", 2), "polygon": ("polygon", 3)}  # least points
+SEEN = re.compile(r"(.+)[-_ ](visible|occluded|hidden|invisible)", re.IGNORECASE)  # in a label
 
 
 def read(folder: Path, wanted: str | None) -> Read:
     """What the folder's files say; raises `UserError` where none is LabelMe's."""
-    photos, lines = [], []
+    files, lines = [], []
     for path in sorted(folder.glob("[!.]*.json")):
         try:
-            photos.append(_photo(path, len(photos) + 1, lines))
+            files.append(_photo(path, len(files) + 1, lines))
         except (OSError, Bad) as reason:
             lines.append(str(reason))
-    if not photos:
+    if not files:
         hint = f" ({lines[0]}; if it is COCO's, give the file itself)" if lines else ""
         raise UserError(f"no LabelMe file and no annotations.xml in the folder {folder}{hint}")
-    return from_shapes(folder, photos, lines, wanted)
+    return from_shapes(folder, files, lines, wanted)
 
 
 def _photo(path: Path, number: int, lines: list[str]) -> tuple[Photo, list[Shape]]:
@@ -35,7 +52,10 @@ def _photo(path: Path, number: int, lines: list[str]) -> tuple[Photo, list[Shape
         except Bad as reason:
             lines.append(f"{path.name}: shape {k}: {reason}")
     size = pixels(said.get("imageWidth")), pixels(said.get("imageHeight"))
-    return Photo(number, Path(PureWindowsPath(said["imagePath"]).as_posix()), *size), shapes
+    name = Path(PureWindowsPath(said["imagePath"]).as_posix())
+    if said.get("imageData"):
+        return Photo(number, path, *size, called=name.name, stem=path.stem), shapes
+    return Photo(number, name, *size, stem=path.stem), shapes
 
 
 def _shape(row: object) -> Shape:
@@ -45,13 +65,16 @@ def _shape(row: object) -> Shape:
     drawn = str(row.get("shape_type") or ("point" if len(points) == 1 else "polygon"))
     if drawn not in KINDS:
         raise Bad(f"a {drawn} is not read")
-    kind, least = KINDS[drawn]
+    (kind, least), visible = KINDS[drawn], _visible(row)
+    points = points if visible else [[0.0, 0.0]] * least
     if len(points) < least or any(len(numbers(point, "a point")) != 2 for point in points):
         raise Bad(f"not the points of a {drawn}: {brief(points)}")
     if kind == "point" and not (isinstance(label, str) and label.strip()):
         raise Bad("a point without label")
-    group = None if group is None else str(group)
-    return Shape(kind, points, group, str(label).strip(), _visible(row))
+    label = plain(label)
+    if kind == "point" and (told := SEEN.fullmatch(label)):
+        label, visible = told[1], visible if told[2].lower() == "visible" else min(visible, 1)
+    return Shape(kind, points, key_of(group), label, visible)
 
 
 def _visible(row: dict) -> int:
@@ -62,7 +85,7 @@ def _visible(row: dict) -> int:
             said |= {str(key).lower(): value for key, value in place.items()}
     if said_true(said.get("outside")):
         return 0
-    if str(said.get("visibility")) in ("0", "1", "2"):
-        return int(said["visibility"])
+    if (told := whole(said.get("visibility"))) in (0, 1, 2):
+        return told
     hidden = any(said_true(said.get(word)) for word in ("occluded", "hidden", "invisible"))
     return 1 if hidden or not said_true(said.get("visible", True)) else 2

@@ -4,13 +4,14 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from fewshot_landmarks.categories import Categories, Category
 from fewshot_landmarks.data.annotations import Annotations
+from fewshot_landmarks.data.values import aligned, folded, key_of, whole
 from fewshot_landmarks.errors import UserError
 
 
@@ -60,28 +61,36 @@ def read_predictions(path: Path, annotations: Annotations) -> tuple[list[Predict
 
 def _category(entry: dict, categories: Categories) -> Category | None:
     """The category of an entry: by its name where it has one that is known, else by its id."""
-    number = _whole(entry, "category_id")
-    named = [one for one in categories.values() if one.name == entry.get("category")]
-    return named[0] if named else categories.get(number)
+    number, name, kinds = _whole(entry, "category_id"), entry.get("category"), categories.values()
+    named = [kind for kind in kinds if kind.name == name]
+    named = named or [kind for kind in kinds if folded(kind.name) == folded(name)]
+    if len(named) > 1 and number not in {kind.id for kind in named}:
+        raise ValueError(f"category_id {number} is none of those called {name!r}")
+    return categories.get(number) if len(named) != 1 else named[0]
 
 
 def _keypoints(entry: dict, category: Category) -> np.ndarray:
     """An entry's x, y, score (N, 3), in the category's order; what it does not have is 0, 0, 0.
 
-    By their names where the entry has them, else by their places.
+    By their names where the entry has them (see `aligned`), else by their places. Where a score is
+    0 nothing is read.
     """
-    keypoints, names = _numbers(entry, "keypoints"), entry.get("keypoint_names")
-    if isinstance(names, list) and len(keypoints) == 3 * len(names) and names:
-        own = dict(zip(map(str, names), keypoints.reshape(-1, 3)))
-        if not set(own) & set(category.names):
+    said, names = entry.get("keypoints"), entry.get("keypoint_names")
+    if not isinstance(said, list) or len(said) % 3:
+        raise ValueError(f"keypoints is not a list of x, y and score: {said!r:.60}")
+    three = [[0, 0, 0] if each[2] == 0 else [*each] for each in zip(*[iter(said)] * 3)]
+    keypoints = _numbers(sum(three, []), "keypoints").reshape(-1, 3)
+    if isinstance(names, list) and len(keypoints) == len(names) and names:
+        order = aligned(category.names, names)
+        if max(order) < 0:
             raise ValueError(f"none of its landmarks is one of {category.name}'s by its name")
-        return np.array([own.get(name, np.zeros(3)) for name in category.names])
-    if len(keypoints) != 3 * category.landmarks:
+        return np.where(np.array(order)[:, None] < 0, 0, keypoints[order])
+    if len(keypoints) != category.landmarks:
         raise ValueError(
-            f"keypoints holds {len(keypoints)} numbers, and {category.name} has "
+            f"keypoints holds {len(said)} numbers, and {category.name} has "
             f"{category.landmarks} landmarks of 3 each"
         )
-    return keypoints.reshape(-1, 3)
+    return keypoints
 
 
 def _prediction(entry: dict, category: Category, photo: int) -> Prediction:
@@ -90,13 +99,13 @@ def _prediction(entry: dict, category: Category, photo: int) -> Prediction:
     points = np.stack([x, y], 1)
     box = np.concatenate([points.min(0), points.max(0)])
     if "bbox" in entry:
-        box = _numbers(entry, "bbox")
+        box = _numbers(entry["bbox"], "bbox")
         if len(box) != 4:
             raise ValueError("bbox is not x, y, width and height")
         box = np.concatenate([box[:2], box[:2] + box[2:]])
     score = scores.mean()
     if "score" in entry:
-        (score,) = _numbers({"score": [entry["score"]]}, "score")
+        (score,) = _numbers([entry["score"]], "score")
     return Prediction(
         image=photo,
         category=category.id,
@@ -111,61 +120,69 @@ def _prediction(entry: dict, category: Category, photo: int) -> Prediction:
 def _whole(entry, key: str) -> int:
     if not isinstance(entry, dict):
         raise ValueError("not an object with image_id, category_id and keypoints")
-    if type(entry.get(key)) is not int:
+    if (number := whole(entry.get(key))) is None:
         raise ValueError(f"{key} is {entry.get(key)!r:.40}, not a whole number")
-    return entry[key]
+    return number
 
 
-def _numbers(entry: dict, key: str) -> np.ndarray:
-    try:
-        values = np.array(entry.get(key))
-    except ValueError:  # ragged
-        values = np.array(None)
-    if values.ndim != 1 or values.dtype.kind not in "iuf":
-        raise ValueError(f"{key} is not numbers")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{key} has a NaN or an infinite number")
-    return values.astype(np.float64)
+def _numbers(values, what: str) -> np.ndarray:
+    for value in values if isinstance(values, list) else [values]:
+        if type(value) not in (int, float) or not -1e18 < value < 1e18:  # NaN compares false
+            raise ValueError(f"{what} has {value!r:.40}, which is no number")
+    return np.array(values, np.float64)
 
 
+UNMATCHED, IGNORED = -1, -2  # what `match` has for a prediction of no scored object
 NOWHERE = -1  # the id of a photo that is not among the annotations'
 
 
 @dataclass(frozen=True)
 class _Photos:
-    """The annotations' photos: their names by their ids, and ids by names that only one has."""
+    """The annotations' photos: their names by their ids, ids as they are written, and ids by names
+    that only one has.
+    """
 
     names: Mapping[int, str]
+    written: Mapping[int | str, int]
     ids: Mapping[str, int]
 
     @classmethod
     def of(cls, annotations: Annotations) -> "_Photos":
-        names = {photo.id: photo.path.name for photo in annotations.photos}
+        names = {photo.id: folded(photo.name) for photo in annotations.photos}
         counts = Counter(names.values())
-        return cls(names, {name: k for k, name in names.items() if counts[name] == 1})
+        written = {p.id: p.id for p in annotations.photos}
+        written |= {p.key: p.id for p in annotations.photos if p.key is not None}
+        return cls(names, written, {name: k for k, name in names.items() if counts[name] == 1})
 
     def find(self, entry: dict) -> int:
         """The id of an entry's photo; `predict` numbers photos of a folder in its own way.
 
         The name counts: an id that is another photo's in the annotations is `NOWHERE`.
         """
-        number, name = _whole(entry, "image_id"), entry.get("file_name")
-        if not isinstance(name, str) or self.names.get(number) == Path(name).name:
+        key, name = key_of(entry.get("image_id")), entry.get("file_name")
+        if key is None:
+            raise ValueError(f"image_id is {entry.get('image_id')!r:.40}, not an id")
+        number = self.written.get(key, NOWHERE)
+        if not isinstance(name, str):
             return number
-        if Path(name).name in self.ids:
-            return self.ids[Path(name).name]
-        if Path(name).name in self.names.values():
-            raise ValueError(f"image_id {number} is none of the annotations' photos named {name}")
-        return NOWHERE if number in self.names else number
+        own = folded(PureWindowsPath(name).name)
+        if self.names.get(number) == own:
+            return number
+        if own in self.ids:
+            return self.ids[own]
+        if own in self.names.values():
+            raise ValueError(f"image_id {key} is none of the annotations' photos named {name}")
+        return NOWHERE
 
 
 # ------------------------------------------------------------------------------ matching
 
 
 def match(predictions: Sequence[Prediction], annotations: Annotations) -> np.ndarray:
-    """For each prediction the position of its object in the index, or -1: (P,) int.
+    """For each prediction the position of its object in the index: (P,) int.
 
-    No two predictions have one object. Raises `UserError` where two name the same.
+    `UNMATCHED` where there is none, `IGNORED` where what it finds is of a crowd or has no landmark
+    labelled. No two predictions have one object. Raises `UserError` where two name the same.
     """
     index = annotations.index
     places = [
@@ -173,7 +190,7 @@ def match(predictions: Sequence[Prediction], annotations: Annotations) -> np.nda
         for photo, category in zip(index.photo, index.category, strict=True)
     ]
     by_id = {int(item): i for i, item in enumerate(index.item)}
-    found = np.full(len(predictions), -1)
+    found = np.full(len(predictions), UNMATCHED)
     taken, free, members = set(), defaultdict(list), defaultdict(list)  # by photo and category
     for k, prediction in enumerate(predictions):
         place = prediction.image, prediction.category
@@ -190,22 +207,25 @@ def match(predictions: Sequence[Prediction], annotations: Annotations) -> np.nda
             taken.add(i)
     for i, place in enumerate(places):
         if i not in taken:
-            members[place].append(i)
+            members[place].append((i, index.box[i]))
+    for one in annotations.ignored:
+        place = annotations.photos[one.photo].id, one.category
+        members[place].append((IGNORED, np.array(one.box)))
     for place, rivals in free.items():
-        for k, i in _overlapping(predictions, rivals, index.box, members.get(place, [])):
+        for k, i in _overlapping(predictions, rivals, members.get(place, [])):
             found[k] = i
     return found
 
 
-def _overlapping(predictions, rivals, boxes, objects) -> Iterator[tuple[int, int]]:
+def _overlapping(predictions, rivals, objects) -> Iterator[tuple[int, int]]:
     """Pairs of a prediction and an object, such that boxes overlap most over all pairs."""
-    if len(rivals) == len(objects) == 1:
-        yield rivals[0], objects[0]  # whatever the boxes
+    if len(rivals) == len(objects) == 1 and objects[0][0] != IGNORED:
+        yield rivals[0], objects[0][0]  # whatever the boxes
         return
-    overlap = np.array([[_iou(predictions[k].box, boxes[i]) for i in objects] for k in rivals])
+    overlap = np.array([[_iou(predictions[k].box, box) for _, box in objects] for k in rivals])
     for row, column in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
         if overlap[row, column] > 0:
-            yield rivals[row], objects[column]
+            yield rivals[row], objects[column][0]
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> float:

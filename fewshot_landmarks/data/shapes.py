@@ -1,15 +1,16 @@
 """Objects from the points, boxes and polygons that LabelMe and CVAT draw in photos.
 
 Points are landmarks, named by their labels; polygons are areas, and boxes where there is no box.
-A group makes an object; the points of a photo without a group make one together. A box or polygon
-without a group belongs to the photo's only object, or else to the only one whose landmarks all lie
-within it. Each skeleton is a category, with the union of its objects' landmarks, in order of first
+A group makes an object; the points of a photo without a group make one together, or where a label
+repeats, those make one that lie in no box but the same. A box or polygon without a group belongs to
+the photo's only object, or else to the only one whose landmarks all lie within it. Labels that
+differ in case or spaces alone are one, unless an object has both. Each skeleton is a category, with the union of its objects' landmarks, in order of first
 appearance; what is in no skeleton is one more, called as its boxes and polygons are, or by the
 folder where these have several labels.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from reprlib import repr as brief
 
@@ -17,7 +18,8 @@ import cv2
 import numpy as np
 
 from fewshot_landmarks.categories import Categories, Category
-from fewshot_landmarks.data.objects import Object, Photo, Read, mirrored
+from fewshot_landmarks.data.objects import Object, Photo, Read
+from fewshot_landmarks.data.values import folded, mirrored
 from fewshot_landmarks.errors import UserError
 
 
@@ -55,21 +57,47 @@ def from_shapes(
     none of several skeletons.
     """
     read = Read({photo.id: photo for photo, _ in photos}, lines)
-    groups = [group for photo, shapes in photos for group in _groups(photo, shapes, read)]
+    groups, bare = [], []
+    for photo, shapes in photos:
+        for group in _groups(photo, _split(photo, shapes, read), read):
+            (groups if group.marks else bare).append(group)
     outlines = {shape.label for _, shapes in photos for shape in shapes if shape.kind != "point"}
-    categories = _categories(source, groups, wanted, outlines)
+    _unify(groups, read)
+    categories = _categories(source, groups, wanted, outlines, lines)
     read.categories = Categories(categories.values())
-    for item, group in enumerate(groups, 1):
+    read.unlabelled += len(bare)
+    for item, group in enumerate([*groups, *bare], 1):
         if category := categories.get(group.skeleton):
             marks = [v for name in category.names for v in group.marks.get(name, (0, 0, 0))]
             box, area = _outline(group, lines)
-            read.objects.append(Object(group.name, group.photo, item, category, marks, box, area))
+            one = Object(group.name, group.photo, item, category, marks, box, area)
+            (read.objects if group.marks else read.ignored).append(one)
     return read
 
 
+def _split(photo: Photo, shapes: list[Shape], read: Read) -> list[Shape]:
+    """The shapes with a group for each box, where points without one repeat a label."""
+    boxes = [shape for shape in shapes if shape.kind == "box" and shape.group is None]
+    points = [shape for shape in shapes if shape.kind == "point" and shape.group is None]
+    if len({point.label for point in points}) == len(points) or len(boxes) < 2:
+        return shapes
+    within = [[k for k, box in enumerate(boxes) if _holds(box, point)] for point in points]
+    if not all(len(those) == 1 for those in within):
+        return shapes
+    read.notes.append(f"{photo.path}: points without a group id are those of the box they lie in")
+    group = {id(point): ("box", those[0]) for point, those in zip(points, within)}
+    group |= {id(box): ("box", k) for k, box in enumerate(boxes)}
+    return [replace(shape, group=group.get(id(shape), shape.group)) for shape in shapes]
+
+
+def _holds(box: Shape, point: Shape) -> bool:
+    corners = np.array(box.points, float)
+    return bool(((corners.min(0) <= point.points[0]) & (point.points[0] <= corners.max(0))).all())
+
+
 def _groups(photo: Photo, shapes: list[Shape], read: Read) -> list[_Group]:
-    """The objects of a photo that have points, with the boxes and polygons that are theirs."""
-    points, groups = defaultdict(list), {}
+    """The objects of a photo with the boxes and polygons that are theirs; boxes without points."""
+    points, groups, bare = defaultdict(list), {}, []
     for shape in shapes:
         if shape.kind == "point":
             points[shape.group].append(shape)
@@ -86,10 +114,25 @@ def _groups(photo: Photo, shapes: list[Shape], read: Read) -> list[_Group]:
             )
     for shape in shapes:
         if shape.kind == "box" and shape.group not in points and (shape.group or not points):
-            read.unlabelled += 1
+            bare.append(
+                _Group(str(photo.path), photo.id, None, {}, [np.array(shape.points, float)])
+            )
         elif shape.kind != "point":
             _give(shape, groups, alone=len(points) == 1)
-    return list(groups.values())
+    return [*groups.values(), *bare]
+
+
+def _unify(groups: list[_Group], read: Read) -> None:
+    """One name for labels that differ in case or spaces alone, where no object has two of them."""
+    by_form: dict[str, list[str]] = defaultdict(list)
+    for name in dict.fromkeys(name for group in groups for name in group.marks):
+        by_form[folded(name)].append(name)
+    for names in by_form.values():
+        if len(names) > 1 and all(len(set(names) & set(group.marks)) < 2 for group in groups):
+            read.notes.append(f"landmarks {', '.join(map(repr, names))} are taken as one")
+            for group in groups:
+                group.marks = {names[0] if name in names else name: place
+                               for name, place in group.marks.items()}  # fmt: skip
 
 
 def _give(shape: Shape, groups: dict[object, _Group], alone: bool) -> None:
@@ -116,14 +159,16 @@ def _outline(group: _Group, lines: list[str]) -> tuple[tuple[float, ...] | None,
 
 
 def _categories(
-    source: Path, groups: list[_Group], wanted: str | None, outlines: set[str]
+    source: Path, groups: list[_Group], wanted: str | None, outlines: set[str], lines: list[str]
 ) -> dict[str | None, Category]:
     """The category of each skeleton, and of what is in none (None)."""
     skeletons = defaultdict(list)
     for group in groups:
         skeletons[group.skeleton].append(group)
     if not skeletons:
-        raise UserError(f"no landmark in {source}: annotate them as points")
+        left_out = f"; {len(lines)} things are left out, the first {lines[0]}" if lines else ""
+        advice = "" if lines else ": annotate them as points"
+        raise UserError(f"no landmark in {source}{advice}{left_out}")
     folder = source if source.is_dir() else source.parent
     alone = next(iter(outlines)) if len(outlines) == 1 else ""
     called = alone or folder.resolve().name or "object"
@@ -154,7 +199,3 @@ def _category(source: Path, number: int, name: str, groups: list[_Group]) -> Cat
         )
     names = tuple(dict.fromkeys(name for group in groups for name in group.marks))
     return Category(number, name, len(names), pairs=mirrored(names), landmark_names=names)
-
-
-def said_true(value: object) -> bool:
-    return str(value).strip().lower() in ("true", "1", "yes")
