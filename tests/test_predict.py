@@ -8,8 +8,11 @@ import PIL.Image
 import pytest
 
 from fewshot_landmarks.__main__ import main
+from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.commands import common, predict
-from fewshot_landmarks.model import Finder, load
+from fewshot_landmarks.fenets import SmallFENet
+from fewshot_landmarks.learner import find_learner
+from fewshot_landmarks.model import Finder, Model, load
 from tests.photos import model, photo, photos, radius
 
 NAMES = ["red", "green", "blue", "yellow"]
@@ -84,6 +87,20 @@ def test_boxed_objects_are_found_where_they_are(finder, tmp_path):
         assert one["category_id"] == 3 and one["file_name"] == f"{number:03d}.png"
     pictures = sorted(path.name for path in (tmp_path / "found").iterdir())
     assert pictures == [f"{i:03d}-{100 + i}.jpg" for i in range(10, 15)]
+
+
+def test_boxes_whose_landmarks_are_in_another_order_have_results_in_theirs(finder, tmp_path):
+    path = annotate(tmp_path / "query", [10, 11])
+    said = json.loads(path.read_text())
+    said["categories"][0]["keypoints"] = [*NAMES[::-1], "tail"]
+    for row in said["annotations"]:
+        row["keypoints"] = [*np.reshape(row["keypoints"], (4, 3))[::-1].ravel().tolist(), 0, 0, 0]
+    path.write_text(json.dumps(said))
+    assert run(finder, tmp_path / "found.json", "--boxes", path) == 0
+    for one, row in zip(results(tmp_path / "found.json"), said["annotations"]):
+        assert one["keypoint_names"] == [*NAMES[::-1], "tail"]
+        found, true = (np.reshape(each["keypoints"], (5, 3)) for each in (one, row))
+        assert np.abs(found - true)[:, :2].max() < radius(120, 90) + 4 and not found[4].any()
 
 
 def test_a_folder_of_photos_needs_no_boxes(finder, tmp_path):
@@ -388,3 +405,16 @@ def test_an_adapted_model_is_called_safetensors(finder, tmp_path, capsys):
     command += ["--model", str(tmp_path / "models"), "--learner", "COLOURS"]
     assert main([*command, "--out", str(tmp_path / "x.pt")]) == 2
     assert "x.safetensors" in capsys.readouterr().err
+
+
+def test_more_landmarks_than_a_learner_has_slots_are_refused_when_it_adapts(tmp_path, capsys):
+    learner = find_learner("MAML")
+    base = BaseModel(SmallFENet(4, 8), {1: 3}, learner.base_kind, 3)
+    options = {"channels": 4, "width": 8}
+    made = Model(learner(base, learner.Settings()), "MAML", "small", options, 32, None, {})
+    made.save(tmp_path / "MAML.safetensors")
+    command = ["adapt", "--support", str(annotate(tmp_path / "support", range(2)))]
+    command += ["--model", str(tmp_path / "MAML.safetensors")]
+    assert main([*command, "--out", str(tmp_path / "x.safetensors")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "4" in line and "3" in line and not (tmp_path / "x.safetensors").exists()

@@ -115,7 +115,7 @@ def _object(
     none = [0] * 3 * category.landmarks
     places = marks(row["keypoints"] or none, "keypoints", category.landmarks)
     area = row.get("area") or None
-    if area is not None and not (isinstance(area, (int, float)) and 0 < area < 1e18):
+    if area is not None and not (type(area) in (int, float) and 0 < area < 1e18):
         lines.append(f"{name}: its area is {brief(area)}, no number above 0; its box's is taken")
         area = None
     crowd = said_true(row.get("iscrowd"))

@@ -64,7 +64,7 @@ def _shape(row: object) -> Shape:
     points, label, group = row["points"], row.get("label"), row.get("group_id")
     drawn = str(row.get("shape_type") or ("point" if len(points) == 1 else "polygon"))
     if drawn not in KINDS:
-        raise Bad(f"a {drawn} is not read")
+        raise Bad(f"a {drawn} is not read: annotate landmarks as points")
     (kind, least), visible = KINDS[drawn], _visible(row)
     points = points if visible else [[0.0, 0.0]] * least
     if len(points) < least or any(len(numbers(point, "a point")) != 2 for point in points):

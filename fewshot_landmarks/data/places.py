@@ -30,6 +30,8 @@ def find_photos(
     for key, photo in read.photos.items():
         path = files.get(key) or (None if needed else photo.path)
         why = "is not there, or empty" if path is None else _contradicted(path, photo)
+        if path is None and photo.stem:
+            why += f", or another file has it, and {photo.stem}.json has none of its own name"
         if why:
             read.skipped.append(f"photo {photo.path}: {why}; its annotations are left out")
             continue
@@ -50,8 +52,8 @@ def find_photos(
             "(compare: --support-images, --query-images)"
         )
     if otherwise:
-        count = len(otherwise)
-        read.notes.append(f"{count} photos are found under another name: {otherwise[0]}, ...")
+        more = f", and {len(otherwise) - 1} more" if len(otherwise) > 1 else ""
+        read.notes.append(f"found under another name: {otherwise[0]}{more}")
     return photos, place
 
 

@@ -126,7 +126,9 @@ def _whole(entry, key: str) -> int:
 
 
 def _numbers(values, what: str) -> np.ndarray:
-    for value in values if isinstance(values, list) else [values]:
+    if not isinstance(values, list):
+        raise ValueError(f"{what} is not a list of numbers: {values!r:.60}")
+    for value in values:
         if type(value) not in (int, float) or not -1e18 < value < 1e18:  # NaN compares false
             raise ValueError(f"{what} has {value!r:.40}, which is no number")
     return np.array(values, np.float64)
