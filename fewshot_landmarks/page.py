@@ -4,7 +4,8 @@ A `Session` is what one visitor has done so far. It never changes: every step ma
 How it is shown in a browser stands in `commands/page.py`.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from fewshot_landmarks.photos import Unreadable, read_photo
 
 SHOWN, THUMBNAIL = 1000, 280  # pixels of a photo's longer side, on the page and in its list
 FLAT = 0.05  # of a photo's side: landmarks that span less do not tell where the object is
+LANDMARKS, LETTERS, UNDOS = 500, 100, 500  # at most: in a photo, of a name, clicks to take back
 OWN = 1  # how `draw_landmarks` shows what was clicked: a ring, unlike the dots that were found
 
 Marks: TypeAlias = Mapping[int, tuple[float, float] | None]
@@ -37,6 +39,13 @@ class Photo:
     width: int  # upright
     height: int
     small: np.ndarray  # (h, w, 3) uint8, for the list
+
+    @classmethod
+    def read(cls, path: Path) -> "Photo":
+        """The photo of a file. Raises `Unreadable`."""
+        pixels = read_photo(path)
+        height, width = pixels.shape[:2]
+        return cls(Path(path), width, height, _resized(pixels, THUMBNAIL))
 
     @property
     def shown(self) -> tuple[int, int]:
@@ -97,20 +106,22 @@ class Session:
         said = self.marks.get(name, _NOTHING)
         return bool(said) and all(i in said and said[i] is None for i in range(len(self.names)))
 
-    def add(self, files: Sequence[tuple[str, Path]]) -> tuple["Session", list[str]]:
-        """With more photos, (name, path) each, and a line on each that cannot be taken."""
+    def add(
+        self, files: Sequence[tuple[str, Path]], read: Callable[[Path], Photo] = Photo.read
+    ) -> tuple["Session", list[str]]:
+        """With more photos, (name, path) each, and a line on each that cannot be taken.
+
+        `read` gives the photo of a path, or raises `Unreadable`.
+        """
         photos, lines = dict(self.photos), []
         for name, path in files:
             if name in photos:
                 lines.append(f"{name}: a photo of that name is there already; rename this one")
                 continue
             try:
-                pixels = read_photo(path)
+                photos[name] = read(path)
             except Unreadable as reason:
                 lines.append(f"{name}: {reason}")
-                continue
-            height, width = pixels.shape[:2]
-            photos[name] = Photo(Path(path), width, height, _resized(pixels, THUMBNAIL))
         added = replace(self, photos=photos)
         first = next(iter(photos), None)
         return (added.choose(first) if self.chosen is None and first else added), lines
@@ -130,9 +141,12 @@ class Session:
 
     def call(self, text: str) -> "Session":
         """With names of the landmarks, between commas; numbers where the text is empty."""
+        text = text.encode("utf-8", "replace").decode()  # halves of a pair cannot be written
         given = tuple(name.strip() for name in text.replace("\n", ",").split(",") if name.strip())
         if twice := sorted({name for name in given if given.count(name) > 1}):
             raise UserError(f"two landmarks are called {twice[0]}: give each a name of its own")
+        if len(given) > LANDMARKS or any(len(name) > LETTERS for name in given):
+            raise UserError(f"at most {LANDMARKS} names of {LETTERS} letters can be given")
         if given and len(given) < self._used:
             raise UserError(f"{len(given)} names for {self._used} landmarks: name all, in order")
         named = replace(self, given=given)
@@ -196,11 +210,13 @@ class Session:
     def _mark(self, place: tuple[float, float] | None) -> "Session":
         if self.chosen is None:
             raise UserError("there is no photo yet: add some first")
+        if self.current not in range(LANDMARKS):
+            raise UserError(f"at most {LANDMARKS} landmarks can be set")
         known = self.marks.get(self.chosen)
         if known is None:
             known = self._taken_over(self.chosen)
         marks = {**self.marks, self.chosen: {**known, self.current: place}}
-        past = (*self.past, (self.marks, self.chosen, self.current))
+        past = (*self.past[1 - UNDOS :], (self.marks, self.chosen, self.current))
         marked = replace(self, marks=marks, past=past)
         return replace(marked, current=marked._next(self.current))
 
@@ -264,12 +280,13 @@ class Session:
         return [*offered, (f"{new + 1} (new)", new)] if self.growing else offered
 
     def advice(self) -> str:
-        """What can be done now."""
+        """What can be done now, in Markdown."""
         if self.chosen is None:
             return "Add photos to begin."
         if not self.names:
             return "Click the first landmark in the photo."
-        name = self.names[self.current] if self.current < len(self.names) else self.current + 1
+        known = self.current < len(self.names)
+        name = plain(self.names[self.current]) if known else self.current + 1
         if self.chosen not in self.marks:
             if self.chosen in self.found:
                 return (
@@ -351,6 +368,11 @@ class Session:
             "skeleton": [],
         }
         return {"images": images, "annotations": rows, "categories": [kind]}
+
+
+def plain(text: str) -> str:
+    """A text that shows as it is written, in Markdown and in HTML."""
+    return re.sub(r"[^\w\s]", lambda sign: f"&#{ord(sign[0])};", text)
 
 
 def _finding(photo: Photo, points: np.ndarray, scores: np.ndarray, box: np.ndarray) -> Finding:

@@ -2,8 +2,8 @@
 
 import json
 import shutil
-import socket
 import sys
+import threading
 from argparse import Namespace
 
 import numpy as np
@@ -253,23 +253,21 @@ def test_without_gradio_the_command_names_the_extra(monkeypatch):
 def served(model, tmp_path, monkeypatch):
     """A page's address."""
     pytest.importorskip("gradio")
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    with socket.socket() as free:
-        free.bind((command.ADDRESS, 0))
-        port = free.getsockname()[1]
-    page = command.serve(model, port, tmp_path)
-    yield f"http://{command.ADDRESS}:{port}/"
-    page.close()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")  # `server` sets it
+    with command.listening(0) as place:
+        page = command.server(model, tmp_path)
+        running = threading.Thread(target=page.run, args=([place],))
+        running.start()
+        yield f"http://{command.ADDRESS}:{place.getsockname()[1]}/"
+        page.should_exit = True
+        running.join()
 
 
-def test_a_port_that_is_taken_is_said(model, tmp_path):
-    pytest.importorskip("gradio")
-    with socket.socket() as taken:
-        taken.bind((command.ADDRESS, 0))
-        taken.listen()
+def test_a_port_that_is_taken_is_said():
+    with command.listening(0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"{port}"):
-            command.serve(model, port, tmp_path)
+            command.listening(port)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")

@@ -2,16 +2,21 @@
 
     fewshot-landmarks page --learner MetaCloth
 
-A page on this machine alone: it answers no other machine, and fetches nothing from any.
+A page on this machine alone: it answers no other machine, and fetches nothing from any. It takes
+photos and nothing else, and removes them when it ends.
 """
 
 import argparse
 import json
 import os
-import tempfile
+import re
+import secrets
+import shutil
+import signal
+import socket
+import weakref
 from base64 import b64encode
-from collections.abc import Callable
-from html import escape
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -21,9 +26,11 @@ from fewshot_landmarks.devices import find_device
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.model import Model
-from fewshot_landmarks.page import Session
+from fewshot_landmarks.page import Session, plain
 
 ADDRESS = "127.0.0.1"
+NAMES = (ADDRESS, "localhost", "[::1]")
+SESSIONS = 32  # that are remembered; of more, those that were idle longest are forgotten
 DOWNLOAD = "landmarks.json"
 SAID = 5  # warnings at once
 HELP = """\
@@ -88,50 +95,101 @@ def add_to(commands) -> None:
     add_model(made)
     made.add_argument("--learner", help="default: MetaCloth, or the one of the model's file")
     made.add_argument("--port", type=int, default=7860, help="default: 7860")
+    made.add_argument(
+        "--host",
+        action="append",
+        default=[],
+        type=_host,
+        metavar="NAME",
+        help="another name by which browsers reach the page, behind a proxy of yours; may be repeated",
+    )
     made.set_defaults(execute=execute)
+
+
+def _host(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]", name):
+        raise argparse.ArgumentTypeError(f"{name!r}: give a name without a port, as my.server")
+    return name.lower()
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Serve the page until it is interrupted."""
     _gradio()
+    from fewshot_landmarks.uploads import own_folder
+
     model = open_model(arguments.model, arguments.learner, find_device(arguments.device))
-    with tempfile.TemporaryDirectory(prefix="fewshot-landmarks-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # photos do not outlive the page
-        page = serve(model, arguments.port, Path(folder))
-        address = f"http://{ADDRESS}:{arguments.port}"
+    for ending in ("SIGTERM", "SIGHUP"):  # as Ctrl-C, or photos would outlive the page
+        if signal.getsignal(number := getattr(signal, ending, signal.SIGINT)) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+    with listening(arguments.port) as place, own_folder() as folder:
+        page = server(model, folder, arguments.host)
+        address = f"http://{ADDRESS}:{place.getsockname()[1]}"
         print(f"{model.learner.name} on {address} (Ctrl-C ends it)", flush=True)
-        page.block_thread()
+        page.run([place])
     return 0
 
 
-def serve(model: Model, port: int, folder: Path):
-    """The page, being served; what can be downloaded is written to a folder."""
-    gr = _gradio()
-    page = build(model, folder)
-    plain = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+def listening(port: int) -> socket.socket:
+    """A socket at a port. Raises `UserError` where there can be none."""
     try:
-        page.launch(
-            server_name=ADDRESS,
-            server_port=port,
-            share=False,
-            ssr_mode=False,
-            run_history=False,
-            allowed_paths=[str(folder)],
-            theme=gr.themes.Default(**plain),
-            css=STYLE,
-            head=IN_TURN,
-            footer_links=[],
-            quiet=True,
-            prevent_thread_lock=True,
-        )
+        return socket.create_server((ADDRESS, port))
     except (OSError, OverflowError) as error:
         raise UserError(f"cannot serve on port {port}: choose another, --port ({error})") from None
-    return page
 
 
-def build(model: Model, folder: Path):
-    """The page of a model, as Gradio's Blocks."""
+def server(model: Model, folder: Path, hosts: Sequence[str] = ()):
+    """The page's server, to be run with a socket."""
+    import uvicorn
+
+    return uvicorn.Server(
+        uvicorn.Config(
+            application(model, folder, hosts),
+            log_level="warning",
+            ws="none",
+            timeout_graceful_shutdown=1,  # open pages keep a stream open
+        )
+    )
+
+
+def application(model: Model, folder: Path, hosts: Sequence[str] = ()):
+    """The page of a model, as an ASGI application; what it keeps lies in a folder."""
     gr = _gradio()
+    from fastapi import FastAPI
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    from fewshot_landmarks.uploads import BYTES, UPLOAD, Gate, Uploads
+
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    uploads = Uploads(folder)
+    trusted = {"allowed_hosts": [*NAMES, *hosts], "www_redirect": False}
+    gate = Middleware(Gate, folder=folder, hosts=hosts)
+    app = FastAPI(openapi_url=None, middleware=[Middleware(TrustedHostMiddleware, **trusted), gate])
+    app.add_route(UPLOAD, uploads.take, methods=["POST"])
+    page = build(model, uploads)
+    page.state_session_capacity = SESSIONS
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    return gr.mount_gradio_app(
+        app,
+        page,
+        "/",
+        show_error=False,
+        ssr_mode=False,
+        run_history=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        max_file_size=BYTES,
+        theme=gr.themes.Default(**fonts),
+        css=STYLE,
+        head=IN_TURN,
+        footer_links=[],
+    )
+
+
+def build(model: Model, uploads):
+    """The page of a model, as Gradio's Blocks, of what was uploaded to `uploads.Uploads`."""
+    gr = _gradio()
+    from gradio_client.utils import is_file_obj_with_meta, traverse
 
     class Upload(gr.File):
         """Files by the names that they have on the visitor's side, which Gradio changes."""
@@ -139,9 +197,20 @@ def build(model: Model, folder: Path):
         is_template = True  # drawn as its parent is
 
         def preprocess(self, payload):
-            return [(file.orig_name or Path(file.path).name, file.path) for file in payload or []]
+            return [(_name(file.orig_name or file.path), Path(file.path)) for file in payload or []]
 
-    with gr.Blocks(title="Few-shot landmarks", analytics_enabled=False, fill_width=True) as page:
+    class Page(gr.Blocks):
+        """Gradio copies any file that a browser names into what it serves, or fetches it."""
+
+        async def preprocess_data(self, block_fn, inputs, *more, **options):
+            traverse(inputs, self.refuse_unsent, is_file_obj_with_meta)
+            return await super().preprocess_data(block_fn, inputs, *more, **options)
+
+        def refuse_unsent(self, file: dict) -> None:
+            if file["path"] not in uploads:
+                raise gr.Error("That file was not sent.", print_exception=False)
+
+    with Page(title="Few-shot landmarks", analytics_enabled=False, fill_width=True) as page:
         session = gr.State(Session())
         gr.Markdown(HELP)
         with gr.Row():
@@ -182,11 +251,13 @@ def build(model: Model, folder: Path):
 
         def show(before: Session, after: Session) -> list:
             """What `shown` has to become."""
-            written = Path(tempfile.mkdtemp(dir=folder)) / DOWNLOAD
+            written = uploads.folder / secrets.token_hex(16) / DOWNLOAD
             write_text(written, json.dumps(after.coco(), ensure_ascii=False) + "\n")
+            weakref.finalize(after, shutil.rmtree, written.parent, ignore_errors=True)
             chosen = None if after.chosen is None else [*after.photos].index(after.chosen)
             thumbnails = gr.skip()
             if not after.listed_like(before):
+                uploads.check_room()
                 thumbnails = gr.Gallery(after.thumbnails(), selected_index=chosen)
             return [
                 after,
@@ -204,15 +275,15 @@ def build(model: Model, folder: Path):
             try:
                 return show(before, go(before))
             except UserError as error:
-                raise gr.Error(escape(str(error)), print_exception=False) from None
+                raise gr.Error(plain(str(error)), print_exception=False) from None
 
         def on_upload(before: Session, files: list) -> list:
-            after, lines = before.add([(name, Path(path)) for name, path in files])
+            after, lines = before.add(files, uploads.pop)
             for line in lines[:SAID]:
-                gr.Warning(escape(line))
+                gr.Warning(plain(line))
             if len(lines) > SAID:
                 gr.Warning(f"{len(lines) - SAID} more files were not taken")
-            return [*show(before, after), None]
+            return [*step(before, lambda _: after), None]
 
         def on_choose(before: Session, event: gr.SelectData) -> list:
             name = [*before.photos][event.index]
@@ -222,6 +293,8 @@ def build(model: Model, folder: Path):
             name = [*before.photos][event.photo]
             if name != before.chosen:  # another photo is shown since
                 return show(before, before)
+            if not (0 <= event.x <= 1 and 0 <= event.y <= 1):
+                raise gr.Error("outside the photo", print_exception=False)
             there = before.photos[name]
             place = event.x * there.width, event.y * there.height
             return step(before, lambda session: session.click(*place))
@@ -246,6 +319,11 @@ def build(model: Model, folder: Path):
         busy = {"trigger_mode": "once", "show_progress": "full", "show_progress_on": photo}
         adapt.click(lambda s: step(s, lambda to: to.adapt(model)), session, **each | busy)
     return page
+
+
+def _name(given: str) -> str:
+    """The file name that a browser gave, without folders or what no text file can hold."""
+    return re.split(r"[/\\]", given)[-1].encode("utf-8", "replace").decode()[-255:]
 
 
 def _framed(session: Session, number: int | None) -> dict | None:

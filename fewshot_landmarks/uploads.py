@@ -1,0 +1,197 @@
+"""What the page takes from browsers: photos, from itself alone, and not without limit.
+
+Apart from `commands/page.py`, which imports this when it serves: Starlette comes with Gradio.
+"""
+
+import asyncio
+import os
+import secrets
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from filelock import FileLock, Timeout
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.page import Photo
+from fewshot_landmarks.photos import Unreadable
+
+BYTES = 64 * 1024**2  # of a photo
+PHOTOS = 500  # of all visitors together, and of one request
+TOTAL = 2 * 1024**3  # bytes of all that the page keeps on disk
+BODY = 1024**2  # bytes of a request that brings no photo
+
+API = "/gradio_api"
+UPLOAD = f"{API}/upload"
+FILE = f"{API}/file="
+# What the page's own script asks for. Gradio answers much else: it fetches addresses, converts
+# videos, stores what a session shows.
+ASKED = {
+    "GET": (
+        "/assets/", "/static/", "/svelte/", f"{API}/heartbeat/",
+        "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt",
+        f"{API}/queue/data", f"{API}/info", f"{API}/app_id", f"{API}/theme.css",
+    ),
+    "POST": (UPLOAD, f"{API}/queue/join", f"{API}/reset", f"{API}/cancel"),
+}  # fmt: skip
+PREFIX, LOCK, KEPT = "fewshot-landmarks-", "lock", "photos"
+
+
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """A temporary folder, removed in the end; those that killed pages have left are removed now."""
+    # The photos' folder is made after the lock is held: where there is none, a page is starting.
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{KEPT}"):
+        try:
+            if not hasattr(os, "getuid") or left.lstat().st_uid == os.getuid():
+                with FileLock(left.parent / LOCK, timeout=0):
+                    shutil.rmtree(left.parent, ignore_errors=True)
+        except (Timeout, OSError):
+            continue
+    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as made:
+        folder = Path(made).resolve()
+        with FileLock(folder / LOCK, timeout=0):
+            (folder / KEPT).mkdir()
+            yield folder
+
+
+class Gate:
+    """Answers what the page itself asks for, where it is asked from the page, and refuses the rest.
+
+    An ASGI middleware. Gradio's own answers any page on this machine, any page at all if it is
+    reached by another name, and forms that any page sends.
+    """
+
+    def __init__(self, app, folder: Path, hosts: Sequence[str] = ()) -> None:
+        """`folder` has the files that may be asked for; `hosts` are more names of the page's."""
+        self.app, self.hosts = app, hosts
+        self.folder, self.kept = f"{FILE}{folder}{os.sep}", f"{FILE}{folder / KEPT}{os.sep}"
+
+    async def __call__(self, scope, receive, send) -> None:
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        await (refusal or self.app)(scope, receive, send)
+
+    def _refusal(self, scope) -> Response | None:
+        headers = Headers(scope=scope)
+        if "origin" in headers and not self._is_own(headers["origin"], headers.get("host")):
+            return PlainTextResponse("Asked by another page", 403)
+        if not self._is_asked(scope["method"], scope["path"]):
+            return PlainTextResponse("Not found", 404)
+        if scope["method"] == "POST":
+            size = headers.get("content-length", "")
+            if not (size.isascii() and size.isdigit()):
+                return PlainTextResponse("Content-Length is missing", 411)
+            if scope["path"] != UPLOAD and int(size) > BODY:
+                return PlainTextResponse("Too large", 413)
+        return None
+
+    def _is_own(self, origin: str, host: str | None) -> bool:
+        try:
+            from_where = urlsplit(origin)
+            return from_where.netloc == host or from_where.hostname in self.hosts
+        except ValueError:
+            return False
+
+    def _is_asked(self, method: str, path: str) -> bool:
+        method = "GET" if method == "HEAD" else method
+        if method == "GET" and (path == "/" or path.startswith(self.folder)):
+            return not os.path.normpath(path).startswith(self.kept)
+        return any(
+            path.startswith(each) if each.endswith("/") else path == each
+            for each in ASKED.get(method, ())
+        )
+
+
+class Uploads:
+    """Photos that were sent to the page; each is on disk as long as its `Photo` is in use."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / KEPT).mkdir(exist_ok=True)
+        self._sent: dict[str, Photo | Unreadable] = {}  # not yet asked for by `pop`
+        self._photos: weakref.WeakSet[Photo] = weakref.WeakSet()
+        self._coming = 0  # bytes
+        self._one = asyncio.Lock()  # one photo is decoded at a time
+
+    async def take(self, request: Request) -> Response:
+        """Keep what is sent, in place of Gradio's own; the paths by which to `pop` each."""
+        size = int(request.headers["content-length"])
+        try:
+            self.check_room(size)
+        except UserError as error:
+            return PlainTextResponse(str(error), 413)
+        self._coming += size
+        try:
+            parser = MultiPartParser(
+                request.headers, request.stream(), max_files=PHOTOS, max_fields=0
+            )
+            parser.spool_max_size = BODY // 16
+            form = await parser.parse()
+            try:
+                return JSONResponse([await self._keep(sent) for sent in form.getlist("files")])
+            finally:
+                await form.close()
+        except (MultiPartException, KeyError) as error:
+            return PlainTextResponse(f"Not uploaded: {error}", 400)
+        except OSError as error:
+            return PlainTextResponse(f"Not uploaded: {error.strerror or error}", 507)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        finally:
+            self._coming -= size
+
+    def pop(self, path: Path) -> Photo:
+        """A photo that was sent, once. Raises `Unreadable` where it was not kept."""
+        found = self._sent.pop(str(path), Unreadable("not there any more: add it again"))
+        if isinstance(found, Unreadable):
+            raise found
+        return found
+
+    def __contains__(self, path: object) -> bool:
+        """Whether `pop` knows of it."""
+        return isinstance(path, str) and path in self._sent
+
+    def check_room(self, size: int = 0) -> None:
+        """Raise `UserError` where so many bytes more are too many."""
+        there = sum(each.stat().st_size for each in self.folder.rglob("*") if each.is_file())
+        if there + self._coming + size > TOTAL:
+            raise UserError(
+                f"the page keeps {TOTAL // 1024**3} GB and no more: add fewer photos, or download "
+                "what was found and start it again"
+            )
+
+    async def _keep(self, sent: UploadFile) -> str:
+        path = self.folder / KEPT / secrets.token_hex(16)
+        async with self._one:
+            self._sent[str(path)] = await run_in_threadpool(self._kept, sent, path)
+        while len(self._sent) > 2 * PHOTOS:  # of visitors who left before they asked for them
+            del self._sent[next(iter(self._sent))]
+        return str(path)
+
+    def _kept(self, sent: UploadFile, path: Path) -> Photo | Unreadable:
+        if (sent.size or 0) > BYTES:
+            return Unreadable(f"more than {BYTES // 1024**2} MB: save it smaller")
+        if len(self._photos) >= PHOTOS:
+            return Unreadable(f"the page keeps {PHOTOS} photos and no more")
+        try:
+            with path.open("xb") as file:
+                shutil.copyfileobj(sent.file, file)
+            photo = Photo.read(path)
+        except Unreadable as reason:
+            path.unlink(missing_ok=True)
+            return reason
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        weakref.finalize(photo, path.unlink, missing_ok=True)
+        self._photos.add(photo)
+        return photo
