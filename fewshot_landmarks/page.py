@@ -115,13 +115,15 @@ class Session:
         """
         photos, lines = dict(self.photos), []
         for name, path in files:
-            if name in photos:
-                lines.append(f"{name}: a photo of that name is there already; rename this one")
-                continue
             try:
-                photos[name] = read(path)
+                photo = read(path)
             except Unreadable as reason:
                 lines.append(f"{name}: {reason}")
+                continue
+            if name in photos:
+                lines.append(f"{name}: a photo of that name is there already; rename this one")
+            else:
+                photos[name] = photo
         added = replace(self, photos=photos)
         first = next(iter(photos), None)
         return (added.choose(first) if self.chosen is None and first else added), lines

@@ -8,15 +8,17 @@ photos and nothing else, and removes them when it ends.
 
 import argparse
 import json
+import logging
 import os
 import re
-import secrets
 import shutil
 import signal
 import socket
+import tempfile
 import weakref
 from base64 import b64encode
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -101,7 +103,7 @@ def add_to(commands) -> None:
         default=[],
         type=_host,
         metavar="NAME",
-        help="another name by which browsers reach the page, behind a proxy of yours; may be repeated",
+        help="another name by which browsers reach the page, through a proxy of yours",
     )
     made.set_defaults(execute=execute)
 
@@ -114,7 +116,8 @@ def _host(name: str) -> str:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Serve the page until it is interrupted."""
-    _gradio()
+    if find_spec("gradio") is None:
+        raise UserError('the page needs Gradio: pip install "fewshot-landmarks[page]"')
     from fewshot_landmarks.uploads import own_folder
 
     model = open_model(arguments.model, arguments.learner, find_device(arguments.device))
@@ -141,7 +144,13 @@ def server(model: Model, folder: Path, hosts: Sequence[str] = ()):
     """The page's server, to be run with a socket."""
     import uvicorn
 
-    return uvicorn.Server(
+    class Server(uvicorn.Server):
+        def handle_exit(self, *signalled) -> None:
+            # The streams of pages that are open are cut; Uvicorn would call that an error.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            super().handle_exit(*signalled)
+
+    return Server(
         uvicorn.Config(
             application(model, folder, hosts),
             log_level="warning",
@@ -153,14 +162,15 @@ def server(model: Model, folder: Path, hosts: Sequence[str] = ()):
 
 def application(model: Model, folder: Path, hosts: Sequence[str] = ()):
     """The page of a model, as an ASGI application; what it keeps lies in a folder."""
-    gr = _gradio()
+    # Before Gradio is imported, which makes a folder.
+    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(folder)}
+    import gradio as gr
     from fastapi import FastAPI
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from fewshot_landmarks.uploads import BYTES, UPLOAD, Gate, Uploads
 
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
     uploads = Uploads(folder)
     trusted = {"allowed_hosts": [*NAMES, *hosts], "www_redirect": False}
     gate = Middleware(Gate, folder=folder, hosts=hosts)
@@ -188,7 +198,7 @@ def application(model: Model, folder: Path, hosts: Sequence[str] = ()):
 
 def build(model: Model, uploads):
     """The page of a model, as Gradio's Blocks, of what was uploaded to `uploads.Uploads`."""
-    gr = _gradio()
+    import gradio as gr
     from gradio_client.utils import is_file_obj_with_meta, traverse
 
     class Upload(gr.File):
@@ -251,7 +261,7 @@ def build(model: Model, uploads):
 
         def show(before: Session, after: Session) -> list:
             """What `shown` has to become."""
-            written = uploads.folder / secrets.token_hex(16) / DOWNLOAD
+            written = Path(tempfile.mkdtemp(dir=uploads.folder)) / DOWNLOAD
             write_text(written, json.dumps(after.coco(), ensure_ascii=False) + "\n")
             weakref.finalize(after, shutil.rmtree, written.parent, ignore_errors=True)
             chosen = None if after.chosen is None else [*after.photos].index(after.chosen)
@@ -336,12 +346,3 @@ def _framed(session: Session, number: int | None) -> dict | None:
     data = b64encode(coded.tobytes()).decode()
     source = f"data:image/jpeg;base64,{data}"
     return {"picture": source, "ratio": width / height, "photo": number}
-
-
-def _gradio():
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
-        import gradio
-    except ImportError:
-        raise UserError('the page needs Gradio: pip install "fewshot-landmarks[page]"') from None
-    return gradio

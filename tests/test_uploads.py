@@ -1,0 +1,319 @@
+"""What the page takes from browsers, by Gradio's own HTTP: photos, from itself, within limits."""
+
+import gc
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from baselines.proto import PROTO
+from fewshot_landmarks.base import BaseModel
+from fewshot_landmarks.commands import page as command
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.fenets import SmallFENet
+from fewshot_landmarks.model import Model
+from fewshot_landmarks.page import LANDMARKS, Session
+
+pytest.importorskip("gradio")
+
+from starlette.testclient import TestClient
+
+from fewshot_landmarks import uploads
+
+OWN = "http://127.0.0.1:7860"
+API = "/gradio_api"
+SCRIPT = b"<html><script>alert(1)</script></html>"
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+SERVE = """
+import sys
+
+from fewshot_landmarks.__main__ import main
+sys.exit(main(["page", "--learner", "PROTO", "--port", "0", "--device", "cpu"]))
+"""
+
+
+def photo(kind="JPEG", colour="red"):
+    file = io.BytesIO()
+    Image.new("RGB", (50, 40), colour).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def application(folder):
+    base = BaseModel(SmallFENet(16, 8), {1: 25, 9: 8}, "linear").requires_grad_(False)
+    learner = PROTO(base, PROTO.Settings()).eval()
+    model = Model(learner, "PROTO", "small", {"channels": 16, "width": 8}, 32, None, {})
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("GRADIO_TEMP_DIR", "")  # set by `application`
+        yield command.application(model, folder, ["my.server"])
+
+
+@pytest.fixture(scope="module")
+def client(application):
+    with TestClient(application, base_url=OWN) as made:
+        yield made
+
+
+def send(client, **files):
+    """Upload files, by names in which _ stands for the dot."""
+    each = [("files", (name.replace("_", "."), content)) for name, content in files.items()]
+    return client.post(f"{API}/upload", files=each)
+
+
+def tell(client, event, *values, session="one"):
+    """What the page answers to an event of a component; `values` are those of its inputs."""
+    config = client.get("/config").json()
+    found = [
+        each
+        for each in config["dependencies"]
+        if any(target[1] == event for target in each["targets"])
+    ]
+    asked = {"data": [None, *values], "fn_index": found[0]["id"], "session_hash": session}
+    assert client.post(f"{API}/queue/join", json=asked).status_code == 200
+    lines = client.get(f"{API}/queue/data", params={"session_hash": session}).text.splitlines()
+    said = [json.loads(line.removeprefix("data:")) for line in lines if line]
+    warned = [each["log"] for each in said if each["msg"] == "log"]
+    return warned, next(each for each in said if each["msg"] == "process_completed")
+
+
+def file(path, name):
+    return {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+
+
+def kept(folder):
+    return [each for each in (folder / "photos").rglob("*")]
+
+
+def test_what_is_no_photo_is_removed_at_once_and_said(client, folder):
+    sent = {"x_html": SCRIPT, "x_svg": SVG, "page_jpg": SCRIPT, "a_jpg": photo(), "b_json": b"{}"}
+    answer = send(client, **sent, c_eps=b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    paths = answer.json()
+    assert len(paths) == 6 and [str(each) for each in kept(folder)] == [paths[3]]
+    for path in paths:
+        assert client.get(f"{API}/file={path}").status_code == 404
+    names = [name.replace("_", ".") for name in (*sent, "c_eps")]
+    warned, answer = tell(client, "upload", [*map(file, paths, names)], session="forms")
+    assert answer["success"] and len(warned) == 5
+    assert "a.jpg" in json.dumps(answer["output"]["data"])
+
+
+def test_what_the_page_made_is_served_and_no_script(client, folder):
+    paths = send(client, a_jpg=photo(colour="blue")).json()
+    _, answer = tell(client, "upload", [file(paths[0], "<script>x.jpg")], session="made")
+    made = [each for each in folder.rglob("*") if each.is_file() and "photos" not in each.parts]
+    assert {each.suffix for each in made} == {".jpeg", ".json"}
+    for each in made:
+        answer = client.get(f"{API}/file={each}")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] in ("image/jpeg", "application/json")
+
+
+@pytest.mark.parametrize(
+    "host, status",
+    [
+        ("127.0.0.1:7860", 200), ("localhost:7860", 200), ("[::1]:7860", 200), ("my.server", 200),
+        ("evil.example", 400), ("evil.example:7860", 400), ("127.0.0.1.evil.example", 400),
+        ("localhost@evil.example", 400), ("", 400),
+    ],
+)  # fmt: skip
+def test_the_page_answers_to_its_own_names(client, host, status):
+    for method in ("GET", "OPTIONS"):
+        asked = {"host": host, "access-control-request-method": "POST"}
+        if status == 400:
+            asked["origin"] = "http://evil.example:7860"
+        answer = client.request(method, "/", headers=asked)
+        assert answer.status_code in ((status,) if method == "GET" else (status, 404))
+        assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://evil.example", "null", "http://localhost:3000", "http://127.0.0.1", "http://[", "x"],
+)
+@pytest.mark.parametrize("host", ["127.0.0.1:7860", "[::1]:7860", "my.server"])
+def test_no_other_page_is_answered(client, folder, origin, host):
+    before = kept(folder)
+    asked = {"origin": origin, "host": host, "access-control-request-method": "POST"}
+    answers = [
+        client.get("/config", headers=asked),
+        client.options(f"{API}/upload", headers=asked),
+        client.post(f"{API}/upload", files=[("files", ("a.jpg", photo()))], headers=asked),
+        client.post(f"{API}/queue/join", json={"data": []}, headers=asked),
+    ]
+    for answer in answers:
+        assert answer.status_code == 403
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+    assert kept(folder) == before
+
+
+def test_the_page_itself_is_answered_behind_a_proxy_too(client):
+    for origin, host in ((OWN, "127.0.0.1:7860"), ("https://my.server", "localhost:7860")):
+        assert client.get("/config", headers={"origin": origin, "host": host}).status_code == 200
+
+
+def test_what_the_page_never_asks_for_is_not_answered(client, folder):
+    secret = folder.parent / "secret.txt"
+    secret.write_text("secret")
+    paths = [
+        "/file=http://example.com/", "/file=https://example.com/", f"/file={secret}",
+        f"/file={folder}/../secret.txt", f"/file={folder}/photos/../../secret.txt",
+        "/proxy=http://example.com/", "/deep_link?session_hash=one", "/file/etc/hostname",
+        "/stream/a/b/c/playlist.m3u8", "/queue/status", "/runs",
+    ]  # fmt: skip
+    for path in paths:
+        assert client.get(API + path).status_code in (403, 404), path
+    for path in ("/run/predict", "/call/x", "/process_recording", "/component_server", "/x"):
+        assert client.post(API + path, json={}).status_code == 404, path
+    assert client.get("/monitoring").status_code == 404
+    assert client.delete("/").status_code == 404
+
+
+def test_no_file_that_was_not_sent_is_read(client, folder):
+    secret = folder.parent / "secret.txt"
+    secret.write_text("secret")
+    before = sorted(folder.rglob("*"))
+    for path in (str(secret), "http://example.com/x.jpg", str(folder / "photos" / "x")):
+        for values in ([[file(path, "a.jpg")]], [{"more": [file(path, "a.jpg")]}]):
+            _, answer = tell(client, "upload", *values, session="thief")
+            assert not answer["success"]
+        _, answer = tell(client, "submit", file(path, "a.jpg"), session="thief")
+        assert not answer["success"]
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_fifty_megabytes_of_nothing_do_not_stay(client, folder):
+    before = kept(folder)
+    assert send(client, zeros_png=bytes(50 * 1024**2)).status_code == 200
+    assert kept(folder) == before
+
+
+def test_limits_of_bytes_and_files(client, folder, monkeypatch):
+    before = kept(folder)
+    monkeypatch.setattr(uploads, "BYTES", 100)
+    assert send(client, a_jpg=photo()).status_code == 200 and kept(folder) == before
+    monkeypatch.undo()
+    monkeypatch.setattr(uploads, "PHOTOS", 3)
+    many = {f"a{i}_png": photo("PNG", (i, 0, 0)) for i in range(5)}
+    assert send(client, **many).status_code == 400 and kept(folder) == before
+    for name, content in many.items():
+        assert send(client, **{name: content}).status_code == 200
+    assert len(kept(folder)) <= max(3, len(before))
+    monkeypatch.undo()
+    before = kept(folder)
+    monkeypatch.setattr(uploads, "TOTAL", 2000)
+    answer = send(client, a_jpg=photo(colour="green"))
+    assert answer.status_code == 413 and kept(folder) == before
+    monkeypatch.undo()
+    assert client.post(f"{API}/queue/join", content=bytes(2 * 1024**2)).status_code == 413
+    assert client.post(f"{API}/upload", content=iter([b"x"])).status_code == 411
+    assert client.post(f"{API}/upload", content=b"x").status_code == 400
+    other = client.post(f"{API}/upload", files=[("other", ("a.jpg", photo()))])
+    assert other.json() == [] and kept(folder) == before
+
+
+def test_photos_go_with_the_session_that_has_them(client, application, folder):
+    paths = send(client, a_jpg=photo(), b_jpg=photo()).json()
+    tell(client, "upload", [file(paths[0], "a.jpg"), file(paths[1], "a.jpg")], session="short")
+    there = [str(each) for each in kept(folder)]
+    assert paths[0] in there and paths[1] not in there, "the second is of the first's name"
+    for _ in range(3):  # as long as the clicks are many, what can be downloaded is one file
+        tell(client, "blur", "x, y", session="short")
+    gc.collect()
+    gradio = application.routes[-1].app
+    sessions = gradio.state_holder.session_data
+    assert len([*folder.rglob("*.json")]) <= len(sessions)
+    sessions.clear()
+    gc.collect()
+    assert not [*folder.rglob("*.json")] and paths[0] not in [str(each) for each in kept(folder)]
+
+
+def test_a_click_sets_a_landmark_that_there_can_be(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(photo())
+    session = Session().add([("a.jpg", tmp_path / "a.jpg")])[0]
+    for number in (10**9, LANDMARKS, -1):
+        with pytest.raises(UserError):
+            session.aim(number).click(1, 1)
+    with pytest.raises(UserError):
+        session.call(",".join(f"n{i}" for i in range(LANDMARKS + 1)))
+    with pytest.raises(UserError):
+        session.call("n" * 10_000)
+
+
+def test_names_show_as_they_are_written(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(photo())
+    session = Session().add([("a.jpg", tmp_path / "a.jpg")])[0]
+    advice = session.call("![x](http://evil.example/x.png)<img src=x>, \ud800").advice()
+    assert not {"![", "<", "](", "http:"} & {advice[i : i + n] for i in range(99) for n in (1, 2, 5)}
+    session.call("\ud800").names[0].encode("utf-8")
+
+
+@pytest.mark.parametrize("name", ["*", "*.x", "a*b", "http://x", "x:80", "", "x y"])
+def test_a_host_is_a_name(name):
+    with pytest.raises(Exception, match="give a name"):
+        command._host(name)
+
+
+def test_what_a_killed_page_left_is_removed_and_no_other_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left = tmp_path / "fewshot-landmarks-left"
+    (left / "photos").mkdir(parents=True)
+    (left / "photos" / "1").write_bytes(photo())
+    (left / "lock").touch()
+    mine = tmp_path / "fewshot-landmarks-results"
+    mine.mkdir()
+    with uploads.own_folder() as first:
+        assert not left.exists() and mine.exists()
+        with uploads.own_folder() as second:
+            assert first.exists() and second != first
+        assert first.exists() and not second.exists()
+    assert [*tmp_path.iterdir()] == [mine]
+
+
+def serving(place):
+    """A page in a process, once it answers; its temporary files lie in a folder."""
+    page = subprocess.Popen(
+        [sys.executable, "-c", SERVE],
+        env={**os.environ, "TMPDIR": str(place)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert "http://" in page.stdout.readline()
+    return page
+
+
+def left_over(place):
+    return [each.name for each in place.iterdir() if not each.name.startswith("torchinductor")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+def test_a_page_that_is_ended_leaves_nothing(tmp_path):
+    page = serving(tmp_path)
+    assert len(left_over(tmp_path)) == 1
+    page.send_signal(signal.SIGTERM)
+    said = page.communicate(timeout=60)[0]
+    assert page.returncode not in (0, None) and "Traceback" not in said
+    assert left_over(tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+def test_however_a_page_ends_the_next_leaves_nothing(tmp_path):
+    for name in ("SIGKILL", "SIGHUP", "SIGKILL", "SIGINT"):
+        page = serving(tmp_path)
+        time.sleep(0.5)
+        assert len(left_over(tmp_path)) == 1
+        page.send_signal(getattr(signal, name))
+        assert "Traceback" not in page.communicate(timeout=60)[0]
+    assert left_over(tmp_path) == []
