@@ -303,8 +303,8 @@ def build(model: Model, uploads):
             name = [*before.photos][event.photo]
             if name != before.chosen:  # another photo is shown since
                 return show(before, before)
-            if not (0 <= event.x <= 1 and 0 <= event.y <= 1):
-                raise gr.Error("outside the photo", print_exception=False)
+            if not all(type(x) in (int, float) and 0 <= x <= 1 for x in (event.x, event.y)):
+                raise gr.Error("That is outside the photo.", print_exception=False)
             there = before.photos[name]
             place = event.x * there.width, event.y * there.height
             return step(before, lambda session: session.click(*place))
