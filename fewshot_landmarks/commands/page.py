@@ -121,9 +121,11 @@ def execute(arguments: argparse.Namespace) -> int:
     from fewshot_landmarks.uploads import own_folder
 
     model = open_model(arguments.model, arguments.learner, find_device(arguments.device))
-    for ending in ("SIGTERM", "SIGHUP"):  # as Ctrl-C, or photos would outlive the page
-        if signal.getsignal(number := getattr(signal, ending, signal.SIGINT)) == signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+    # Whatever ends the page ends it as Ctrl-C does, or photos would outlive it.
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     with listening(arguments.port) as place, own_folder() as folder:
         page = server(model, folder, arguments.host)
         address = f"http://{ADDRESS}:{place.getsockname()[1]}"
