@@ -7,7 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from argparse import Namespace
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -22,6 +25,7 @@ from fewshot_landmarks.page import LANDMARKS, Session
 
 pytest.importorskip("gradio")
 
+import httpx
 from starlette.testclient import TestClient
 
 from fewshot_landmarks import uploads
@@ -30,12 +34,6 @@ OWN = "http://127.0.0.1:7860"
 API = "/gradio_api"
 SCRIPT = b"<html><script>alert(1)</script></html>"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
-SERVE = """
-import sys
-
-from fewshot_landmarks.__main__ import main
-sys.exit(main(["page", "--learner", "PROTO", "--port", "0", "--device", "cpu"]))
-"""
 
 
 def photo(kind="JPEG", colour="red"):
@@ -50,10 +48,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def application(folder):
+def model():
     base = BaseModel(SmallFENet(16, 8), {1: 25, 9: 8}, "linear").requires_grad_(False)
     learner = PROTO(base, PROTO.Settings()).eval()
-    model = Model(learner, "PROTO", "small", {"channels": 16, "width": 8}, 32, None, {})
+    return Model(learner, "PROTO", "small", {"channels": 16, "width": 8}, 32, None, {})
+
+
+@pytest.fixture(scope="module")
+def application(model, folder):
     with pytest.MonkeyPatch.context() as changed:
         changed.setenv("GRADIO_TEMP_DIR", "")  # set by `application`
         yield command.application(model, folder, ["my.server"])
@@ -92,7 +94,7 @@ def file(path, name):
 
 
 def kept(folder):
-    return [each for each in (folder / "photos").rglob("*")]
+    return [*(folder / "photos").rglob("*")]
 
 
 def test_what_is_no_photo_is_removed_at_once_and_said(client, folder):
@@ -254,7 +256,7 @@ def test_names_show_as_they_are_written(tmp_path):
     (tmp_path / "a.jpg").write_bytes(photo())
     session = Session().add([("a.jpg", tmp_path / "a.jpg")])[0]
     advice = session.call("![x](http://evil.example/x.png)<img src=x>, \ud800").advice()
-    assert not {"![", "<", "](", "http:"} & {advice[i : i + n] for i in range(99) for n in (1, 2, 5)}
+    assert not [sign for sign in ("![", "<", "](", "http:") if sign in advice]
     session.call("\ud800").names[0].encode("utf-8")
 
 
@@ -283,7 +285,7 @@ def test_what_a_killed_page_left_is_removed_and_no_other_folder(tmp_path, monkey
 def serving(place):
     """A page in a process, once it answers; its temporary files lie in a folder."""
     page = subprocess.Popen(
-        [sys.executable, "-c", SERVE],
+        [sys.executable, "-m", "fewshot_landmarks", "page", "--learner", "PROTO", "--port", "0"],
         env={**os.environ, "TMPDIR": str(place)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -298,22 +300,42 @@ def left_over(place):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
-def test_a_page_that_is_ended_leaves_nothing(tmp_path):
-    page = serving(tmp_path)
-    assert len(left_over(tmp_path)) == 1
-    page.send_signal(signal.SIGTERM)
-    said = page.communicate(timeout=60)[0]
-    assert page.returncode not in (0, None) and "Traceback" not in said
-    assert left_over(tmp_path) == []
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_page_that_is_ended_leaves_nothing(model, tmp_path, monkeypatch, capsys, name):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(command, "open_model", lambda *_: model)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+    seen = []
+
+    def end():
+        while not (said := capsys.readouterr().out):
+            time.sleep(0.05)
+        address = next(word for word in said.split() if word.startswith("http:"))
+        files = {"files": ("a.jpg", photo())}
+        sent = httpx.post(f"{address}{API}/upload", files=files, timeout=60).json()
+        seen.extend(Path(each).is_file() for each in sent)
+        with httpx.stream("GET", f"{address}{API}/heartbeat/one"):  # as an open page does
+            os.kill(os.getpid(), getattr(signal, name))
+            time.sleep(0.5)
+
+    try:
+        threading.Thread(target=end, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            command.execute(Namespace(model=None, learner=None, device="cpu", port=0, host=[]))
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert seen == [True] and [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 def test_however_a_page_ends_the_next_leaves_nothing(tmp_path):
-    for name in ("SIGKILL", "SIGHUP", "SIGKILL", "SIGINT"):
+    for name in ("SIGKILL", "SIGHUP", "SIGKILL", "SIGINT", "SIGTERM"):
         page = serving(tmp_path)
         time.sleep(0.5)
         assert len(left_over(tmp_path)) == 1
         page.send_signal(getattr(signal, name))
-        assert "Traceback" not in page.communicate(timeout=60)[0]
+        assert "Traceback" not in page.communicate(timeout=200)[0]
     assert left_over(tmp_path) == []
