@@ -24,6 +24,7 @@ from fewshot_landmarks.protocol import BENCHMARKS, SHOTS, Benchmark
 from fewshot_landmarks.scores import mean_interval
 
 EPISODES = 20  # a category, the first of those that learners meet
+FILE = "adequacy.csv"
 COLUMNS = ("measure", "benchmark", "categories", "shots", "value", "ci95", "episodes")
 MOST = SHOTS[-1]
 LOWER = ("shorts", "trousers", "skirt")
@@ -125,19 +126,19 @@ def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
     preset = asked_preset(arguments, apart=True)
     preset = replace(preset, episodes=min(EPISODES, preset.episodes))
-    out, workshop = open_workshop(arguments, preset)
+    out, workshop = open_workshop(arguments, preset, [FILE])
     wanted = cells()
     for cell in wanted:
         workshop.check(cell.benchmark)
     work_off(workshop, grid.plan(workshop, wanted), arguments.workers)
     measured = measure(workshop)
-    write_text(out / "adequacy.csv", measured.to_csv(index=False, lineterminator="\n"))
+    write_text(out / FILE, measured.to_csv(index=False, lineterminator="\n"))
     print(summary(measured))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see `benchmarks.commands.command`."""
-    return command(lambda: execute(parser().parse_args(arguments)))
+    return command(execute, parser(), arguments)
 
 
 if __name__ == "__main__":

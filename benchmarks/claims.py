@@ -110,6 +110,7 @@ def _failed(episodes: pd.DataFrame) -> str:
 # --------------------------------------------------------------------------------- files
 
 RENDERERS: dict[str, Callable[[pd.DataFrame], str]] = {"csv": to_csv, "md": to_markdown}
+FILES = tuple(f"claims.{ending}" for ending in RENDERERS)
 
 
 def write_claims(directory: str | Path) -> pd.DataFrame:
@@ -127,7 +128,9 @@ def _show(directory: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the claims and prints them; 2 for a mistake that a user can mend."""
-    return results_command(_show, "The paper's claims, judged by stored errors.", "full", arguments)
+    return results_command(
+        _show, FILES, "The paper's claims, judged by stored errors.", "full", arguments
+    )
 
 
 if __name__ == "__main__":

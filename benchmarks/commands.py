@@ -3,7 +3,6 @@
 import argparse
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,15 +12,18 @@ from benchmarks import cluster, grid, store
 from benchmarks.grid import Cost, Job
 from benchmarks.presets import Preset, change, find_preset
 from benchmarks.workshop import Workshop
+from fewshot_landmarks.console import answer, checked
 from fewshot_landmarks.data.garments import write_garments
 from fewshot_landmarks.data.keypoints import write_split
 from fewshot_landmarks.data.source import find_source
 from fewshot_landmarks.devices import find_device
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.fenets import FENETS
-from fewshot_landmarks.files import write_text
+from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.protocol import BENCHMARKS, Benchmark
 from fewshot_landmarks.ranks import leave
+
+MARK = ".writable"  # in every folder of finished work
 
 
 def add_work_options(made: argparse.ArgumentParser, seed_of: str) -> None:
@@ -51,6 +53,7 @@ def add_work_options(made: argparse.ArgumentParser, seed_of: str) -> None:
             f"--{side}", default="", metavar="NAMES", help="categories of a COCO file, by commas"
         )
     made.add_argument("--out", type=Path, help="default: results/PRESET")
+    add_overwrite(made)
     made.add_argument("--seed", type=int, default=0, help=f"of {seed_of} (default: 0)")
     made.add_argument("--workers", type=int, default=os.cpu_count(), help="default: all cores")
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
@@ -103,7 +106,7 @@ def _find_data(arguments: argparse.Namespace, out: Path) -> None:
         [name.strip() for name in given.split(",") if name.strip()]
         for given in (arguments.seen, arguments.unseen)
     ]
-    path = out / "work" / "split.json"
+    path = work_folder(out) / "split.json"
     write_split(path, arguments.data, arguments.images, *names)
     arguments.data, arguments.out = path, out
     arguments.seen, arguments.unseen, arguments.images = "", "", None
@@ -116,9 +119,12 @@ def results(arguments: argparse.Namespace, preset: Preset) -> Path:
     return arguments.out or Path("results") / name
 
 
-def open_workshop(arguments: argparse.Namespace, preset: Preset) -> tuple[Path, Workshop]:
-    """Where results go, and the workshop that makes them, its data at hand."""
+def open_workshop(
+    arguments: argparse.Namespace, preset: Preset, files: Sequence[str]
+) -> tuple[Path, Workshop]:
+    """Where results go, these files, and the workshop that makes them, its data at hand."""
     out = results(arguments, preset)
+    claim([out / file for file in files], arguments.overwrite)
     data = prepare(arguments, preset, out)
     where = device(arguments.device)
     return out, Workshop(
@@ -131,8 +137,7 @@ def prepare(arguments: argparse.Namespace, preset: Preset, out: Path) -> Path:
 
     Finds out whether results can be written first: better than after an hour.
     """
-    work = out / "work"
-    write_text(work / ".writable", "")
+    work = work_folder(out)
     root, drawn = data_folder(arguments, preset), preset.drawn
     if arguments.data:
         return root
@@ -149,6 +154,24 @@ def prepare(arguments: argparse.Namespace, preset: Preset, out: Path) -> Path:
         cost = Cost(time.monotonic() - began, math.nan)
         store.note_cost(work, "draw", "", drawn.name, f"draw {drawn.name}", drawn.seed, cost)
     return root
+
+
+def work_folder(out: Path) -> Path:
+    """Where finished work is kept; it is there afterwards, and a mark of ours in it.
+
+    Raises `UserError` where it holds files of others, or cannot be written.
+    """
+    work = out / "work"
+    try:
+        if work.exists() and any(work.iterdir()) and not (work / MARK).exists():
+            raise UserError(f"{work} holds what no run wrote: choose another folder, --out")
+        work.mkdir(parents=True, exist_ok=True)
+        (work / MARK).touch()
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {work}: {error.strerror}; choose another folder, --out"
+        ) from None
+    return work
 
 
 def data_folder(arguments: argparse.Namespace, preset: Preset) -> Path:
@@ -193,16 +216,14 @@ def work_off(workshop: Workshop, jobs: Sequence[Job], workers: int, engine: str 
         grid.run(workshop, jobs, workers, done)
 
 
-def command(execute: Callable[[], None]) -> int:
-    """Run a command; 0, or 2 after a user's mistake, or 130 when interrupted."""
+def command(
+    execute: Callable[[argparse.Namespace], None],
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+) -> int:
+    """Run a command; see `fewshot_landmarks.console.answer`."""
+    asked = parser.parse_args(arguments)
     try:
-        execute()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        return answer(lambda: execute(checked(asked)))
     finally:
         leave()
-    return 0

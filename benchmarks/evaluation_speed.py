@@ -31,6 +31,8 @@ from fewshot_landmarks.learner import LEARNERS, Learner, find_learner
 from fewshot_landmarks.protocol import SHOTS
 from fewshot_landmarks.tasks import Episodes
 
+FILES = TABLE, MACHINE = "evaluation.csv", "evaluation_machine.json"
+
 
 def as_the_harness(model: Learner, episodes: Episodes, device: str) -> list[float]:
     """Errors of all episodes and shots."""
@@ -98,21 +100,21 @@ def execute(arguments: argparse.Namespace) -> None:
     preset = replace(asked_preset(arguments, own=("episodes",)), episodes=arguments.episodes)
     for name in arguments.learner:
         find_learner(name)
-    out, workshop = open_workshop(arguments, preset)
+    out, workshop = open_workshop(arguments, preset, FILES)
     episodes = workshop.episodes(PLACE.unseen[0])
     rows = []
     for name in tqdm(arguments.learner or LEARNERS, unit="learner"):
         rows.append(measure(workshop, name, episodes, arguments.rounds))
     frame = pd.DataFrame(rows).round(4)
     print(frame.to_string(index=False))
-    write_text(out / "evaluation.csv", frame.to_csv(index=False, lineterminator="\n"))
+    write_text(out / TABLE, frame.to_csv(index=False, lineterminator="\n"))
     about = {"preset": preset.name, **machine(workshop.device)}
-    write_text(out / "evaluation_machine.json", json.dumps(about, indent=1) + "\n")
+    write_text(out / MACHINE, json.dumps(about, indent=1) + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see `benchmarks.commands.command`."""
-    return command(lambda: execute(parser().parse_args(arguments)))
+    return command(execute, parser(), arguments)
 
 
 if __name__ == "__main__":

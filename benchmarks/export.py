@@ -236,17 +236,15 @@ def execute(arguments: argparse.Namespace) -> None:
     known = benchmarks_of(arguments, preset)
     places = [benchmark(name, known) for name in arguments.benchmark or list(known)[:1]]
     learners = arguments.learner or LEARNERS
-    for name in learners:
-        find_learner(name)
-    out, workshop = open_workshop(arguments, preset)
+    paths = {find_learner(name): f"models/{find_learner(name).name}.safetensors" for name in learners}
+    out, workshop = open_workshop(arguments, preset, [FILE, *paths.values()])
     work_off(workshop, list(plan(workshop, places, learners)), arguments.workers)
     rows = []
     for place, learner in measured(workshop, known.values(), learners):
         calibration = calibration_of(workshop, place, learner)
         rows += reliability_rows(workshop, place, learner, calibration)
-        if place is places[0] and learner in map(find_learner, learners):
-            path = out / "models" / f"{learner.name}.safetensors"
-            export(workshop, place, learner, calibration).save(path)
+        if place is places[0] and learner in paths:
+            export(workshop, place, learner, calibration).save(out / paths[learner])
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     write_text(out / FILE, frame.to_csv(index=False, lineterminator="\n"))
     print(errors(frame).to_string())
@@ -255,7 +253,7 @@ def execute(arguments: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see `benchmarks.commands.command`."""
-    return command(lambda: execute(parser().parse_args(arguments)))
+    return command(execute, parser(), arguments)
 
 
 if __name__ == "__main__":

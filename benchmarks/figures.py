@@ -67,6 +67,7 @@ FIGURES = {  # by name: how it is made of a directory, and the files that it nee
     "figure_curves": (lambda directory: figure_curves(read_curves(directory)), "curves.csv.gz"),
     "figure_trust": (lambda directory: figure_trust(read_calibration(directory)), trust.FILE),
 }
+FILES = tuple(f"{name}.{ending}" for name in FIGURES for ending in METADATA)
 OF_THE_PAPER = ("figure4", "figure5", "figure6")  # of its benchmarks alone
 
 
@@ -125,7 +126,9 @@ def _draw(directory: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draws the figures and says what is missing; 2 for a mistake that a user can mend."""
-    return results_command(_draw, "Figures from what a benchmark run stored.", "full", arguments)
+    return results_command(
+        _draw, FILES, "Figures from what a benchmark run stored.", "full", arguments
+    )
 
 
 if __name__ == "__main__":

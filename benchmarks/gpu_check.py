@@ -27,11 +27,13 @@ from fewshot_landmarks.fenets import FENETS
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.memory import forget_peak, out_of_memory, peak_mib
+from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS
 from fewshot_landmarks.tasks import Task
 
 LEARNERS = ("MAML", "PROTO-MA", "PAML", "MetaCloth")
 PLACE = BENCHMARKS["B-2"]
+FILES = MACHINE, TABLE = "machine.json", "gpu_check.csv"
 LIMIT = 24.0  # GiB
 
 
@@ -99,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--tasks", type=int, default=3, help="measured, after one (default: 3)")
     made.add_argument("--device", default="cuda", help="default: cuda")
     made.add_argument("--out", type=Path, default=Path("results/gpu_check"))
+    add_overwrite(made)
     return made
 
 
@@ -113,7 +116,8 @@ def execute(arguments: argparse.Namespace) -> None:
     names = arguments.learner or LEARNERS
     if without := [name for name in names if not hasattr(find_learner(name), "meta_loss")]:
         raise UserError(f"{without[0]} has no inner loop in training: choose of {LEARNERS}")
-    write_text(arguments.out / "machine.json", json.dumps(machine(device), indent=1) + "\n")
+    claim([arguments.out / file for file in FILES], arguments.overwrite)
+    write_text(arguments.out / MACHINE, json.dumps(machine(device), indent=1) + "\n")
     rows = []
     for name in names:
         rows.append(measure(preset, name, arguments.tasks, device))
@@ -129,13 +133,13 @@ def execute(arguments: argparse.Namespace) -> None:
 
 def _write(rows: Sequence[dict], out: Path) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
-    write_text(out / "gpu_check.csv", frame.to_csv(index=False, lineterminator="\n"))
+    write_text(out / TABLE, frame.to_csv(index=False, lineterminator="\n"))
     return frame
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see `benchmarks.commands.command`."""
-    return command(lambda: execute(parser().parse_args(arguments)))
+    return command(execute, parser(), arguments)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from fewshot_landmarks.protocol import Benchmark, benchmark
 
 TASKS = (150, 300, 600, 1200)
 LEARNERS = ("PROTO", "MAML", "PROTO-MA", "PAML", "MetaCloth")
+FILE = "horizon.csv"
 COLUMNS = ("benchmark", "learner", "tasks", "error")
 
 
@@ -111,7 +112,7 @@ def execute(arguments: argparse.Namespace) -> None:
         for name in arguments.learner or LEARNERS
         for tasks in arguments.tasks or TASKS
     ]
-    out, workshop = open_workshop(arguments, preset)
+    out, workshop = open_workshop(arguments, preset, [FILE])
     work_off(workshop, list(plan(workshop, points)), arguments.workers)
     rows = [
         (place.name, learner.name, tasks, json.loads(path.read_text("utf-8")))
@@ -119,13 +120,13 @@ def execute(arguments: argparse.Namespace) -> None:
         for path in (point_path(workshop, place, learner, tasks),)
     ]
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    write_text(out / "horizon.csv", frame.to_csv(index=False, lineterminator="\n"))
+    write_text(out / FILE, frame.to_csv(index=False, lineterminator="\n"))
     print(frame.pivot(index=["benchmark", "learner"], columns="tasks", values="error").to_string())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see `benchmarks.commands.command`."""
-    return command(lambda: execute(parser().parse_args(arguments)))
+    return command(execute, parser(), arguments)
 
 
 if __name__ == "__main__":

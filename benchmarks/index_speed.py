@@ -29,9 +29,11 @@ from fewshot_landmarks.data.deepfashion2 import DeepFashion2
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.memory import peak_mib
+from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.tasks import LandmarkTasks
 
 WIDTH, HEIGHT = 96, 128  # of the photos
+FILES = TABLE, MACHINE = "data.csv", "data_machine.json"
 CHANGED = 100  # files that change between two runs
 DRAWN = 1000  # tasks
 MARK = "synthetic.txt"  # in a tree that this wrote: it rewrites files there
@@ -107,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--photos", type=int, default=200_000, help="default: 200000")
     made.add_argument("--data", type=Path, help="where the tree is, or is written and kept")
     made.add_argument("--out", type=Path, default=Path("results/speed"))
+    add_overwrite(made)
     return made
 
 
@@ -114,6 +117,7 @@ def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
     if not 1000 <= arguments.photos <= 999_999:
         raise UserError(f"--photos {arguments.photos}: from 1000 to 999999")
+    claim([arguments.out / file for file in FILES], arguments.overwrite)
     kept = arguments.data is not None
     root = arguments.data or Path(tempfile.mkdtemp())
     if root.exists() and any(root.iterdir()) and not (root / MARK).exists():
@@ -136,14 +140,14 @@ def execute(arguments: argparse.Namespace) -> None:
             shutil.rmtree(root)
     frame = pd.DataFrame(rows).assign(photos=photos)
     print(frame.to_string(index=False))
-    write_text(arguments.out / "data.csv", frame.to_csv(index=False, lineterminator="\n"))
+    write_text(arguments.out / TABLE, frame.to_csv(index=False, lineterminator="\n"))
     about = json.dumps(machine("cpu"), indent=1) + "\n"
-    write_text(arguments.out / "data_machine.json", about)
+    write_text(arguments.out / MACHINE, about)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see `benchmarks.commands.command`."""
-    return command(lambda: execute(parser().parse_args(arguments)))
+    return command(execute, parser(), arguments)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.protocol import SHOTS, Benchmark, benchmark
 from fewshot_landmarks.scores import NoCoco, auc, mean_interval, mean_pck, oks_ap, pck
 
+FILES = TABLE, PAGE = "metrics.csv", "metrics.md"
 THRESHOLDS = (0.05, 0.1, 0.2)
 KEYS = ("benchmark", "learner", "seed", "shots")
 INTRODUCTION = (
@@ -180,7 +181,7 @@ def execute(arguments: argparse.Namespace) -> None:
     places = [benchmark(name, known) for name in arguments.benchmark] or list(known.values())
     if not (work := results(arguments, preset) / "work").is_dir():
         raise UserError(f"no predictions in {work}: run `python -m benchmarks.run` first")
-    out, workshop = open_workshop(arguments, preset)
+    out, workshop = open_workshop(arguments, preset, FILES)
     try:
         measured = list(rows(workshop, places, sorted(arguments.pck), not arguments.no_ap))
     except NoCoco as error:
@@ -191,14 +192,14 @@ def execute(arguments: argparse.Namespace) -> None:
             "they are: run `python -m benchmarks.run` first, or give its --set and --weights too"
         )
     frame = pd.DataFrame(measured)
-    write_text(out / "metrics.csv", frame.round(5).to_csv(index=False, lineterminator="\n"))
-    write_text(out / "metrics.md", to_markdown(frame))
-    print(to_markdown(frame), f"{out / 'metrics.csv'}, {out / 'metrics.md'}", sep="\n")
+    write_text(out / TABLE, frame.round(5).to_csv(index=False, lineterminator="\n"))
+    write_text(out / PAGE, to_markdown(frame))
+    print(to_markdown(frame), f"{out / TABLE}, {out / PAGE}", sep="\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see `benchmarks.commands.command`."""
-    return command(lambda: execute(parser().parse_args(arguments)))
+    return command(execute, parser(), arguments)
 
 
 if __name__ == "__main__":

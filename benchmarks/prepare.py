@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
     preset = asked_preset(arguments)
-    _, workshop = open_workshop(arguments, preset)
+    _, workshop = open_workshop(arguments, preset, [])
     for garments in (workshop.train, workshop.validation):
         usable = int(garments.usable.sum())
         print(f"{garments.split}: {usable} crops of {preset.size} x {preset.size}", end="")
@@ -31,7 +31,7 @@ def execute(arguments: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see `benchmarks.commands.command`."""
-    return command(lambda: execute(parser().parse_args(arguments)))
+    return command(execute, parser(), arguments)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ FIGURE4 = {  # a category the benchmarks in which it is unseen; the figure has M
     "long sleeve dress": ("B-1", "B-2", "B-3", "B-4"),  # not in the paper: unseen in all four
 }
 FIGURE6 = ("LD-Keep", "Base-FEN", "MetaCloth")  # on B-2
+FILES = SIMILAR, MAPS = "similarities.csv", "heatmaps.npz"
 EPISODES = 20  # a category, in figure 6
 DATE = (1980, 1, 1, 0, 0, 0)  # of every file in an archive: its bytes say nothing of the day
 
@@ -265,6 +266,6 @@ def gather(workshop: Workshop, seeds: Sequence[int], out: Path) -> None:
                     with np.load(path) as arrays:
                         maps = {name: arrays[name] for name in arrays} | maps
     if rows:
-        write_text(out / "similarities.csv", "\n".join([",".join(SIMILARITIES), *rows]) + "\n")
+        write_text(out / SIMILAR, "\n".join([",".join(SIMILARITIES), *rows]) + "\n")
     if maps:
-        write_bytes(out / "heatmaps.npz", _npz(maps))
+        write_bytes(out / MAPS, _npz(maps))

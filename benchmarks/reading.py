@@ -6,7 +6,6 @@ A file that is missing or broken is a `UserError` of one line that says what mak
 import argparse
 import json
 import shlex
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import trust
+from fewshot_landmarks.console import answer, checked
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.protocol import BENCHMARKS
 
 KEY = ["benchmark", "learner", "seed", "category", "episode", "shots"]  # one row each
@@ -160,21 +161,25 @@ def run_command(directory: str | Path, run: dict, words: Sequence[str]) -> str:
 
 def results_command(
     act: Callable[[Path], None],
+    files: Sequence[str],
     description: str,
     preset: str,
     arguments: Sequence[str] | None,
 ) -> int:
-    """A command on the results directory that its arguments name; 2 for a user's mistake."""
+    """A command on the results directory that its arguments name, to which it writes `files`."""
     parser = argparse.ArgumentParser(description=description)
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--results", metavar="DIR", help="a results directory")
+    where.add_argument("--results", type=Path, metavar="DIR", help="a results directory")
     where.add_argument(
         "--preset", metavar="NAME", default=preset, help="for results/NAME (default: %(default)s)"
     )
+    add_overwrite(parser)
     options = parser.parse_args(arguments)
-    try:
-        act(Path(options.results or Path("results", options.preset)))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+
+    def execute() -> None:
+        directory = checked(options).results or Path("results", options.preset)
+        if directory.is_dir():
+            claim([directory / file for file in files], options.overwrite)
+        act(directory)
+
+    return answer(execute)

@@ -392,9 +392,12 @@ def report(directory: str | Path) -> str:
     )
 
 
+FILE = "report.html"
+
+
 def write_report(directory: str | Path) -> Path:
-    """Writes `report.html` into a results directory; returns where it is."""
-    path = Path(directory) / "report.html"
+    """Writes the page into a results directory; returns where it is."""
+    path = Path(directory) / FILE
     write_text(path, report(directory))
     return path
 
@@ -403,6 +406,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the page and prints where it is; 2 for a mistake that a user can mend."""
     return results_command(
         lambda directory: print(write_report(directory)),
+        [FILE],
         "One HTML page of a results directory.",
         "full",
         arguments,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import grid, probes, store
+from benchmarks import grid, probes, store, tables
 from benchmarks.commands import (
     add_work_options,
     asked_preset,
@@ -26,10 +26,10 @@ from benchmarks.commands import (
 )
 from benchmarks.grid import Cell
 from benchmarks.presets import PRESETS, Preset
-from benchmarks.tables import write_tables
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, find_learner
+from fewshot_landmarks.outputs import claim
 from fewshot_landmarks.protocol import SHOTS, TABLE4_SHOTS, Benchmark, ablated, benchmark
 from fewshot_landmarks.ranks import Ranks, join, local_device
 
@@ -109,6 +109,8 @@ def execute(arguments: argparse.Namespace) -> None:
             print(f"Would draw {preset.drawn.name}, then do all of {len(wanted)} cells.")
             return
         work = out / "work"
+        if not arguments.dry_run:
+            claim([out / file for file in _files(arguments.all)], arguments.overwrite)
         data = (
             data_folder(arguments, preset) if arguments.dry_run else prepare(arguments, preset, out)
         )
@@ -142,12 +144,22 @@ def execute(arguments: argparse.Namespace) -> None:
             store.gather(workshop, out)
             probes.gather(workshop, store.seeds(work), out)
     if ranks.first:
-        notes, written = write_tables(out), "Tables 2, 3 and 4"
+        notes, written = tables.write_tables(out), "Tables 2, 3 and 4"
         if arguments.all:
             notes += _write_pages(out)
             written += ", the figures, claims.md and report.html"
         print((out / "table2.md").read_text("utf-8"))
         print(f"{written} are in {out}.", *notes, sep="\n")
+
+
+def _files(pages: bool) -> list[str]:
+    """What a run writes to its results directory."""
+    files = [*store.FILES, *probes.FILES, *tables.FILES]
+    if pages:
+        from benchmarks import claims, figures, report
+
+        files += [*claims.FILES, *figures.FILES, report.FILE]
+    return files
 
 
 def _write_pages(out: Path) -> list[str]:
@@ -188,7 +200,7 @@ def _tell_skipped(garments) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see `benchmarks.commands.command`."""
-    return command(lambda: execute(parser().parse_args(arguments)))
+    return command(execute, parser(), arguments)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ from fewshot_landmarks.heatmaps import query_loss, support_loss
 from fewshot_landmarks.inner_loop import inner_loop
 from fewshot_landmarks.memory import forget_peak, limit_memory, out_of_memory, peak_mib
 from fewshot_landmarks.networks import LandmarkModel
+from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.tasks import Samples, Task
 
 CATEGORY = 4  # long sleeve outwear, with the most landmarks: 39
@@ -405,6 +406,9 @@ def _name(row: dict) -> tuple[str, ...]:
     return tuple(str(row[field.name]) for field in fields(Case))
 
 
+MACHINE, MEASURED = "machine.json", "measurements.csv"
+TABLES = "speed.csv", "speed.md"
+FILES = (MACHINE, MEASURED, *TABLES, *(f"speed.{ending}" for ending in METADATA))
 NUMBERS = ("task_seconds", "forward_seconds", "peak_mib")
 
 
@@ -426,6 +430,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seconds", type=float, default=2.0, help="a measurement, at least")
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     made.add_argument("--out", type=Path, default=Path("results/speed"))
+    add_overwrite(made)
     return made
 
 
@@ -433,12 +438,13 @@ def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
     wanted = list(cases(arguments))
     out = arguments.out
+    claim([out / file for file in FILES], arguments.overwrite)
     about = machine(wanted[0].device)
-    _refuse_another(out / "machine.json", about)
-    write_text(out / "machine.json", json.dumps(about, indent=1) + "\n")
-    frame = table(measure_all(wanted, out / "measurements.csv", arguments.memory))
-    write_text(out / "speed.csv", frame.to_csv(index=False, lineterminator="\n"))
-    write_text(out / "speed.md", _markdown(frame, about))
+    _refuse_another(out / MACHINE, about)
+    write_text(out / MACHINE, json.dumps(about, indent=1) + "\n")
+    frame = table(measure_all(wanted, out / MEASURED, arguments.memory))
+    write_text(out / TABLES[0], frame.to_csv(index=False, lineterminator="\n"))
+    write_text(out / TABLES[1], _markdown(frame, about))
     figure = plot(frame)
     for ending in METADATA:
         write_bytes(out / f"speed.{ending}", render(figure, ending))
@@ -456,7 +462,7 @@ def _refuse_another(path: Path, about: dict) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see `benchmarks.commands.command`."""
-    return command(lambda: execute(parser().parse_args(arguments)))
+    return command(execute, parser(), arguments)
 
 
 if __name__ == "__main__":

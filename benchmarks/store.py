@@ -25,6 +25,7 @@ from fewshot_landmarks.learner import REGISTRY, Learner, find_learner
 from fewshot_landmarks.protocol import SHOTS, Benchmark
 
 COSTS = ["stage", "benchmark", "name", "seed", "seconds", "peak_mib"]
+FILES = ("episodes.csv.gz", "curves.csv.gz", "costs.csv", "run.json")
 BINS = 60  # of a learning curve
 VERSIONED = ("torch", "torchvision", "learn2learn", "higher", "numpy", "pandas", "scipy")
 

@@ -259,6 +259,7 @@ def _differs(run: dict) -> str:
 # ------------------------------------------------------------------------------- writing
 
 RENDERERS = {"tex": to_tex, "csv": to_csv, "md": to_markdown}
+FILES = tuple(f"table{number}.{ending}" for number in (2, 3, 4) for ending in RENDERERS)
 
 
 def write_tables(directory: str | Path) -> list[str]:
@@ -328,7 +329,7 @@ def _show(directory: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Renders the tables, prints Table 2 and the notes; 2 for a mistake that a user can mend."""
     return results_command(
-        _show, "Tables 2 to 4 from stored per-episode errors.", "mini", arguments
+        _show, FILES, "Tables 2 to 4 from stored per-episode errors.", "mini", arguments
     )
 
 

@@ -41,6 +41,7 @@ from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, Learner, find_learner
+from fewshot_landmarks.outputs import claim
 from fewshot_landmarks.protocol import BENCHMARKS, Benchmark, benchmark
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -320,8 +321,10 @@ def execute(arguments: argparse.Namespace) -> None:
         )
     if arguments.choices and arguments.choices.suffix != ".json":
         raise UserError(f"--choices {arguments.choices}: name it FILE.json")
-    if arguments.choices and arguments.choices.exists():
-        read_choices(arguments.choices)  # before the search, to which others will be added
+    if arguments.choices:
+        claim([arguments.choices], arguments.overwrite)
+        if arguments.choices.exists():
+            read_choices(arguments.choices)  # before the search, to which others will be added
     if arguments.set and not arguments.choices:
         raise UserError(
             f"--set {arguments.set[0]}: the choices will be of other numbers than the preset's: "
@@ -338,7 +341,7 @@ def execute(arguments: argparse.Namespace) -> None:
     places = [benchmark(name, known) for name in arguments.benchmark] or list(known.values())
     if strange := [place.name for place in places if place.name not in known]:
         raise UserError(f"{strange[0]} is a rehearsal itself: name its benchmark")
-    out, workshop = open_workshop(arguments, preset)
+    out, workshop = open_workshop(arguments, preset, [FILE])
     for place in places:
         for rehearsal in rehearsals(workshop, place):
             workshop.check(rehearsal)
@@ -355,7 +358,7 @@ def execute(arguments: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see `benchmarks.commands.command`."""
-    return command(lambda: execute(parser().parse_args(arguments)))
+    return command(execute, parser(), arguments)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.outputs import note
 
 
 @contextmanager
@@ -20,6 +21,7 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     try:
         with partial.open("wb") as file:
             yield file
+        note(path, partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -41,5 +43,5 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of a text in UTF-8."""
-    write_bytes(path, text.encode("utf-8"))
+    """`write_bytes` of a text in UTF-8; of a name that has no letters, the escaped bytes."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))

@@ -85,7 +85,7 @@ def test_boxed_objects_are_found_where_they_are(finder, tmp_path):
         x, y, w, h = one["bbox"]
         np.testing.assert_allclose([x, y, x + w, y + h], box, atol=0.02)
         assert one["category_id"] == 3 and one["file_name"] == f"{number:03d}.png"
-    pictures = sorted(path.name for path in (tmp_path / "found").iterdir())
+    pictures = sorted(path.name for path in (tmp_path / "found-drawn").glob("*.jpg"))
     assert pictures == [f"{i:03d}-{100 + i}.jpg" for i in range(10, 15)]
 
 
@@ -111,7 +111,7 @@ def test_a_folder_of_photos_needs_no_boxes(finder, tmp_path):
     )
     found = results(tmp_path / "found.json")
     assert [one["image_id"] for one in found] == [1, 2, 3]
-    assert not (tmp_path / "found").exists()
+    assert not (tmp_path / "found-drawn").exists()
 
 
 def test_what_cannot_be_read_is_skipped_and_said(finder, tmp_path, capsys):
@@ -144,7 +144,7 @@ def test_a_turned_photo_is_found_as_it_is_annotated_when_stored(finder, tmp_path
     assert run(finder, tmp_path / "found.json", "--boxes", boxes) == 0
     marks = np.reshape(results(tmp_path / "found.json")[0]["keypoints"], (4, 3))
     assert np.abs(marks[:, :2] - photo(10)[1]).max() < radius(120, 90) + 4
-    width, height = PIL.Image.open(tmp_path / "found" / "010-110.jpg").size
+    width, height = PIL.Image.open(tmp_path / "found-drawn" / "010-110.jpg").size
     assert width > height  # not turned
 
 
@@ -207,12 +207,12 @@ def test_stopped_within_a_batch_it_goes_on_to_the_same_bytes(finder, tmp_path, m
     assert run(finder, tmp_path / "found.json", "--boxes", boxes) == 0
     assert (tmp_path / "found.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
     assert len(results(tmp_path / "found.json")) == 4
-    assert sorted(p.name for p in (tmp_path / "found").iterdir()) == sorted(
-        p.name for p in (tmp_path / "whole").iterdir()
+    assert sorted(p.name for p in (tmp_path / "found-drawn").glob("*.jpg")) == sorted(
+        p.name for p in (tmp_path / "whole-drawn").glob("*.jpg")
     )
 
 
-@pytest.mark.parametrize("change", ["model", "category", "box", "drawings"])
+@pytest.mark.parametrize("change", ["model", "category", "box", "drawings", "photo"])
 def test_an_unfinished_run_of_something_else_is_not_gone_on_with(
     finder, tmp_path, monkeypatch, change
 ):
@@ -235,13 +235,15 @@ def test_an_unfinished_run_of_something_else_is_not_gone_on_with(
         coco = json.loads(boxes.read_text())
         coco["annotations"][0]["bbox"] = [0, 0, 120, 90]
         boxes.write_text(json.dumps(coco))
+    elif change == "photo":
+        PIL.Image.fromarray(photo(20)[0]).save(tmp_path / "query" / "010.png")
     else:
         options = ["--drawings", tmp_path / "elsewhere"]
     assert run(finder, tmp_path / "found.json", "--boxes", boxes, *options) == 0
     assert run(finder, tmp_path / "anew.json", "--boxes", boxes) == 0
     assert (tmp_path / "found.json").read_bytes() == (tmp_path / "anew.json").read_bytes()
-    pictures = (tmp_path / "elsewhere" if options else tmp_path / "found").iterdir()
-    assert len(list(pictures)) == 3
+    pictures = tmp_path / "elsewhere" if options else tmp_path / "found-drawn"
+    assert len(list(pictures.glob("*.jpg"))) == 3
 
 
 def test_another_model_begins_anew(finder, tmp_path, monkeypatch):
@@ -256,20 +258,23 @@ def test_photos_of_one_name_have_their_own_pictures(finder, tmp_path):
     annotate(tmp_path / "query", [10])
     PIL.Image.open(tmp_path / "query" / "010.png").save(tmp_path / "query" / "010.jpg")
     assert run(finder, tmp_path / "found.json", "--images", tmp_path / "query") == 0
-    assert len(list((tmp_path / "found").iterdir())) == len(results(tmp_path / "found.json")) == 2
+    assert len(list((tmp_path / "found-drawn").glob("*.jpg"))) == len(results(tmp_path / "found.json")) == 2
     for name in ("010-2.png", "010.gif", "010-3.png"):
         PIL.Image.open(tmp_path / "query" / "010.png").save(tmp_path / "query" / name)
     assert run(finder, tmp_path / "more.json", "--images", tmp_path / "query") == 0
-    assert len({path.name.lower() for path in (tmp_path / "more").iterdir()}) == 5
+    assert len({path.name.lower() for path in (tmp_path / "more-drawn").glob("*.jpg")}) == 5
 
 
 @pytest.mark.parametrize(
     "out, options, told",
     [
-        ("query.json", ["--images", "query"], "among the photos"),
         ("found.json", ["--images", "query", "--drawings", "query"], "among the photos"),
+        (
+            "found.json",
+            ["--images", "query", "--drawings", "query", "--overwrite"],
+            "among the photos",
+        ),
         ("found.json", ["--images", "query", "--drawings", "found.json"], "give --drawings"),
-        ("query.json", ["--boxes", "query/annotations.json"], "among the photos"),
         ("query/annotations.json", ["--boxes", "query/annotations.json"], "what is read"),
         ("finder.safetensors", ["--images", "query"], "what is read"),
         ("found", ["--images", "query"], "found.json"),
@@ -395,7 +400,7 @@ def test_a_landmark_that_is_not_learnt_is_not_drawn(tmp_path):
     assert run(tmp_path / "f.safetensors", tmp_path / "found.json", "--boxes", boxes) == 0
     marks = np.reshape(results(tmp_path / "found.json")[0]["keypoints"], (4, 3))
     assert marks[1].tolist() == [0, 0, 0]
-    picture = np.asarray(PIL.Image.open(next((tmp_path / "found").iterdir()))).astype(int)
+    picture = np.asarray(PIL.Image.open(next((tmp_path / "found-drawn").glob("*.jpg")))).astype(int)
     corner = picture[:12, :12]
     assert np.abs(corner - np.median(picture, axis=(0, 1))).max() < 60  # grey noise, no dot
 

@@ -18,6 +18,7 @@ from fewshot_landmarks.commands.common import (
     read_objects,
 )
 from fewshot_landmarks.devices import find_device
+from fewshot_landmarks.outputs import add_overwrite
 
 
 def add_to(commands) -> None:
@@ -30,13 +31,14 @@ def add_to(commands) -> None:
     made.add_argument("--learner", help="default: MetaCloth, or the one of the model's file")
     add_model(made)
     made.add_argument("--out", type=Path, required=True, metavar="FILE", help=".safetensors")
+    add_overwrite(made)
     made.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Adapt, save, and say what was learnt."""
     path = model_file(arguments.model, arguments.learner)
-    check_out(arguments.out, path, arguments.support, kind=".safetensors")
+    check_out(arguments, path, arguments.support, kind=".safetensors")
     model = open_model(path, arguments.learner, find_device(arguments.device))
     objects = read_objects(arguments.support, arguments.images, arguments.category)
     finder = objects.adapt(model)

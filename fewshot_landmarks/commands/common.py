@@ -13,6 +13,7 @@ from fewshot_landmarks.data.annotations import Annotations, read_annotations
 from fewshot_landmarks.data.keypoints import declared
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.model import MODELS, Finder, Model, load
+from fewshot_landmarks.outputs import claim
 from fewshot_landmarks.photos import Unreadable, read_photo
 
 
@@ -42,14 +43,16 @@ def add_model(made: argparse.ArgumentParser) -> None:
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
 
 
-def check_out(out: Path, *read: Path | None, kind: str = "") -> None:
-    """Refuse to write to a folder, over what is read, or to a file of another kind."""
+def check_out(asked: argparse.Namespace, *read: Path | None, kind: str = "") -> None:
+    """`claim` of --out, unless it is what is read, or called like a file of another kind."""
+    out = asked.out
     if out.is_dir():
         raise UserError(f"--out {out} is a folder: give the name of a file")
     if any(path and path.exists() and out.exists() and out.samefile(path) for path in read):
         raise UserError(f"--out {out} would be written over what is read: choose another name")
     if kind and out.suffix != kind:
         raise UserError(f"--out {out}: call it {out.stem}{kind}")
+    claim([out], asked.overwrite)
 
 
 def model_file(path: Path, learner: str | None) -> Path:

@@ -28,9 +28,11 @@ from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
 from fewshot_landmarks.learner import REGISTRY
 from fewshot_landmarks.model import MODELS
+from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.scores import RESAMPLES, Estimate
 from fewshot_landmarks.trial import CLOSE, Cell, Crops, Trial, counted, measure, same_landmarks
 
+FILES = ("compare.csv", "compare.md", "compare.png")
 MORE = 5  # objects that one may think of annotating
 
 
@@ -71,6 +73,7 @@ def add_to(commands) -> None:
     )
     made.add_argument("--seed", type=_whole, default=0, help="of the draws (default: 0)")
     made.add_argument("--out", type=Path, metavar="DIR", help="for tables and a figure")
+    add_overwrite(made)
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     made.set_defaults(execute=execute)
 
@@ -86,6 +89,8 @@ _positive = partial(_whole, least=1)
 
 def execute(arguments: argparse.Namespace) -> int:
     """Try all learners, print what was found, and write it where `--out` says."""
+    if arguments.out:
+        claim([arguments.out / name for name in FILES], arguments.overwrite)
     where = find_device(arguments.device)
     names = find_models(arguments.models, arguments.learner)
     support, query = (
@@ -113,11 +118,11 @@ def execute(arguments: argparse.Namespace) -> int:
         )
     comparison = Comparison.of(results, first, arguments.seed)
     text = report(comparison, results, first, notes)
-    print(text, end="")
     if arguments.out:
         write_text(arguments.out / "compare.csv", to_csv(results, first))
         write_text(arguments.out / "compare.md", text)
         write_bytes(arguments.out / "compare.png", draw(comparison))
+    print(text, end="")
     return 0 if comparison.errors else 1
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fewshot_landmarks.categories import Category
+from fewshot_landmarks.commands.common import check_out
 from fewshot_landmarks.data.annotations import read_annotations
 from fewshot_landmarks.drawing import (
     check_picture,
@@ -24,6 +25,7 @@ from fewshot_landmarks.drawing import (
     write_picture,
 )
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.outputs import add_overwrite
 from fewshot_landmarks.photos import Unreadable, read_photo
 
 MOST = 1000  # objects on a sheet
@@ -61,6 +63,7 @@ def add_to(commands) -> None:
     made.add_argument("--columns", type=int, default=6, help="objects in a row (default: 6)")
     made.add_argument("--side", type=int, default=400, help="pixels of an object (default: 400)")
     made.add_argument("--out", type=Path, required=True, metavar="PICTURE")
+    add_overwrite(made)
     made.set_defaults(execute=execute)
 
 
@@ -71,6 +74,7 @@ def execute(arguments: argparse.Namespace) -> int:
         given = getattr(arguments, name)
         if not 1 <= given <= most:
             raise UserError(f"--{name} {given} is impossible: choose 1 to {most}")
+    check_out(arguments, arguments.annotations, arguments.predictions)
     read = annotated if arguments.annotations else predicted
     chosen, total = read(arguments)
 

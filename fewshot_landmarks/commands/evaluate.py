@@ -33,6 +33,7 @@ from fewshot_landmarks.data.predictions import (
 )
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
+from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.scores import (
     Bins,
     Estimate,
@@ -49,6 +50,7 @@ from fewshot_landmarks.scores import (
     resampled,
 )
 
+FILES = ("metrics.csv", "landmarks.csv", "metrics.md", "reliability.png")
 CLOSE = 0.1  # of the square root of the object's area: what a landmark's score is about
 UNITS = {"area": "the square root of the object's area", "side": "the longer side of its box"}
 
@@ -82,6 +84,7 @@ def add_to(commands) -> None:
         "longer side of its box, as MP-100 has them",
     )
     made.add_argument("--out", type=Path, metavar="DIR", help="for tables and a figure")
+    add_overwrite(made)
     made.set_defaults(execute=execute)
 
 
@@ -97,6 +100,8 @@ def _thresholds(text: str) -> tuple[float, ...]:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the tables, and write them where `--out` says."""
+    if arguments.out:
+        claim([arguments.out / name for name in FILES], arguments.overwrite)
     annotations = read_annotations(
         arguments.annotations,
         images=arguments.images,
@@ -140,13 +145,13 @@ def execute(arguments: argparse.Namespace) -> int:
     if skipped:
         notes.append(f"{len(skipped)} faults in the annotations, the first: {skipped[0]}")
     text = report(metrics, landmarks, notes, arguments.by)
-    print(text, end="")
     if arguments.out:
         write_text(arguments.out / "metrics.csv", to_csv(metrics))
         write_text(arguments.out / "landmarks.csv", to_csv(landmarks))
         write_text(arguments.out / "metrics.md", text)
         if matched.calibration:
             write_bytes(arguments.out / "reliability.png", draw(reliability(*matched.calibration)))
+    print(text, end="")
     return 0
 
 

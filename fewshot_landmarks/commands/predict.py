@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from fewshot_landmarks import __version__
 from fewshot_landmarks.commands.common import check_out, spare_threads
 from fewshot_landmarks.data.annotations import read_annotations
 from fewshot_landmarks.data.keypoints import declared
@@ -29,6 +30,7 @@ from fewshot_landmarks.drawing import draw_landmarks
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
 from fewshot_landmarks.model import Finder, Support, load
+from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.photos import Unreadable, find_photos, read_photo
 
 SHORTEST, LONGEST = 640, 1024  # longer side of the pictures, pixels
@@ -73,17 +75,19 @@ def add_to(commands) -> None:
     made.add_argument("--category", metavar="NAME", help="of --boxes, where there are several")
     made.add_argument("--out", type=Path, required=True, metavar="FILE", help=".json")
     made.add_argument(
-        "--drawings", type=Path, metavar="DIR", help="default: a folder named like --out"
+        "--drawings", type=Path, metavar="DIR", help="default: NAME-drawn beside NAME.json"
     )
     made.add_argument("--no-drawings", action="store_true", help="write no pictures")
+    add_overwrite(made)
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     made.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Predict what is not predicted yet; write results once all are there."""
-    check_out(arguments.out, arguments.model, arguments.boxes, arguments.images, kind=".json")
-    finder = load(arguments.model, find_device(arguments.device))
+    check_out(arguments, arguments.model, arguments.boxes, arguments.images, kind=".json")
+    device = find_device(arguments.device)
+    finder = load(arguments.model, device)
     if not isinstance(finder, Finder):
         raise UserError(
             f"{arguments.model} is a learner that knows no category yet: run `fewshot-landmarks "
@@ -91,13 +95,13 @@ def execute(arguments: argparse.Namespace) -> int:
         )
     spare_threads(finder.model)
     wanted = _own_pictures(_wanted(arguments, finder.names))
-    drawings = (
-        None if arguments.no_drawings else arguments.drawings or arguments.out.with_suffix("")
-    )
+    drawings = arguments.drawings or arguments.out.with_name(f"{arguments.out.stem}-drawn")
+    drawings = None if arguments.no_drawings else drawings
     if drawings:
         _check_drawings(drawings, arguments.out, wanted)
+        claim([drawings / each.picture for each in wanted], arguments.overwrite)
     unfinished = arguments.out.with_name(f".{arguments.out.name}.unfinished")
-    done = _resume(unfinished, _digest(arguments.model, wanted, drawings))
+    done = _resume(unfinished, _digest(arguments.model, wanted, drawings, device))
     try:
         with unfinished.open("a", encoding="utf-8") as file:
             for batch in _batches(wanted, done):
@@ -183,10 +187,20 @@ def _check_drawings(folder: Path, out: Path, wanted: Sequence[Wanted]) -> None:
         )
 
 
-def _digest(model: Path, wanted: Sequence[Wanted], drawings: Path | None) -> str:
-    """What decides the predictions and their pictures."""
-    asked = json.dumps([str(drawings), [[str(w.path), *astuple(w)[1:]] for w in wanted]])
+def _digest(model: Path, wanted: Sequence[Wanted], drawings: Path | None, device: str) -> str:
+    """What decides the predictions and their pictures, the photos as they are now among it."""
+    each = [[str(w.path), *astuple(w)[1:], *_state(w.path)] for w in wanted]
+    asked = json.dumps([__version__, device, str(drawings), each])
     return hashlib.sha256(model.read_bytes() + asked.encode()).hexdigest()[:16]
+
+
+def _state(photo: Path) -> tuple[int, ...]:
+    """Which version of a photo it is; nothing for one that is not there."""
+    try:
+        found = photo.stat()
+    except OSError:
+        return ()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _resume(path: Path, digest: str) -> dict[tuple, dict]:

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from fewshot_landmarks.categories import Category, category
+from fewshot_landmarks.console import answer, checked
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
 from fewshot_landmarks.data.index import SPLITS
 from fewshot_landmarks.draws import permutation
@@ -144,20 +145,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made.add_argument("--photos", type=int, metavar="N", help="how many (default: all)")
     made.add_argument("--out", type=Path, required=True, metavar="DIR")
     asked = made.parse_args(arguments)
+    return answer(lambda: execute(checked(asked)))
+
+
+def execute(asked: argparse.Namespace) -> None:
+    """Export, and say what."""
     wanted = int(asked.category) if asked.category.isdigit() else asked.category
-    try:
-        coco, skipped = export_category(
-            asked.data, asked.split, wanted, asked.out, photos=asked.photos
-        )
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    coco, skipped = export_category(asked.data, asked.split, wanted, asked.out, photos=asked.photos)
     print(*skipped, sep="\n", end="\n" if skipped else "", file=sys.stderr)
     print(
         f"{asked.out}: {len(coco['annotations'])} garments in {len(coco['images'])} photos, "
         "annotations.json and images/"
     )
-    return 0
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from fewshot_landmarks.console import answer, checked
 from fewshot_landmarks.errors import UserError
 
 VERSION = 1  # to be raised whenever the drawing changes
@@ -596,13 +597,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     made.add_argument("--seed", type=int, default=0)
     asked = made.parse_args(arguments)
-    try:
-        photos = {"train": asked.photos, "test": asked.photos // 2}
-        write_jointed(asked.out, photos=photos, seed=asked.seed)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    photos = {"train": asked.photos, "test": asked.photos // 2}
+
+    def execute() -> None:
+        write_jointed(checked(asked).out, photos=photos, seed=asked.seed)
+
+    return answer(execute)
 
 
 if __name__ == "__main__":

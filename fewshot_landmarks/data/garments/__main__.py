@@ -6,10 +6,12 @@ from pathlib import Path
 
 import cv2
 
+from fewshot_landmarks.console import answer, checked
 from fewshot_landmarks.data.garments.scene import DIFFICULTIES
 from fewshot_landmarks.data.garments.sheet import write_sheet
 from fewshot_landmarks.data.garments.writer import write_garments
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.outputs import add_overwrite, claim
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--difficulty", default="outfits", help=", ".join(DIFFICULTIES))
     p.add_argument("--workers", type=int, default=1)
+    add_overwrite(p)
     return p
 
 
@@ -41,28 +44,29 @@ def main(arguments=None) -> int:
     cv2.setNumThreads(1)
     p = parser()
     args = p.parse_args(arguments)
-    try:
-        if args.difficulty not in DIFFICULTIES:
-            names = ", ".join(DIFFICULTIES)
-            raise UserError(f"unknown difficulty {args.difficulty!r}: choose one of {names}")
-        if args.sheet:
-            write_sheet(args.sheet, args.columns, args.seed, args.difficulty,
-                        categories=args.categories, marks=not args.no_marks)  # fmt: skip
-        elif args.root:
-            write_garments(
-                args.root,
-                photos={"train": args.photos_train, "validation": args.photos_validation},
-                minimum={"train": args.minimum_train, "validation": args.minimum_validation},
-                seed=args.seed,
-                difficulty=args.difficulty,
-                workers=args.workers,
-            )
-        else:
-            p.error("nothing to do: give --sheet or --root")
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    if not (args.sheet or args.root):
+        p.error("nothing to do: give --sheet or --root")
+    return answer(lambda: execute(checked(args)))
+
+
+def execute(args: argparse.Namespace) -> None:
+    """Write what is asked for."""
+    if args.difficulty not in DIFFICULTIES:
+        names = ", ".join(DIFFICULTIES)
+        raise UserError(f"unknown difficulty {args.difficulty!r}: choose one of {names}")
+    if args.sheet:
+        claim([args.sheet], args.overwrite)
+        write_sheet(args.sheet, args.columns, args.seed, args.difficulty,
+                    categories=args.categories, marks=not args.no_marks)  # fmt: skip
+    else:
+        write_garments(
+            args.root,
+            photos={"train": args.photos_train, "validation": args.photos_validation},
+            minimum={"train": args.minimum_train, "validation": args.minimum_validation},
+            seed=args.seed,
+            difficulty=args.difficulty,
+            workers=args.workers,
+        )
 
 
 if __name__ == "__main__":
