@@ -125,7 +125,7 @@ def find_learner(name: str) -> type[Learner]:
     module, _, attribute = REGISTRY.get(name, name).partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, SyntaxError) as error:
+    except (ImportError, AttributeError, SyntaxError, TypeError, ValueError) as error:
         raise UserError(
             f"cannot load learner {name!r}: {error}; give module:Class, with the module on the "
             "Python path or in this folder"

@@ -17,11 +17,12 @@ import torch
 from benchmarks import fingerprints
 from benchmarks.grid import Cell, Job, do, plan
 from benchmarks.presets import MINI, PRESETS, SMOKE
-from benchmarks.run import cells, main, parser
+from benchmarks.run import _files, cells, main, parser
 from benchmarks.tables import ABLATIONS, LEARNERS
 from benchmarks.workshop import Workshop
 from fewshot_landmarks import learner as registry
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.outputs import RECORD
 from fewshot_landmarks.protocol import BENCHMARKS
 from tests.conftest import SOME
 
@@ -57,6 +58,11 @@ def test_an_unbroken_run_fills_its_cells(unbroken):
     assert len(records) == 2 * 7 * SMOKE.episodes * 5
     counts = records.landmarks.str.split().str.len()
     assert counts[records.category == "skirt"].eq(8).all()
+
+
+def test_a_run_claims_all_that_it_writes(unbroken):
+    there = {path.name for path in unbroken.iterdir() if path.is_file()}
+    assert there - {RECORD} <= set(_files(pages=False))
 
 
 def test_killed_runs_end_in_the_same_bytes(smoke_folder, unbroken):
