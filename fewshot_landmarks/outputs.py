@@ -86,7 +86,7 @@ def _is_run(path: Path) -> bool:
         said = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
         return False
-    return isinstance(said, dict) and {"preset", "numbers", "versions"} <= said.keys()
+    return isinstance(said, dict) and {"preset", "plan"} <= said.keys()
 
 
 def _ours(path: Path, known: set[str]) -> bool:

@@ -85,7 +85,7 @@ def test_one_learner_again_leaves_the_others_rows(exported, in_smoke_folder):
     before = pd.read_csv(exported / "calibration.csv")
     stale = before.assign(benchmark="B-1")  # of other code or settings, or of nobody knows what
     pd.concat([before, stale]).to_csv(exported / "calibration.csv", index=False)
-    assert main([*COMMAND, "--learner", "WG", "--out", str(exported)]) == 0
+    assert main([*COMMAND, "--learner", "WG", "--out", str(exported), "--overwrite"]) == 0
     pd.testing.assert_frame_equal(
         pd.read_csv(exported / "calibration.csv").sort_values(list(COLUMNS)[:4]),
         before.sort_values(list(COLUMNS)[:4]),
