@@ -12,7 +12,7 @@ from benchmarks import cluster, grid, store
 from benchmarks.grid import Cost, Job
 from benchmarks.presets import Preset, change, find_preset
 from benchmarks.workshop import Workshop
-from fewshot_landmarks.console import answer, checked
+from fewshot_landmarks.console import answer
 from fewshot_landmarks.data.garments import write_garments
 from fewshot_landmarks.data.keypoints import write_split
 from fewshot_landmarks.data.source import find_source
@@ -224,6 +224,6 @@ def command(
     """Run a command; see `fewshot_landmarks.console.answer`."""
     asked = parser.parse_args(arguments)
     try:
-        return answer(lambda: execute(checked(asked)))
+        return answer(execute, asked, "stopped; the same command goes on from here")
     finally:
         leave()

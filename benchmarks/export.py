@@ -236,7 +236,8 @@ def execute(arguments: argparse.Namespace) -> None:
     known = benchmarks_of(arguments, preset)
     places = [benchmark(name, known) for name in arguments.benchmark or list(known)[:1]]
     learners = arguments.learner or LEARNERS
-    paths = {find_learner(name): f"models/{find_learner(name).name}.safetensors" for name in learners}
+    wanted = [find_learner(name) for name in learners]
+    paths = {learner: f"models/{learner.name}.safetensors" for learner in wanted}
     out, workshop = open_workshop(arguments, preset, [FILE, *paths.values()])
     work_off(workshop, list(plan(workshop, places, learners)), arguments.workers)
     rows = []

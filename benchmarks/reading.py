@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import trust
-from fewshot_landmarks.console import answer, checked
+from fewshot_landmarks.console import answer
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.protocol import BENCHMARKS
@@ -174,12 +174,11 @@ def results_command(
         "--preset", metavar="NAME", default=preset, help="for results/NAME (default: %(default)s)"
     )
     add_overwrite(parser)
-    options = parser.parse_args(arguments)
 
-    def execute() -> None:
-        directory = checked(options).results or Path("results", options.preset)
+    def execute(options: argparse.Namespace) -> None:
+        directory = options.results or Path("results", options.preset)
         if directory.is_dir():
             claim([directory / file for file in files], options.overwrite)
         act(directory)
 
-    return answer(execute)
+    return answer(execute, parser.parse_args(arguments))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from fewshot_landmarks.commands import adapt, compare, doctor, draw, evaluate, page, predict
-from fewshot_landmarks.console import answer, checked
+from fewshot_landmarks.console import answer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in (adapt, predict, evaluate, compare, draw, doctor, page):
         command.add_to(commands)
     asked = made.parse_args(arguments)
-    return answer(lambda: asked.execute(checked(asked)))
+    return answer(asked.execute, asked)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -292,7 +293,7 @@ def test_a_learner_that_cannot_be_is_one_line(name, tmp_path, monkeypatch):
 def test_names_that_are_not_utf8_are_printed_to_a_strict_terminal(monkeypatch):
     out = io.TextIOWrapper(io.BytesIO(), "ascii", "strict")
     monkeypatch.setattr(sys, "stdout", out)
-    assert answer(lambda: print(os.fsdecode(b"\xff.jpg"), "é")) == 0
+    assert answer(lambda asked: print(os.fsdecode(b"\xff.jpg"), "é"), Namespace()) == 0
     assert b".jpg" in out.buffer.getvalue()
 
 
@@ -305,14 +306,14 @@ def test_names_that_are_not_utf8_are_written(tmp_path):
 def test_a_full_disk_under_the_output_is_one_line(monkeypatch, capsys):
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stdout", full)
-        assert answer(lambda: print("x" * 100)) == 2
+        assert answer(lambda asked: print("x" * 100), Namespace()) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
 def test_what_the_machine_refuses_is_one_line(capsys):
-    def refused():
+    def refused(asked):
         raise OSError(28, "No space left on device", "found.json")
 
-    assert answer(refused) == 2
+    assert answer(refused, Namespace()) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "found.json" in line

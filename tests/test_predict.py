@@ -258,7 +258,8 @@ def test_photos_of_one_name_have_their_own_pictures(finder, tmp_path):
     annotate(tmp_path / "query", [10])
     PIL.Image.open(tmp_path / "query" / "010.png").save(tmp_path / "query" / "010.jpg")
     assert run(finder, tmp_path / "found.json", "--images", tmp_path / "query") == 0
-    assert len(list((tmp_path / "found-drawn").glob("*.jpg"))) == len(results(tmp_path / "found.json")) == 2
+    assert len(results(tmp_path / "found.json")) == 2
+    assert len(list((tmp_path / "found-drawn").glob("*.jpg"))) == 2
     for name in ("010-2.png", "010.gif", "010-3.png"):
         PIL.Image.open(tmp_path / "query" / "010.png").save(tmp_path / "query" / name)
     assert run(finder, tmp_path / "more.json", "--images", tmp_path / "query") == 0
@@ -369,6 +370,25 @@ def test_support_photos_that_cannot_be_read_are_left_out(finder, tmp_path, capsy
     assert main([*command, "--out", str(tmp_path / "x.safetensors")]) == 0
     assert "001.png" in capsys.readouterr().out
     assert len(load(tmp_path / "x.safetensors").support.boxed) == 2
+
+
+@pytest.mark.parametrize(
+    "blemish", [{"bbox": [500, 5, 20, 20]}, {"bbox": [0, 0, 1, 1]}, {"keypoints": [900, 5, 2] * 4}]
+)
+def test_an_object_of_which_nothing_can_be_learnt_is_left_out(finder, tmp_path, capsys, blemish):
+    support = tmp_path / "support" / "annotations.json"
+    coco = json.loads(support.read_text())
+    coco["annotations"][1] |= blemish
+    support.write_text(json.dumps(coco))
+    command = ["adapt", "--support", str(support), "--model", str(tmp_path / "models")]
+    command += ["--learner", "COLOURS", "--out", str(tmp_path / "x.safetensors")]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "101" in said or "1 of 3" in said
+    assert len(load(tmp_path / "x.safetensors").support.boxed) == 2
+    coco["annotations"] = coco["annotations"][1:2]
+    support.write_text(json.dumps(coco))
+    assert main(command) == 2
 
 
 def test_one_photo_is_enough(tmp_path):

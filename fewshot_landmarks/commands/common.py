@@ -1,7 +1,7 @@
 """What several commands ask for and do."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -10,9 +10,11 @@ import numpy as np
 import torch
 
 from fewshot_landmarks.data.annotations import Annotations, read_annotations
+from fewshot_landmarks.data.crops import crop_window
+from fewshot_landmarks.data.index import Index
 from fewshot_landmarks.data.keypoints import declared
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.model import MODELS, Finder, Model, load
+from fewshot_landmarks.model import MARGIN, MODELS, Finder, Model, load
 from fewshot_landmarks.outputs import claim
 from fewshot_landmarks.photos import Unreadable, read_photo
 
@@ -116,9 +118,11 @@ def read_objects(path: Path, images: Path | None, category: str | None) -> Objec
     annotations = one_category(read_annotations(path, images=images, category=category))
     for line in [*annotations.notes, *(f"skipped: {line}" for line in annotations.index.skipped)]:
         print(line)
-    read = list(_photos(annotations))
+    read, total = list(_photos(annotations)), len(annotations.index)
     if not read:
-        raise UserError(f"{path}: none of its photos can be read")
+        raise UserError(f"{path}: none of its photos can be read, or of its objects be used")
+    if len(read) < total:
+        print(f"skipped {total - len(read)} of {total} annotated objects")
     kept = np.array([i for i, _ in read])
     index = annotations.index.select(np.isin(np.arange(len(annotations.index)), kept))
     kind = annotations.categories.find(int(index.category[0]))
@@ -151,4 +155,26 @@ def _photos(annotations: Annotations) -> Iterator[tuple[int, np.ndarray]]:
         except Unreadable as reason:
             print(f"skipped: {photo.path}: {reason}")
             continue
-        yield from ((i, pixels) for i in objects)
+        for i in objects:
+            if reason := _unfit(annotations.index, i, pixels):
+                print(f"skipped: {photo.path}: annotation {annotations.index.item[i]}: {reason}")
+            else:
+                yield i, pixels
+
+
+def _unfit(index: Index, i: int, photo: np.ndarray) -> str:
+    """Why nothing can be learnt of an object, or ""; as `compare` has it."""
+    if outside(index.box[i], photo):
+        return "its box is empty or outside the photo"
+    height, width = photo.shape[:2]
+    window = np.reshape(crop_window(index.box[i], MARGIN, width, height), (2, 2))
+    points, seen = index.landmarks(i)
+    there = (points >= window[0]) & (points < window[1])
+    return "" if (there.all(-1) & (seen > 0)).any() else "no landmark is labelled within its box"
+
+
+def outside(box: Sequence[float], photo: np.ndarray) -> bool:
+    """Whether a box has no part in a photo (H, W, 3)."""
+    height, width = photo.shape[:2]
+    x1, y1, x2, y2 = box
+    return not (x1 < width and y1 < height and x2 > max(x1, 0) and y2 > max(y1, 0))

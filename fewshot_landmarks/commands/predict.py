@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fewshot_landmarks import __version__
-from fewshot_landmarks.commands.common import check_out, spare_threads
+from fewshot_landmarks.commands.common import check_out, outside, spare_threads
 from fewshot_landmarks.data.annotations import read_annotations
 from fewshot_landmarks.data.keypoints import declared
 from fewshot_landmarks.data.values import aligned
@@ -281,11 +281,7 @@ def _predict(
 
 
 def _outside(wanted: Wanted, photo: np.ndarray) -> str:
-    height, width = photo.shape[:2]
-    if wanted.box is None:
-        return ""
-    x1, y1, x2, y2 = wanted.box
-    if x1 < width and y1 < height and x2 > max(x1, 0) and y2 > max(y1, 0):
+    if wanted.box is None or not outside(wanted.box, photo):
         return ""
     return f"{wanted.path}: the box of annotation {wanted.annotation_id} lies outside it"
 

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from fewshot_landmarks.categories import Category, category
-from fewshot_landmarks.console import answer, checked
+from fewshot_landmarks.console import answer
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
 from fewshot_landmarks.data.index import SPLITS
 from fewshot_landmarks.draws import permutation
@@ -144,8 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made.add_argument("--category", required=True, metavar="NAME", help="its name or its id")
     made.add_argument("--photos", type=int, metavar="N", help="how many (default: all)")
     made.add_argument("--out", type=Path, required=True, metavar="DIR")
-    asked = made.parse_args(arguments)
-    return answer(lambda: execute(checked(asked)))
+    return answer(execute, made.parse_args(arguments))
 
 
 def execute(asked: argparse.Namespace) -> None:

@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from fewshot_landmarks.console import answer, checked
+from fewshot_landmarks.console import answer
 from fewshot_landmarks.errors import UserError
 
 VERSION = 1  # to be raised whenever the drawing changes
@@ -596,13 +596,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"in train.json (default: {train}); test.json has half as many",
     )
     made.add_argument("--seed", type=int, default=0)
-    asked = made.parse_args(arguments)
+    return answer(execute, made.parse_args(arguments))
+
+
+def execute(asked: argparse.Namespace) -> None:
+    """Draw what is asked for."""
     photos = {"train": asked.photos, "test": asked.photos // 2}
-
-    def execute() -> None:
-        write_jointed(checked(asked).out, photos=photos, seed=asked.seed)
-
-    return answer(execute)
+    write_jointed(asked.out, photos=photos, seed=asked.seed)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 
-from fewshot_landmarks.console import answer, checked
+from fewshot_landmarks.console import answer
 from fewshot_landmarks.data.garments.scene import DIFFICULTIES
 from fewshot_landmarks.data.garments.sheet import write_sheet
 from fewshot_landmarks.data.garments.writer import write_garments
@@ -46,7 +46,7 @@ def main(arguments=None) -> int:
     args = p.parse_args(arguments)
     if not (args.sheet or args.root):
         p.error("nothing to do: give --sheet or --root")
-    return answer(lambda: execute(checked(args)))
+    return answer(execute, args)
 
 
 def execute(args: argparse.Namespace) -> None:
