@@ -20,6 +20,7 @@ from benchmarks.controls import CONTROLS, TunedFeatures
 from benchmarks.grid import Cell
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.files import write_text
+from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS, Benchmark
 from fewshot_landmarks.scores import mean_interval
 
@@ -132,7 +133,7 @@ def execute(arguments: argparse.Namespace) -> None:
         workshop.check(cell.benchmark)
     work_off(workshop, grid.plan(workshop, wanted), arguments.workers)
     measured = measure(workshop)
-    write_text(out / FILE, measured.to_csv(index=False, lineterminator="\n"))
+    write_text(out / FILE, csv_text(measured))
     print(summary(measured))
 
 

@@ -1,7 +1,5 @@
 """The claims as CSV and Markdown, and what is said of each group of them."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 
@@ -9,7 +7,7 @@ import pandas as pd
 
 from benchmarks.judging import FAILS, HOLDS, NOT_MEASURED, RANK_BAR, UNDECIDED, VERDICTS, number
 from benchmarks.records import papers
-from benchmarks.rendering import pipes
+from fewshot_landmarks.markup import csv_text, markdown, pipes
 from fewshot_landmarks.protocol import TABLE3_SHOTS, TABLE4_BENCHMARK, TABLE4_SHOTS, ablated
 
 MARGIN = 0.002  # of non-inferiority: how much more error is still "no worse"
@@ -96,11 +94,7 @@ def to_csv(frame: pd.DataFrame) -> str:
         return "" if math.isnan(value) else f"{round(value, 5) + 0.0:.5f}"
 
     rows = frame.assign(difference=frame["difference"].map(text), ci95=frame["ci95"].map(text))
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows[list(COLUMNS)].itertuples(index=False))
-    return lines.getvalue()
+    return csv_text(rows[list(COLUMNS)])
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
@@ -114,8 +108,8 @@ def to_markdown(frame: pd.DataFrame) -> str:
         "# The paper's claims",
         f"{len(frame)} claims: {_counts(frame)}.",
         "" if papers(benchmarks) else OTHERS,
-        frame.attrs.get("made", ""),
-        frame.attrs.get("failed", ""),
+        markdown(frame.attrs.get("made", "")),
+        markdown(frame.attrs.get("failed", "")),
         "How verdicts are made: two learners are compared on the same episodes, each episode "
         "averaged over its learner's training seeds. The difference is the first minus the "
         "second, ± 1.96 standard errors over episodes, which vary within their category: the "
@@ -144,7 +138,7 @@ def to_markdown(frame: pd.DataFrame) -> str:
     for group, rows in frame.groupby("group", sort=False):
         sources = "; ".join(dict.fromkeys(rows["source"]))
         text = _steps if group == "shots" else _table
-        said = f"{about(group, benchmarks)} Source: {sources}."
+        said = markdown(f"{about(group, benchmarks)} Source: {sources}.")
         parts += [f"## {group.capitalize()}", said, text(rows)]
     return "\n\n".join(filter(None, parts)) + "\n"
 

@@ -28,6 +28,7 @@ from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.evaluation import evaluate_episode
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import LEARNERS, Learner, find_learner
+from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.protocol import SHOTS
 from fewshot_landmarks.tasks import Episodes
 
@@ -107,7 +108,7 @@ def execute(arguments: argparse.Namespace) -> None:
         rows.append(measure(workshop, name, episodes, arguments.rounds))
     frame = pd.DataFrame(rows).round(4)
     print(frame.to_string(index=False))
-    write_text(out / TABLE, frame.to_csv(index=False, lineterminator="\n"))
+    write_text(out / TABLE, csv_text(frame))
     about = {"preset": preset.name, **machine(workshop.device)}
     write_text(out / MACHINE, json.dumps(about, indent=1) + "\n")
 

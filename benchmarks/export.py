@@ -43,6 +43,7 @@ from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.confidence import THRESHOLD, Calibration, search
 from fewshot_landmarks.files import write_text, written_whole
 from fewshot_landmarks.learner import LEARNERS, Learner, find_learner
+from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.metrics import normalised_error
 from fewshot_landmarks.model import Model
 from fewshot_landmarks.protocol import Benchmark, benchmark
@@ -247,7 +248,7 @@ def execute(arguments: argparse.Namespace) -> None:
         if place is places[0] and learner in paths:
             export(workshop, place, learner, calibration).save(out / paths[learner])
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    write_text(out / FILE, frame.to_csv(index=False, lineterminator="\n"))
+    write_text(out / FILE, csv_text(frame))
     print(errors(frame).to_string())
     print(f"Models of {places[0].name} are in {out / 'models'}.")
 

@@ -26,6 +26,7 @@ from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.fenets import FENETS
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import Learner, find_learner
+from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.memory import forget_peak, out_of_memory, peak_mib
 from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS
@@ -133,7 +134,7 @@ def execute(arguments: argparse.Namespace) -> None:
 
 def _write(rows: Sequence[dict], out: Path) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
-    write_text(out / TABLE, frame.to_csv(index=False, lineterminator="\n"))
+    write_text(out / TABLE, csv_text(frame))
     return frame
 
 

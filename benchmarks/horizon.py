@@ -31,6 +31,7 @@ from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import Learner, find_learner
+from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.protocol import Benchmark, benchmark
 
 TASKS = (150, 300, 600, 1200)
@@ -120,7 +121,7 @@ def execute(arguments: argparse.Namespace) -> None:
         for path in (point_path(workshop, place, learner, tasks),)
     ]
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    write_text(out / FILE, frame.to_csv(index=False, lineterminator="\n"))
+    write_text(out / FILE, csv_text(frame))
     print(frame.pivot(index=["benchmark", "learner"], columns="tasks", values="error").to_string())
 
 

@@ -28,6 +28,7 @@ from fewshot_landmarks.categories import CATEGORIES
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
+from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.memory import peak_mib
 from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.tasks import LandmarkTasks
@@ -140,7 +141,7 @@ def execute(arguments: argparse.Namespace) -> None:
             shutil.rmtree(root)
     frame = pd.DataFrame(rows).assign(photos=photos)
     print(frame.to_string(index=False))
-    write_text(arguments.out / TABLE, frame.to_csv(index=False, lineterminator="\n"))
+    write_text(arguments.out / TABLE, csv_text(frame))
     about = json.dumps(machine("cpu"), indent=1) + "\n"
     write_text(arguments.out / MACHINE, about)
 

@@ -25,11 +25,11 @@ from benchmarks.commands import (
     open_workshop,
     results,
 )
-from benchmarks.rendering import pipes
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import Learner, find_learner
+from fewshot_landmarks.markup import csv_text, markdown, pipes
 from fewshot_landmarks.protocol import SHOTS, Benchmark, benchmark
 from fewshot_landmarks.scores import NoCoco, auc, mean_interval, mean_pck, oks_ap, pck
 
@@ -145,7 +145,8 @@ def to_markdown(frame: pd.DataFrame) -> str:
             ]
             for _, row in part.iterrows()
         ]
-        parts += [f"## {place}, {shots} shot{'s' * (shots > 1)}", pipes([["", *names], *lines])]
+        head = markdown(f"{place}, {shots} shot{'s' * (shots > 1)}")
+        parts += [f"## {head}", pipes([["", *names], *lines])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -192,7 +193,7 @@ def execute(arguments: argparse.Namespace) -> None:
             "they are: run `python -m benchmarks.run` first, or give its --set and --weights too"
         )
     frame = pd.DataFrame(measured)
-    write_text(out / TABLE, frame.round(5).to_csv(index=False, lineterminator="\n"))
+    write_text(out / TABLE, csv_text(frame.round(5)))
     write_text(out / PAGE, to_markdown(frame))
     print(to_markdown(frame), f"{out / TABLE}, {out / PAGE}", sep="\n")
 

@@ -18,6 +18,7 @@ from benchmarks.reading import Maps
 from benchmarks.tables import ABLATIONS, LEARNERS, table2
 from fewshot_landmarks.categories import CATEGORIES, Category, category
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.markup import PLAIN_TEXT
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS, TABLE3_SHOTS, TABLE4_BENCHMARK
 from fewshot_landmarks.scores import mean_interval
 
@@ -70,9 +71,9 @@ STYLE = {
     "lines.linewidth": 1.2,
     "errorbar.capsize": 1.5,
     "image.interpolation": "bicubic",
-    "text.parse_math": False,  # a name may have dollars
     "pdf.fonttype": 42,  # letters stay letters
     "savefig.dpi": 150,
+    **PLAIN_TEXT,
 }
 BAR = {"linewidth": 0.8, "ecolor": "#666666", "error_kw": {"elinewidth": 0.8}}
 styled = style.context(STYLE, after_reset=True)

@@ -3,7 +3,6 @@
 Measured once after training and stored, so that figures need neither models nor data.
 """
 
-import csv
 import functools
 import io
 import itertools
@@ -13,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 
@@ -24,6 +24,7 @@ from fewshot_landmarks.categories import category
 from fewshot_landmarks.files import write_bytes, write_text
 from fewshot_landmarks.heatmaps import decode, labelmaps, landmark_features, spatial_softmax
 from fewshot_landmarks.learner import Learner, find_learner
+from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.metacloth import BaseFEN
 from fewshot_landmarks.protocol import TABLE3_SHOTS, TABLE4_BENCHMARK, Benchmark
 from fewshot_landmarks.tasks import Samples, Task
@@ -109,13 +110,9 @@ def _at_landmarks(extractor: torch.nn.Module, samples: Samples) -> torch.Tensor:
 
 def similarities_csv(rows: Sequence[dict]) -> str:
     """Rows of `similarities` as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, SIMILARITIES, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        rounded = {name: f"{row[name]:.6f}" for name in ("before_after", "between")}
-        writer.writerow(row | rounded)
-    return text.getvalue()
+    frame = pd.DataFrame(rows, columns=list(SIMILARITIES))
+    numbers = {name: frame[name].map("{:.6f}".format) for name in ("before_after", "between")}
+    return csv_text(frame.assign(**numbers))
 
 
 # ---------------------------------------------------------------------- figure 4

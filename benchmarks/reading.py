@@ -17,6 +17,7 @@ import pandas as pd
 from benchmarks import trust
 from fewshot_landmarks.console import answer
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.markup import unquoted
 from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.protocol import BENCHMARKS
 
@@ -101,6 +102,8 @@ def read_table(
         raise _unreadable(path, error, by) from error
     if absent := [name for name in columns if name not in frame]:
         raise UserError(f"{path} lacks the columns {', '.join(absent)}: run {by} again")
+    texts = [name for name, kind in columns.items() if kind is str]
+    frame = frame.assign(**{name: unquoted(frame[name]) for name in texts})
     if key and (twice := frame.duplicated(key)).any():
         row = ", ".join(map(str, frame.loc[twice, key].iloc[0]))
         raise UserError(f"{path} has more than one row for {row}")

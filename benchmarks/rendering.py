@@ -1,13 +1,14 @@
 """What a table of the paper is, and its text as LaTeX, CSV and Markdown: pure functions."""
 
-import csv
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.stats import spearmanr
+
+from fewshot_landmarks.markup import Markdown, csv_text, items, latex, markdown, pipes
 
 MEAN = "mean"  # the column that averages the shots
 AXES = {2: ("learner", "shots"), 3: ("learner", "category"), 4: ("model", "shots")}
@@ -94,28 +95,26 @@ def to_csv(table: Table) -> str:
     """Long form with the names of the paper's CSV files, five decimals; a dash has no row."""
     name, _ = AXES[table.number]
     keys = ["benchmark", "category", name] if table.number == 3 else ["benchmark", name]
-    lines: list[list] = [[*keys, "shots", "ne", "ci95", "episodes"]]
+    rows = []
     for block in table.blocks:
         for learner, cells in block.rows.items():
             for column, cell in zip(block.columns, cells, strict=True):
                 key = (column, learner, "8") if table.number == 3 else (learner, column)
                 ci95 = "" if math.isnan(cell.ci95) else f"{cell.ci95:.5f}"
                 if cell.episodes:
-                    lines.append([block.benchmark, *key, f"{cell.ne:.5f}", ci95, cell.episodes])
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()
+                    rows.append([block.benchmark, *key, f"{cell.ne:.5f}", ci95, cell.episodes])
+    return csv_text(pd.DataFrame(rows, columns=[*keys, "shots", "ne", "ci95", "episodes"]))
 
 
 def to_markdown(table: Table, paper: bool = True) -> str:
     """The table, with the rank correlation and (`paper`) the paper's own numbers by each block."""
-    parts = [f"# Table {table.number}", table.caption]
+    parts = [f"# Table {table.number}", markdown(table.caption)]
     if table.differs:
-        parts.append(f"Differs from the paper: {table.differs}.")
+        parts.append(markdown(f"Differs from the paper: {table.differs}."))
     for block in table.blocks:
         rho, learners = block.rank_correlation()
         parts += [
-            f"## {block.benchmark}: {block.title}".removesuffix(": "),
+            "## " + markdown(f"{block.benchmark}: {block.title}".removesuffix(": ")),
             _pipes(block.columns, block.rows),
         ]
         if not block.paper:
@@ -128,21 +127,14 @@ def to_markdown(table: Table, paper: bool = True) -> str:
         if paper:
             parts += ["The paper's own numbers:", _pipes(block.columns, block.paper)]
     if notes := table.notes():
-        parts.append("\n".join(f"- {note}" for note in notes))
+        parts.append(items(notes))
     return "\n\n".join(parts) + "\n"
 
 
 def _pipes(columns: Sequence[str], rows: Rows) -> str:
     grid = _grid(rows, "**{}**".format, " ± {}".format, "—")
-    return pipes([["", *map(_head, columns)], *grid])
-
-
-def pipes(lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table of a head and rows, padded so that it reads as plain text too."""
-    lines = [[text.replace("|", r"\|") for text in line] for line in lines]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, ["-" * width for width in widths])
-    return "\n".join(f"| {' | '.join(map(str.ljust, line, widths))} |" for line in lines)
+    lines = [[name, *map(Markdown, cells)] for name, *cells in grid]
+    return pipes([["", *map(_head, columns)], *lines])
 
 
 def to_tex(table: Table) -> str:
@@ -159,7 +151,7 @@ def to_tex(table: Table) -> str:
     lines = [
         r"\begin{table}[tp]",
         r"\centering",
-        rf"\caption{{{_escape(table.caption)}}}",
+        rf"\caption{{{latex(table.caption)}}}",
         rf"\label{{tab:table{table.number}}}",
         r"\vspace{4pt}",
         r"\scriptsize",
@@ -169,20 +161,12 @@ def to_tex(table: Table) -> str:
     for block in table.blocks:
         heads = [_tex_head(column) for column in block.columns]
         lines.append(r"\toprule" if block is table.blocks[0] else r"\midrule")
-        lines += [" & ".join([block.benchmark, *heads]) + r" \\", r"\midrule"]
+        lines += [" & ".join([latex(block.benchmark), *heads]) + r" \\", r"\midrule"]
         for name, *cells in _grid(block.rows, r"\textbf{{{}}}".format, interval, "--"):
-            lines.append(" & ".join([_escape(name), *cells]) + r" \\")
+            lines.append(" & ".join([latex(name), *cells]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par\smallskip {_escape(note)}" for note in table.notes()]
+    lines += [rf"\par\smallskip {latex(note)}" for note in table.notes()]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
-
-
-_TEX = {character: f"\\{character}" for character in "{}$&#_%"}
-_TEX |= {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}", "±": r"$\pm$"}
-
-
-def _escape(text: str) -> str:
-    return text.translate(str.maketrans(_TEX))
 
 
 def _head(column: str) -> str:
@@ -191,11 +175,10 @@ def _head(column: str) -> str:
 
 def _tex_head(column: str) -> str:
     """A column's head, its words below each other."""
-    head = _escape(_head(column))
-    if " " not in head:
-        return head
-    lines = head.replace(" ", r"\\")
-    return rf"\begin{{tabular}}[b]{{@{{}}c@{{}}}}{lines}\end{{tabular}}"
+    words = [latex(word) for word in _head(column).split()]
+    if len(words) < 2:
+        return "".join(words)
+    return r"\begin{tabular}[b]{@{}c@{}}" + r"\\".join(words) + r"\end{tabular}"
 
 
 def _grid(

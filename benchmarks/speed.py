@@ -37,13 +37,13 @@ from tqdm import tqdm
 from benchmarks import grid
 from benchmarks.commands import command, device
 from benchmarks.figures import METADATA, render
-from benchmarks.rendering import pipes
 from fewshot_landmarks import fenets
 from fewshot_landmarks.categories import category
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
 from fewshot_landmarks.heatmaps import query_loss, support_loss
 from fewshot_landmarks.inner_loop import inner_loop
+from fewshot_landmarks.markup import csv_text, pipes
 from fewshot_landmarks.memory import forget_peak, limit_memory, out_of_memory, peak_mib
 from fewshot_landmarks.networks import LandmarkModel
 from fewshot_landmarks.outputs import add_overwrite, claim
@@ -397,7 +397,7 @@ def measure_all(wanted: Sequence[Case], kept: Path, memory: float | None) -> pd.
         about = asdict(case)
         if _name(about) not in rows:
             rows[_name(about)] = {**about, **asdict(measure_apart(case, memory))}
-            write_text(kept, pd.DataFrame(rows.values()).to_csv(index=False, lineterminator="\n"))
+            write_text(kept, csv_text(pd.DataFrame(rows.values())))
     frame = pd.DataFrame([row for row in rows.values() if row["device"] == wanted[0].device])
     return frame.assign(**{name: pd.to_numeric(frame[name], "coerce") for name in NUMBERS})
 
@@ -443,7 +443,7 @@ def execute(arguments: argparse.Namespace) -> None:
     _refuse_another(out / MACHINE, about)
     write_text(out / MACHINE, json.dumps(about, indent=1) + "\n")
     frame = table(measure_all(wanted, out / MEASURED, arguments.memory))
-    write_text(out / TABLES[0], frame.to_csv(index=False, lineterminator="\n"))
+    write_text(out / TABLES[0], csv_text(frame))
     write_text(out / TABLES[1], _markdown(frame, about))
     figure = plot(frame)
     for ending in METADATA:

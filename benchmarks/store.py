@@ -22,6 +22,7 @@ from fewshot_landmarks import __version__
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
 from fewshot_landmarks.learner import REGISTRY, Learner, find_learner
+from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.protocol import SHOTS, Benchmark
 
 COSTS = ["stage", "benchmark", "name", "seed", "seconds", "peak_mib"]
@@ -87,9 +88,9 @@ def gather(workshop: Workshop, out: Path) -> None:
                 gathered.add(seed)
     if len(lines) != len(set(lines)):
         raise ValueError("the same episode was gathered twice")
-    _write_table(out / "episodes.csv.gz", COLUMNS, sorted(lines))
-    curve_lines = [line for name in sorted(curves) for line in curves[name]]
-    _write_table(out / "curves.csv.gz", CURVES, curve_lines)
+    _write_gzip(out / "episodes.csv.gz", "\n".join([",".join(COLUMNS), *sorted(lines)]) + "\n")
+    losses = [row for name in sorted(curves) for row in curves[name]]
+    _write_gzip(out / "curves.csv.gz", csv_text(pd.DataFrame(losses, columns=list(CURVES))))
     write_text(out / "costs.csv", _costs(workshop.work))
     write_text(out / "run.json", json.dumps(_run(workshop, sorted(gathered)), indent=1) + "\n")
 
@@ -102,19 +103,18 @@ def _records(workshop: Workshop, place: Benchmark, learner: type[Learner]) -> It
                 yield from path.read_text("utf-8").splitlines()[1:]
 
 
-def _write_table(path: Path, columns: Sequence[str], lines: Sequence[str]) -> None:
-    text = "\n".join([",".join(columns), *lines]) + "\n"
+def _write_gzip(path: Path, text: str) -> None:
     write_bytes(path, gzip.compress(text.encode(), mtime=0))
 
 
 def _curves(workshop: Workshop, place: Benchmark, learner: type[Learner]) -> dict:
-    """The training losses behind a learner's records: lines of CSV by what was trained."""
+    """The training losses behind a learner's records: rows of `CURVES` by what was trained."""
     kind = learner.base_kind
     paths = {f"base {kind}": workshop.base_path(place, kind)}
     paths |= {link.name: workshop.fit_path(place, link) for link in chain(learner)}
     return {
         (place.name, name, workshop.seed): [
-            f"{place.name},{name},{workshop.seed},{step},{loss:.4f}" for step, loss in _binned(path)
+            (place.name, name, workshop.seed, step, f"{loss:.4f}") for step, loss in _binned(path)
         ]
         for name, path in paths.items()
         if path.exists()
@@ -135,7 +135,7 @@ def _costs(work: Path) -> str:
     frame = pd.DataFrame(_json(work / "costs.json", {}).values(), columns=COSTS)
     by = frame.groupby(COSTS[:4], as_index=False)
     total = by.agg({"seconds": "sum", "peak_mib": "max"}).round(1)
-    return total.to_csv(index=False, lineterminator="\n")
+    return csv_text(total)
 
 
 def _run(workshop: Workshop, seeds: list[int]) -> dict:

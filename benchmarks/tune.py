@@ -41,6 +41,7 @@ from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, Learner, find_learner
+from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.outputs import claim
 from fewshot_landmarks.protocol import BENCHMARKS, Benchmark, benchmark
 
@@ -261,7 +262,7 @@ def gather(workshop: Workshop, out: Path, learners: Sequence[str] = LEARNERS) ->
                 chosen.setdefault(place.name, {})[same] = best.parameters
             rows += [_row(place, learner, trial, trial is best) for trial in trials]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    write_text(out / FILE, frame.to_csv(index=False, lineterminator="\n"))
+    write_text(out / FILE, csv_text(frame))
     return chosen
 
 

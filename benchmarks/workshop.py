@@ -4,8 +4,6 @@ Each piece of work has a file named by a hash of what decides it, and is not don
 there.
 """
 
-import csv
-import io
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -14,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors.torch import load_file
 
@@ -27,6 +26,7 @@ from fewshot_landmarks.evaluation import EpisodeErrors, Predictions, predict_epi
 from fewshot_landmarks.fenets import FENETS
 from fewshot_landmarks.files import write_text, written_whole
 from fewshot_landmarks.learner import Learner, fits
+from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.protocol import EPISODE_SEED, SHOTS, Benchmark
 from fewshot_landmarks.ranks import ALONE, Ranks
 from fewshot_landmarks.tasks import Episodes, LandmarkTasks
@@ -211,7 +211,7 @@ class Workshop:
                 (benchmark.name, learner.name, self.seed, name, i, k) for i in range(len(each))
             ]
             rows = [dict(zip(RECORD, w)) | _row(p.mean()) for w, p in zip(where, each)]
-            write_text(path, _csv(rows))
+            write_text(path, csv_text(pd.DataFrame(rows, columns=COLUMNS)))
 
     def seed_episode(self, number: int, shots: int) -> None:
         """Seed whatever a learner draws while it adapts to an episode."""
@@ -326,11 +326,3 @@ def _arrays(found: Sequence[Predictions]) -> dict[str, np.ndarray]:
 
 
 COLUMNS = (*RECORD, *(field.name for field in fields(EpisodeErrors)))
-
-
-def _csv(rows: Sequence[dict]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -27,6 +28,7 @@ from fewshot_landmarks.devices import find_device
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
 from fewshot_landmarks.learner import REGISTRY
+from fewshot_landmarks.markup import PLAIN_TEXT, Markdown, csv_text, items, markdown, pipes
 from fewshot_landmarks.model import MODELS
 from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.scores import RESAMPLES, Estimate
@@ -258,8 +260,9 @@ def report(
     ]
     if asked == 1:
         about.append("There is no interval over one query object.")
-    parts = [to_markdown(comparison, results), *sentences(comparison, n)]
-    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in [*about, *notes])]) + "\n"
+    said = map(markdown, sentences(comparison, n))
+    parts = [to_markdown(comparison, results), *said, items([*about, *notes])]
+    return "\n\n".join(parts) + "\n"
 
 
 def to_markdown(comparison: Comparison, results: Mapping[str, list[Cell] | str]) -> str:
@@ -271,16 +274,16 @@ def to_markdown(comparison: Comparison, results: Mapping[str, list[Cell] | str])
     columns = [[each.value for each in column] for column in zip(*scores.values())]
     choose = [np.nanmin] * len(shots) + [np.nanmax]
     best = [of(c) if np.isfinite(c).any() else None for of, c in zip(choose, columns)]
-    lines = [header, ["---"] * len(header)]
+    lines = [header]
     for name, cells in results.items():
         if isinstance(cells, str):
-            lines.append([name, f"fails: {cells}".replace("|", "\\|"), *[""] * (len(header) - 2)])
+            lines.append([name, f"fails: {cells}", *[""] * (len(header) - 2)])
             continue
         first = cells[0]  # of the most shots
         shown = [_shown(found, found.value == b) for found, b in zip(scores[name], best)]
         memory = "" if math.isnan(first.mib) else f"{max(first.mib, 0):.0f}"
-        lines.append([name, *shown, f"{first.adapt:.2g}", f"{first.predict:.2g}", memory])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        lines.append([name, *map(Markdown, shown), f"{first.adapt:.2g}", f"{first.predict:.2g}", memory])
+    return pipes(lines)
 
 
 def sentences(comparison: Comparison, objects: int) -> list[str]:
@@ -358,9 +361,10 @@ def to_csv(results: Mapping[str, list[Cell] | str], trial: Trial) -> str:
                     "support": " ".join(str(trial.support.items[i]) for i in chosen),
                 }
             )
-    return pd.DataFrame(rows).to_csv(index=False, float_format="%.6f", lineterminator="\n")
+    return csv_text(pd.DataFrame(rows), float_format="%.6f")
 
 
+@rc_context(PLAIN_TEXT)
 def draw(comparison: Comparison) -> bytes:
     """Error against shots as PNG: a line a learner, with its intervals."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
@@ -390,7 +394,8 @@ def draw(comparison: Comparison) -> bytes:
     axes.grid(axis="y", color="#E4E4E4")
     axes.spines[["top", "right"]].set_visible(False)
     if comparison.errors:
-        figure.legend(loc="outside right upper", frameon=False)
+        names = list(comparison.errors)  # given, since a label that starts with _ is not shown else
+        figure.legend(axes.containers, names, loc="outside right upper", frameon=False)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=150, metadata={"Software": None})
     return content.getvalue()

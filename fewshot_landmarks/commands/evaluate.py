@@ -33,6 +33,7 @@ from fewshot_landmarks.data.predictions import (
 )
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
+from fewshot_landmarks.markup import csv_text, items, pipes
 from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.scores import (
     Bins,
@@ -340,7 +341,7 @@ def report(metrics: pd.DataFrame, landmarks: pd.DataFrame, notes: Sequence[str],
         "photos).",
         to_markdown(metrics),
         to_markdown(landmarks),
-        "\n".join(f"- {note}" for note in notes),
+        items(notes),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -352,18 +353,17 @@ def to_markdown(frame: pd.DataFrame) -> str:
     shown["95% interval"] = [
         "" if math.isnan(low) else f"{low:.4f} to {high:.4f}" for low, high in ends
     ]
-    rows = [shown.columns, ["---"] * len(shown.columns), *shown.itertuples(index=False)]
-    return "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in rows)
+    return pipes([list(shown.columns), *([_cell(value) for value in row] for row in shown.values)])
 
 
 def _cell(value) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.4f}"
-    return str(value).replace("|", "\\|")
+    return str(value)
 
 
 def to_csv(frame: pd.DataFrame) -> str:
-    return frame.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+    return csv_text(frame, float_format="%.6f")
 
 
 def draw(bins: Bins) -> bytes:

@@ -183,7 +183,7 @@ def _lengths(annotations: list[dict]) -> dict[object, int]:
 def _category(
     number: int, row: dict, names: tuple[str, ...], landmarks: int, lines: list[str]
 ) -> Category:
-    name = plain(row.get("name") or number)
+    name = plain(row.get("name") or "") or str(number)
     try:
         edges, pairs, sigmas = _structure(row, landmarks)
     except (TypeError, ValueError):

@@ -24,6 +24,7 @@ from fewshot_landmarks.data.crops import Damaged, Garments
 from fewshot_landmarks.data.values import aligned, folded
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
+from fewshot_landmarks.names import names_a_folder, plain
 from fewshot_landmarks.photos import Unreadable, read_photo
 from fewshot_landmarks.protocol import BENCHMARKS, Benchmark
 
@@ -166,7 +167,7 @@ class KeypointSplit:
                 f"benchmark {name!r} of {self.name}: {self.categories[both[0]].name} is seen and "
                 "unseen; let it be one of them"
             )
-        return Benchmark(name, str(given.get("title", "")), seen, tested)
+        return Benchmark(name, plain(given.get("title", "")), seen, tested)
 
     def _ids(self, names: Iterable[str | int]) -> tuple[int, ...]:
         return tuple(sorted({self.categories.find(name).id for name in names}))
@@ -208,7 +209,7 @@ def read_split(path: Path) -> KeypointSplit:
         raise UserError(f'{path} is neither a split file (with "train") nor COCO keypoint JSON')
     if "annotations" in said:
         return KeypointSplit(path.stem, {"train": path, "validation": path}, None, {})
-    given, name = said.get("benchmarks") or {}, str(said.get("name") or path.stem)
+    given, name = said.get("benchmarks") or {}, plain(said.get("name") or path.stem)
     if not (isinstance(given, dict) and all(map(_is_benchmark, given.values()))):
         raise UserError(f'{path}: "benchmarks" must hold {{"NAME": {{"seen": [...]}}}}')
     _check_names(path, given or [name])
@@ -244,5 +245,5 @@ def _check_names(path: Path, names: Iterable[str]) -> None:
             )
         if name in BENCHMARKS:
             raise UserError(f"{path}: {name} is a benchmark of the paper: call yours otherwise")
-        if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|\n'):
+        if not names_a_folder(name):
             raise UserError(f"{path}: {name!r} cannot be a benchmark's name, which names a folder")

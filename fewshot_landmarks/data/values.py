@@ -2,12 +2,13 @@
 
 import json
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 from reprlib import repr as brief
+
+from fewshot_landmarks.names import plain
 
 LARGEST = 1e9  # no coordinate in a photo is as large
 
@@ -91,11 +92,6 @@ def marks(values: object, what: str, landmarks: int, largest: float = LARGEST) -
     if wrong := [seen for seen in found[2::3] if not 0 <= seen <= 2]:
         raise Bad(f"{what} has the visibility {brief(wrong[0])}, which is not 0 to 2")
     return found
-
-
-def plain(name: object) -> str:
-    """A name in one form: Unicode's composed one, a single space where there is space."""
-    return " ".join(unicodedata.normalize("NFC", str(name)).split())
 
 
 def folded(name: object) -> str:
