@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks import cluster, grid, store
 from benchmarks.grid import Cost, Job
 from benchmarks.presets import Preset, change, find_preset
+from benchmarks.reading import option
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.console import answer
 from fewshot_landmarks.data.garments import write_garments
@@ -57,6 +58,19 @@ def add_work_options(made: argparse.ArgumentParser, seed_of: str) -> None:
     made.add_argument("--seed", type=int, default=0, help=f"of {seed_of} (default: 0)")
     made.add_argument("--workers", type=int, default=os.cpu_count(), help="default: all cores")
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+
+
+def given(arguments: argparse.Namespace) -> list[str]:
+    """The options of work, but seed and place, that a command was given: for the next one."""
+    made, words = argparse.ArgumentParser(), []
+    add_work_options(made, "")
+    for name, usual in vars(made.parse_args([])).items():
+        value = getattr(arguments, name)
+        if name in ("out", "seed") or value == usual:
+            continue
+        for one in value if isinstance(value, list) else [value]:
+            words += option(f"--{name}", one.resolve() if isinstance(one, Path) else one)
+    return words
 
 
 def asked_preset(

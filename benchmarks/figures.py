@@ -115,7 +115,7 @@ def _command(directory: Path, run: dict, files: Sequence[str]) -> str:
     """What makes the files that a figure is drawn of."""
     words = ["--preset", str(run["preset"])]
     if trust.FILE in files:
-        return run_command(directory, run, words).replace("benchmarks.run", "benchmarks.export", 1)
+        return run_command(directory, run, words, "benchmarks.export")
     return run_command(directory, run, ["--all", *words])
 
 

@@ -144,19 +144,41 @@ def run_field(run: dict, *path: str, default=None):
 
 def asked(run: dict) -> list[str]:
     """The --set and --weights that a run was given."""
-    words = [w for text in run_field(run, "numbers", "asked", default=()) for w in ("--set", text)]
+    given = run_field(run, "numbers", "asked", default=())
+    words = [word for text in given for word in option("--set", text)]
     weights = run_field(run, "numbers", "network_options", "weights")
-    return [*words, "--weights", str(weights)] if weights else words
+    return words + option("--weights", weights) if weights else words
 
 
-def run_command(directory: str | Path, run: dict, words: Sequence[str]) -> str:
-    """The benchmark's command with these arguments, and those that the run and its place need."""
-    words = list(words)
-    words += asked(run)
-    words += ["--data", "DATA"] * (run_field(run, "data", "difficulty") == "real")
+def option(name: str, value: object) -> list[str]:
+    """An option of a command as words, whatever its value begins with."""
+    return [f"{name}={value}"] if str(value).startswith("-") else [name, str(value)]
+
+
+def remembered(directory: str | Path) -> dict:
+    """What the last run here was given, as `store.remember` keeps it; empty without its work."""
+    try:
+        said = json.loads((Path(directory) / "work" / "asked.json").read_text("utf-8"))
+        words = {name: list(map(str, said[name])) for name in ("options", "of_run")}
+        return words | {"learners": {str(name): str(at) for name, at in said["learners"].items()}}
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def run_command(
+    directory: str | Path, run: dict, words: Sequence[str], module: str = "benchmarks.run"
+) -> str:
+    """A command with these arguments, and those that the run here was given.
+
+    What is not known any more stands in capitals: where the photographs are.
+    """
+    data = option("--data", "DATA") * (run_field(run, "data", "difficulty") == "real")
+    given = remembered(directory)
+    words = [*words, *given.get("options", [*asked(run), *data])]
+    words += given.get("of_run", []) * (module == "benchmarks.run")
     usual = Path(directory).resolve() == Path("results", str(run["preset"])).resolve()
-    words += ["--out", str(directory)] * (not usual)
-    return shlex.join(["python", "-m", "benchmarks.run", *words])
+    words += option("--out", directory) * (not usual)
+    return shlex.join(["python", "-m", module, *words])
 
 
 # -------------------------------------------------------------------------------- commands

@@ -19,6 +19,7 @@ from benchmarks.commands import (
     command,
     data_folder,
     device,
+    given,
     is_drawn,
     prepare,
     results,
@@ -101,6 +102,7 @@ def execute(arguments: argparse.Namespace) -> None:
     where = device(arguments.device, arguments.engine)
     if arguments.engine != "local" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError(f"--engine {arguments.engine} and torchrun exclude each other: take one")
+    options = given(arguments)
     ranks = join(where)
     with ranks.in_turn():  # data are drawn, indexed and stored once
         preset, wanted = _asked(arguments, ranks)
@@ -128,15 +130,16 @@ def execute(arguments: argparse.Namespace) -> None:
         )
         for split in (workshop.train, workshop.validation):
             _tell_skipped(split)
-        for place in {cell.benchmark.name: cell.benchmark for cell in wanted}.values():
-            workshop.check(place)
+        workshop.check(*{cell.benchmark.name: cell.benchmark for cell in wanted}.values())
         jobs = [*grid.plan(workshop, wanted), *probes.plan(workshop, wanted)]
     jobs = ranks.gather(jobs)[0]  # what the first has begun to do may be there for others already
     if arguments.dry_run:
         print("\n".join(job.label for job in jobs) or "Nothing is missing.")
         return
     if ranks.first:
-        store.remember(work, [cell.learner for cell in wanted], arguments.seed)
+        of_run = ["--strict"] * arguments.strict
+        of_run += ["--engine", arguments.engine] * (arguments.engine != "local")
+        store.remember(work, [cell.learner for cell in wanted], arguments.seed, options, of_run)
     try:
         work_off(workshop, jobs, arguments.workers, arguments.engine)
     finally:

@@ -16,7 +16,7 @@ import pandas as pd
 from safetensors import safe_open
 
 from benchmarks.grid import Cost, chain
-from benchmarks.reading import CURVES
+from benchmarks.reading import CURVES, remembered
 from benchmarks.workshop import COLUMNS, Workshop
 from fewshot_landmarks import __version__
 from fewshot_landmarks.errors import UserError
@@ -31,8 +31,18 @@ BINS = 60  # of a learning curve
 VERSIONED = ("torch", "torchvision", "learn2learn", "higher", "numpy", "pandas", "scipy")
 
 
-def remember(work: Path, learners: list[str], seed: int) -> None:
-    """Note which learners and training seeds have been run here, to gather them later."""
+def remember(
+    work: Path, learners: list[str], seed: int, options: Sequence[str], of_run: Sequence[str]
+) -> None:
+    """Note which learners and training seeds have been run here, to gather them later.
+
+    And for a command that goes on: the options of work that the last run was given, those of a run
+    alone, and where learners are, by name.
+    """
+    places = remembered(work.parent).get("learners", {})
+    places |= {find_learner(name).name: name for name in learners}
+    said = {"options": options, "of_run": of_run, "learners": places}
+    write_text(work / "asked.json", json.dumps(said, indent=1))
     known = _json(work / "learners.json", [])
     known += [[name, seed] for name in dict.fromkeys(learners) if [name, seed] not in known]
     write_text(work / "learners.json", json.dumps(known, indent=1))

@@ -27,8 +27,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.reading import (
+    option,
     read_episodes,
     read_run,
+    remembered,
     results_command,
     run_command,
     run_field,
@@ -307,15 +309,15 @@ def _command(
     learners: Sequence[str],
     seed: int,
 ) -> str:
-    words = ["--preset", str(run["preset"])]
+    words, places = ["--preset", str(run["preset"])], remembered(directory).get("learners", {})
     if not learners and len(benchmarks) == len(titles(run)):
         words += ["--all"]
     else:
-        words += [word for name in benchmarks for word in ("--benchmark", name)]
+        words += [word for name in benchmarks for word in option("--benchmark", name)]
     for name in learners:
-        # What no record holds stands in capitals: where a user's learner and photographs are.
-        ours = name in LEARNERS + ABLATIONS or ":" in name
-        words += ["--learner", name if ours else f"MODULE:{name}"]
+        ours = name in LEARNERS + ABLATIONS
+        # Where a user's learner is that is not known any more stands in capitals.
+        words += option("--learner", name if ours else places.get(name, f"MODULE:{name}"))
     return run_command(directory, run, [*words, *["--seed", str(seed)] * (seed != 0)])
 
 

@@ -22,6 +22,7 @@ from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.data.crops import Garments
 from fewshot_landmarks.data.source import Source, find_source
 from fewshot_landmarks.draws import raw_stream
+from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.evaluation import EpisodeErrors, Predictions, predict_episode
 from fewshot_landmarks.fenets import FENETS
 from fewshot_landmarks.files import write_text, written_whole
@@ -29,7 +30,7 @@ from fewshot_landmarks.learner import Learner, fits
 from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.protocol import EPISODE_SEED, SHOTS, Benchmark
 from fewshot_landmarks.ranks import ALONE, Ranks
-from fewshot_landmarks.tasks import Episodes, LandmarkTasks
+from fewshot_landmarks.tasks import Episodes, LandmarkTasks, unfit
 from fewshot_landmarks.training import Training, save_tensors
 
 RECORD = ("benchmark", "learner", "seed", "category", "episode", "shots")
@@ -224,10 +225,14 @@ class Workshop:
             _load_own(model, load_file(str(self.fit_path(benchmark, learner))))
         return model.eval()
 
-    def check(self, benchmark: Benchmark) -> None:
+    def check(self, *benchmarks: Benchmark) -> None:
         """Raise `UserError` if a category has too few garments: before any work, not after."""
-        self.tasks(benchmark)
-        self.episodes(*benchmark.unseen)
+        sides = {
+            "train": (self.train, self.preset.train_queries),
+            "validation": (self.validation, self.preset.queries),
+        }
+        if lines := unfit(benchmarks, self.source.categories, sides):
+            raise UserError("; ".join(lines))
 
     def episodes(self, *tested: int) -> Episodes:
         """The episodes of unseen categories, the same for every learner."""

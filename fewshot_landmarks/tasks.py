@@ -6,7 +6,7 @@ Task i depends on the seed and on i alone, whatever was drawn before and on howe
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -16,10 +16,10 @@ with contextlib.redirect_stderr(io.StringIO()):  # gym, which it imports, tells 
     import learn2learn as l2l
 from learn2learn.data.task_dataset import DataDescription
 
-from fewshot_landmarks.categories import DEEPFASHION2
+from fewshot_landmarks.categories import DEEPFASHION2, Categories
 from fewshot_landmarks.draws import raw_stream
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.protocol import SHOTS
+from fewshot_landmarks.protocol import SHOTS, Benchmark
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,41 @@ class Draw:
     query: tuple[int, ...]
 
 
+def usable(garments, category: int) -> tuple[np.ndarray, int]:
+    """Positions of a category's usable garments, and in how many photos they are."""
+    members = np.flatnonzero((garments.labels == category) & garments.usable)
+    return members, len(np.unique(garments.photos[members]))
+
+
+def unfit(
+    benchmarks: Iterable[Benchmark],
+    categories: Categories,
+    sides: Mapping[str, tuple],
+) -> list[str]:
+    """A line on each category with too few photos for its part in a benchmark: it cannot be run.
+
+    sides: by split, "train" and "validation", the garments and the queries of a task.
+    """
+    lines, most, part_of = [], max(SHOTS), {"train": "seen", "validation": "unseen"}
+    for split, (garments, queries) in sides.items():
+        hit: dict[int, list[str]] = {}
+        for benchmark in benchmarks:
+            for number in getattr(benchmark, part_of[split]):
+                hit.setdefault(number, []).append(benchmark.name)
+        for number, names in hit.items():
+            photos = usable(garments, number)[1]
+            if photos >= most + queries:
+                continue
+            option = "train_queries" if split == "train" else "queries"
+            fewer = f", or run with --set {option}={photos - most}" if photos > most else ""
+            lines.append(
+                f"{split}: {categories[number].name} has {photos} photos, a task needs "
+                f"{most + queries} ({most} to learn from, whatever --shots says, and {queries} to "
+                f"ask about): {', '.join(names)} cannot be run; add photos{fewer}"
+            )
+    return lines
+
+
 class LandmarkTasks(l2l.data.Taskset):
     """Few-shot landmark tasks over a data set of garments.
 
@@ -135,8 +170,7 @@ class LandmarkTasks(l2l.data.Taskset):
         super().__init__(dataset, num_tasks=num_tasks, task_collate=_collate_task)
 
     def _usable(self, wanted: int) -> np.ndarray:
-        members = np.flatnonzero((self.garments.labels == wanted) & self.garments.usable)
-        photos = len(np.unique(self.garments.photos[members]))
+        members, photos = usable(self.garments, wanted)
         needed = max(self.shots) + self.queries
         if photos < needed:
             categories = getattr(self.garments, "categories", DEEPFASHION2)

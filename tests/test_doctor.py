@@ -67,11 +67,11 @@ def shapes(tmp_path_factory):
 
 
 def test_a_keypoint_set_is_checked_by_its_own_benchmarks(shapes, capsys):
-    few = ["--shots", "1", "--queries", "2", "--train-queries", "2"]
+    few = ["--queries", "2", "--train-queries", "2"]
     assert main(["doctor", "--data", str(shapes / "split.json"), *few]) == 0
     assert main(["doctor", "--data", str(shapes / "split.json"), "--queries", "500"]) == 1
     said = capsys.readouterr().out
-    assert "a task needs 510 (shots and queries): J-1 cannot be run" in said
+    assert "a task needs 510" in said and "J-1 cannot be run" in said
 
 
 def test_annotations_alone_need_no_benchmark(shapes, capsys):

@@ -8,7 +8,7 @@ that would end or falsify a run, before any of it.
 """
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,12 @@ from fewshot_landmarks.data.annotations import read_annotations
 from fewshot_landmarks.data.crops import Garments
 from fewshot_landmarks.data.index import SPLITS
 from fewshot_landmarks.data.keypoints import Keypoints, names_a_split
-from fewshot_landmarks.data.source import find_source
+from fewshot_landmarks.data.source import Source, find_source
 from fewshot_landmarks.draws import permutation
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.model import Finder, load
-from fewshot_landmarks.protocol import SHOTS, Benchmark
+from fewshot_landmarks.protocol import SHOTS
+from fewshot_landmarks.tasks import unfit
 
 SIZE = 64  # pixels of the crops that are tried
 SHOWN = 20  # lines on broken files, of each split
@@ -40,11 +41,17 @@ def add_to(commands) -> None:
     what.add_argument("--data", type=Path, metavar="PATH")
     what.add_argument("--model", type=Path, metavar="FILE")
     made.add_argument("--images", type=Path, metavar="DIR", help="photos of annotations in --data")
-    made.add_argument("--shots", type=int, default=max(SHOTS), help=f"default: {max(SHOTS)}")
-    made.add_argument("--queries", type=int, default=24, help="of an episode (default: 24)")
     made.add_argument(
-        "--train-queries", type=int, default=12, help="of a training task (default: 12)"
+        "--shots", type=int, metavar="K", help=f"as of a run, whose tasks have {max(SHOTS)} anyway"
     )
+    preset = "as the run's preset has it"
+    made.add_argument(
+        "--queries", type=int, default=24, help=f"of an episode, {preset} (default: 24; smoke: 4)"
+    )
+    made.add_argument(
+        "--train-queries", type=int, default=12, metavar="N",
+        help=f"of a training task, {preset} (default: 12; smoke: 4)",
+    )  # fmt: skip
     made.add_argument(
         "--decode", type=int, default=500, metavar="N", help="photos to decode (default: 500)"
     )
@@ -56,7 +63,8 @@ def execute(arguments: argparse.Namespace) -> int:
     """Report; `TROUBLE` if a run on the data would stop or leave objects out."""
     if arguments.model:
         return describe(arguments.model)
-    splits, benchmarks = _open(arguments)
+    splits, source = _open(arguments)
+    queries = {"train": arguments.train_queries, "validation": arguments.queries}
     troubles = []
     for split, garments in splits.items():
         counts = count(garments)
@@ -71,25 +79,25 @@ def execute(arguments: argparse.Namespace) -> int:
             print(*odd[:SHOWN], sep="\n")
             if len(odd) > SHOWN:
                 print(f"... and {len(odd) - SHOWN} more")
-        queries = arguments.train_queries if split == "train" else arguments.queries
-        photos = {garments.categories.find(name).id: n for name, n in counts["photos"].items()}
-        troubles += too_few(garments, photos, split, arguments.shots + queries, benchmarks)
-    print()
-    fit = "Fit for every benchmark." if benchmarks else "Fit to be learnt from."
-    print("\n".join(troubles) or fit)
+    fit = "Fit to be learnt from."
+    if source:
+        sides = {split: (garments, queries[split]) for split, garments in splits.items()}
+        troubles += unfit(source.benchmarks.values(), source.categories, sides)
+        fit = "Fit for every benchmark."
+    print("", "\n".join(troubles) or fit, sep="\n")
     return TROUBLE if troubles else FINE
 
 
-def _open(arguments: argparse.Namespace) -> tuple[dict[str, Garments], Mapping[str, Benchmark]]:
-    """The sides of the data, and the benchmarks that are run on them."""
+def _open(arguments: argparse.Namespace) -> tuple[dict[str, Garments], Source | None]:
+    """The sides of the data, and the data set whose benchmarks are run on them."""
     data = arguments.data
     if names_a_split(data) or (data / "train").is_dir() or not data.exists():
         source = find_source(data)
         options = {"size": SIZE, "strict": False, "cache": arguments.cache, "progress": True}
-        return {split: source.open(split, **options) for split in SPLITS}, source.benchmarks
+        return {split: source.open(split, **options) for split in SPLITS}, source
     annotations = read_annotations(data, images=arguments.images)
     print(*annotations.notes, sep="\n")
-    return {"annotations": Keypoints(annotations, size=SIZE)}, {}
+    return {"annotations": Keypoints(annotations, size=SIZE)}, None
 
 
 def describe(path: Path) -> int:
@@ -121,7 +129,10 @@ def count(garments: Garments) -> pd.DataFrame:
 
 
 def undecodable(garments: Garments, photos: int) -> Iterator[str]:
-    """A line on each garment that cannot be cropped, of some photos drawn at random."""
+    """A line on each garment that cannot be cropped, of some photos drawn at random.
+
+    It is no longer `usable` then.
+    """
     numbers = np.unique(garments.photos)
     order = permutation(len(numbers), 0)[: max(photos, 0)]
     members = np.flatnonzero(np.isin(garments.photos, numbers[order]))
@@ -129,22 +140,5 @@ def undecodable(garments: Garments, photos: int) -> Iterator[str]:
         try:
             garments[int(i)]
         except UserError as error:
+            garments.usable[i] = False
             yield str(error)
-
-
-def too_few(
-    garments: Garments,
-    photos: Mapping[int, int],
-    split: str,
-    needed: int,
-    benchmarks: Mapping[str, Benchmark],
-) -> Iterator[str]:
-    """A line on each category with too few photos for its part in a benchmark."""
-    part = "seen" if split == "train" else "unseen"
-    for number, count in photos.items():
-        hit = [b.name for b in benchmarks.values() if number in getattr(b, part)]
-        if hit and count < needed:
-            yield (
-                f"{split}: {garments.categories[number].name} has {count} photos, a task needs "
-                f"{needed} (shots and queries): {', '.join(hit)} cannot be run"
-            )
