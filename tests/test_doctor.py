@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from benchmarks.presets import SMOKE
+from benchmarks.run import main as benchmark
 from fewshot_landmarks.__main__ import main
 from fewshot_landmarks.data.jointed import write_jointed
 from fewshot_landmarks.learner import find_learner
@@ -69,9 +70,13 @@ def shapes(tmp_path_factory):
 def test_a_keypoint_set_is_checked_by_its_own_benchmarks(shapes, capsys):
     few = ["--queries", "2", "--train-queries", "2"]
     assert main(["doctor", "--data", str(shapes / "split.json"), *few]) == 0
-    assert main(["doctor", "--data", str(shapes / "split.json"), "--queries", "500"]) == 1
+    many = ["--shots", "1", "--queries", "500"]  # a run's tasks have all shots, whatever is asked
+    assert main(["doctor", "--data", str(shapes / "split.json"), *many]) == 1
     said = capsys.readouterr().out
     assert "a task needs 510" in said and "J-1 cannot be run" in said
+    run = ["--data", str(shapes / "split.json"), "--preset", "smoke", "--set", "queries=500"]
+    assert benchmark([*run, "--learner", "PROTO", "--shots", "1", "--dry-run"]) == 2
+    assert "a task needs 510" in capsys.readouterr().err
 
 
 def test_annotations_alone_need_no_benchmark(shapes, capsys):

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,8 +16,11 @@ import pytest
 from scipy.stats import sem
 
 from benchmarks import tables
+from benchmarks.commands import given
 from benchmarks.reading import KEY, read_episodes, run_command
 from benchmarks.rendering import to_csv, to_markdown, to_tex
+from benchmarks.run import parser
+from benchmarks.store import remember
 from benchmarks.tables import (
     ABLATIONS,
     LEARNERS,
@@ -220,6 +224,19 @@ def test_the_command_gives_again_what_the_run_was_given(tmp_path):
     }
     said = run_command(tmp_path, {"preset": "full", "numbers": numbers}, ["--all"])
     assert "--set channels=64 --set 'tuned=/a b.json' --weights /w.pth" in said
+
+
+def test_the_command_has_every_option_that_the_run_had(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--data", "my data.json", "--images", "img", "--seen", "hand, face", "--workers", "1"]
+    words += ["--set", "base_batch=8", "--out=-o ut", "--learner", "PROTO", "--strict"]
+    asked = parser().parse_args(words)
+    remember(Path("-o ut", "work"), ["PROTO"], 0, given(asked), ["--strict"])
+    said = shlex.split(run_command("-o ut", {"preset": "smoke"}, ["--preset", "smoke", "--all"]))
+    again = parser().parse_args(said[3:])
+    assert again.data == tmp_path / "my data.json" and again.images == tmp_path / "img"
+    same = ("seen", "workers", "set", "out", "strict", "weights", "device")
+    assert all(getattr(again, name) == getattr(asked, name) for name in same)
 
 
 def test_shots_outside_the_plan_ask_for_no_run(tmp_path):
