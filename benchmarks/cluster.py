@@ -16,6 +16,7 @@ from benchmarks.workshop import Workshop
 from fewshot_landmarks.errors import UserError
 
 RETRIES = 5  # of a job whose machine is lost
+WAIT = 60.0  # seconds, after which it is looked whether the cluster still has a place for a job
 
 
 def run(workshop: Workshop, jobs: Sequence[Job], done: Callable[[Job, Cost], None]) -> None:
@@ -74,7 +75,9 @@ def _run(ray, workshop: Workshop, jobs: Sequence[Job], done) -> None:
             for job in ready(waiting):  # Ray queues what has no room yet
                 waiting.remove(job)
                 running[work.remote(shared, job)] = job
-            finished, _ = ray.wait(list(running))
+            finished, _ = ray.wait(list(running), timeout=WAIT)
+            if not finished:
+                _check_room(ray, need)  # or Ray waits for ever for a machine
             for reference in finished:
                 job = running.pop(reference)
                 cost = _result(ray, reference)

@@ -222,6 +222,7 @@ def work_off(workshop: Workshop, jobs: Sequence[Job], workers: int, engine: str 
             workshop.work, job.stage, job.benchmark.name, job.name, job.label, workshop.seed, cost
         )
 
+    grid.clear_checkpoints(workshop.work)
     if workshop.ranks.count > 1:
         grid.run_together(workshop, jobs, done)
     elif engine == "ray":

@@ -1,16 +1,11 @@
 """The grid of cells: which work is missing, and doing it in processes, in a sensible order."""
 
 import functools
-import multiprocessing
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
-from multiprocessing.connection import wait as wait_for_handles
 from pathlib import Path
 
 import torch
@@ -20,6 +15,7 @@ from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.learner import Learner, find_learner, fits
 from fewshot_landmarks.memory import forget_peak, out_of_memory, peak_mib
+from fewshot_landmarks.processes import Processes, tell
 from fewshot_landmarks.protocol import Benchmark
 
 
@@ -172,36 +168,32 @@ def run(
     stays; jobs under way leave their last checkpoint.
     """
     use_allocator()
-    context = multiprocessing.get_context("spawn")
-    shares = context.SimpleQueue()
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (workshop, shares))
-    waiting, running, started = list(jobs), {}, time.monotonic()
-    progress = _Progress(jobs)
+    waiting, running, progress = list(jobs), {}, _Progress(jobs)
     try:
-        while waiting or running:
-            for job in ready(waiting)[: workers - len(running)]:
-                waiting.remove(job)
-                running[pool.submit(_work, job)] = job
-            finished, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-            while not shares.empty():
-                progress.share(*shares.get())
-            for future in finished:
-                job = running.pop(future)
-                cost = future.result()
-                check_made(job)
-                done(job, cost)
-                progress.finish(job)
-            progress.show(running.values())
-    except BrokenProcessPool:
-        raise UserError(
-            f"a process ended after {time.monotonic() - started:.0f} s, for want of memory "
-            "perhaps: run the same command again to go on, with fewer --workers"
-        ) from None
+        with Processes(workers, _start_worker, workshop, main=True) as processes:
+            while waiting or running:
+                for job in ready(waiting)[: workers - len(running)]:
+                    waiting.remove(job)
+                    running[processes.submit(_work, job)] = job
+                finished, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+                for label, share in processes.told():
+                    progress.share(label, share)
+                for future in finished:
+                    job = running.pop(future)
+                    cost = future.result()
+                    check_made(job)
+                    done(job, cost)
+                    progress.finish(job)
+                progress.show(running.values())
     finally:
         progress.close()
-        for process in multiprocessing.active_children() if waiting or running else ():
-            process.terminate()  # after a mistake or an interruption: checkpoints are kept
-        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def clear_checkpoints(work: Path) -> None:
+    """Remove what was kept of unfinished work that is finished now: of a run killed in between."""
+    for left in work.rglob("*.unfinished"):
+        if any(left.with_suffix(ending).exists() for ending in (".safetensors", ".json")):
+            left.unlink(missing_ok=True)
 
 
 def run_together(
@@ -317,26 +309,14 @@ class _Progress:
 _worker: dict = {}
 
 
-def _start_worker(workshop: Workshop, shares) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
+def _start_worker(workshop: Workshop) -> None:
     prepare_torch()
-    _worker.update(workshop=workshop, shares=shares)
-    end_with_parent()
-
-
-def end_with_parent() -> None:
-    """A parent that was killed cannot stop its workers: they watch it and stop themselves."""
-    threading.Thread(target=_watch_parent, daemon=True).start()
+    _worker.update(workshop=workshop)
 
 
 def prepare_torch() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
-
-
-def _watch_parent() -> None:
-    wait_for_handles([multiprocessing.parent_process().sentinel])
-    os._exit(1)
 
 
 def _work(job: Job) -> Cost:
@@ -349,4 +329,4 @@ def _report(label: str, last: list[float], share: float) -> None:
     now = time.monotonic()
     if now - last[0] > 0.5:
         last[0] = now
-        _worker["shares"].put((label, share))
+        tell((label, share))

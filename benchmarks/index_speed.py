@@ -7,13 +7,11 @@ tasks drawn. Writes data.csv.
 
 import argparse
 import json
-import multiprocessing
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +29,7 @@ from fewshot_landmarks.files import write_text
 from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.memory import peak_mib
 from fewshot_landmarks.outputs import add_overwrite, claim
+from fewshot_landmarks.processes import Processes
 from fewshot_landmarks.tasks import LandmarkTasks
 
 WIDTH, HEIGHT = 96, 128  # of the photos
@@ -97,8 +96,7 @@ def _timed(work: Callable[[], object]) -> tuple[float, float]:
 
 def measure(name: str, work: Callable[[], object]) -> dict:
     """`_timed` in a process of its own."""
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn) as process:
+    with Processes(1, main=True) as process:
         seconds, peak = process.submit(_timed, work).result()
     print(f"{name}: {seconds:.1f} s, {peak:.0f} MiB")
     return {"work": name, "seconds": round(seconds, 2), "peak_mib": round(peak)}

@@ -12,14 +12,12 @@ import argparse
 import functools
 import json
 import math
-import multiprocessing
 import os
 import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
@@ -47,6 +45,7 @@ from fewshot_landmarks.markup import csv_text, pipes
 from fewshot_landmarks.memory import forget_peak, limit_memory, out_of_memory, peak_mib
 from fewshot_landmarks.networks import LandmarkModel
 from fewshot_landmarks.outputs import add_overwrite, claim
+from fewshot_landmarks.processes import Processes
 from fewshot_landmarks.tasks import Samples, Task
 
 CATEGORY = 4  # long sleeve outwear, with the most landmarks: 39
@@ -260,16 +259,10 @@ def _settle(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def _begin(memory: float | None) -> None:
-    grid.end_with_parent()
-    limit_memory(memory)
-
-
 def measure_apart(case: Case, memory: float | None = None) -> Measured:
     """`measure` in a fresh process, which may run out of the memory (GiB) it is given."""
     grid.use_allocator()
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn, _begin, (memory,)) as process:
+    with Processes(1, limit_memory, memory, main=True) as process:
         try:
             return process.submit(measure, case).result()
         except ImportError as error:

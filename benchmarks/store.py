@@ -22,11 +22,13 @@ from fewshot_landmarks import __version__
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
 from fewshot_landmarks.learner import REGISTRY, Learner, find_learner
+from fewshot_landmarks.locks import alone
 from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.protocol import SHOTS, Benchmark
 
 COSTS = ["stage", "benchmark", "name", "seed", "seconds", "peak_mib"]
 FILES = ("episodes.csv.gz", "curves.csv.gz", "costs.csv", "run.json")
+LOCK = ".lock"  # of learners.json and costs.json, which several runs may change
 BINS = 60  # of a learning curve
 VERSIONED = ("torch", "torchvision", "learn2learn", "higher", "numpy", "pandas", "scipy")
 
@@ -39,13 +41,14 @@ def remember(
     And for a command that goes on: the options of work that the last run was given, those of a run
     alone, and where learners are, by name.
     """
-    places = remembered(work.parent).get("learners", {})
-    places |= {find_learner(name).name: name for name in learners}
-    said = {"options": options, "of_run": of_run, "learners": places}
-    write_text(work / "asked.json", json.dumps(said, indent=1))
-    known = _json(work / "learners.json", [])
-    known += [[name, seed] for name in dict.fromkeys(learners) if [name, seed] not in known]
-    write_text(work / "learners.json", json.dumps(known, indent=1))
+    with alone(work / LOCK):
+        places = remembered(work.parent).get("learners", {})
+        places |= {find_learner(name).name: name for name in learners}
+        said = {"options": options, "of_run": of_run, "learners": places}
+        write_text(work / "asked.json", json.dumps(said, indent=1))
+        known = _json(work / "learners.json", [])
+        known += [[name, seed] for name in dict.fromkeys(learners) if [name, seed] not in known]
+        write_text(work / "learners.json", json.dumps(known, indent=1))
 
 
 def known(work: Path) -> list[tuple[str, int]]:
@@ -70,8 +73,7 @@ def note_cost(
     work: Path, stage: str, benchmark: str, name: str, label: str, seed: int, cost: Cost
 ) -> None:
     """Note what a piece of work took."""
-    noted = _json(work / "costs.json", {})
-    noted[f"{label} {seed}"] = {
+    found = {
         "stage": stage,
         "benchmark": benchmark,
         "name": name,
@@ -79,7 +81,9 @@ def note_cost(
         "seconds": round(cost.seconds, 2),
         "peak_mib": round(cost.peak_mib, 1),
     }
-    write_text(work / "costs.json", json.dumps(noted, indent=1, sort_keys=True))
+    with alone(work / LOCK):
+        noted = _json(work / "costs.json", {}) | {f"{label} {seed}": found}
+        write_text(work / "costs.json", json.dumps(noted, indent=1, sort_keys=True))
 
 
 def gather(workshop: Workshop, out: Path) -> None:

@@ -41,6 +41,7 @@ from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, Learner, find_learner
+from fewshot_landmarks.locks import alone
 from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.outputs import claim
 from fewshot_landmarks.protocol import BENCHMARKS, Benchmark, benchmark
@@ -121,7 +122,7 @@ def study(place: Benchmark, learner_source: str, workshop: Workshop, report: Rep
             done[number] = tried(done[number], rehearsal)
             note()
     write_text(path, json.dumps([asdict(trial) for trial in done], indent=1))
-    unfinished.unlink()
+    unfinished.unlink(missing_ok=True)  # another run may have done the same
 
 
 def finalists(trials: Sequence[Trial], count: int) -> list[int]:
@@ -268,13 +269,14 @@ def gather(workshop: Workshop, out: Path, learners: Sequence[str] = LEARNERS) ->
 
 def keep(path: Path, chosen: dict) -> list[str]:
     """Write choices over those that a file holds already; which of the file's stay as they were."""
-    before = read_choices(path) if path.exists() else {}
-    merged = {
-        place: {**before.get(place, {}), **chosen.get(place, {})}
-        for place in dict.fromkeys([*BENCHMARKS, *before, *chosen])
-        if place in before or place in chosen
-    }
-    write_text(path, json.dumps(merged, indent=1) + "\n")
+    with alone(path.with_name(f".{path.name}.lock")):
+        before = read_choices(path) if path.exists() else {}
+        merged = {
+            place: {**before.get(place, {}), **chosen.get(place, {})}
+            for place in dict.fromkeys([*BENCHMARKS, *before, *chosen])
+            if place in before or place in chosen
+        }
+        write_text(path, json.dumps(merged, indent=1) + "\n")
     return [
         f"{name} on {place}"
         for place, names in merged.items()

@@ -27,6 +27,7 @@ from fewshot_landmarks.evaluation import EpisodeErrors, Predictions, predict_epi
 from fewshot_landmarks.fenets import FENETS
 from fewshot_landmarks.files import write_text, written_whole
 from fewshot_landmarks.learner import Learner, fits
+from fewshot_landmarks.locks import alone
 from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.protocol import EPISODE_SEED, SHOTS, Benchmark
 from fewshot_landmarks.ranks import ALONE, Ranks
@@ -65,14 +66,15 @@ class Workshop:
 
     def _garments(self, split: str) -> Garments:
         cache = self.work / "data"
-        garments = self.source.open(
-            split, size=self.preset.size, strict=self.strict, cache=cache, progress=True
-        )
-        if self.preset.crops == "packed":
-            return garments.pack(cache, progress=True)
-        if self.preset.crops == "sharded":
-            return garments.prepare(cache, workers=self.workers, progress=True)
-        return garments
+        with alone(cache / ".lock"):  # index and crops are stored once, whoever else needs them
+            garments = self.source.open(
+                split, size=self.preset.size, strict=self.strict, cache=cache, progress=True
+            )
+            if self.preset.crops == "packed":
+                return garments.pack(cache, progress=True)
+            if self.preset.crops == "sharded":
+                return garments.prepare(cache, workers=self.workers, progress=True)
+            return garments
 
     # ------------------------------------------------------------------ names of work
 

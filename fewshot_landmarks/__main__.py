@@ -4,8 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from fewshot_landmarks.console import answer, leave_at_once
+
+if __name__ == "__main__" or sys.argv[0].endswith("fewshot-landmarks"):
+    leave_at_once()
+
 from fewshot_landmarks.commands import adapt, compare, doctor, draw, evaluate, page, predict
-from fewshot_landmarks.console import answer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

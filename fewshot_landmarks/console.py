@@ -2,11 +2,18 @@
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fewshot_landmarks.errors import UserError
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C, or SIGTERM; its first argument is the signal's number."""
 
 
 def answer(
@@ -14,15 +21,16 @@ def answer(
     asked: argparse.Namespace,
     stopped: str = "stopped",
 ) -> int:
-    """Run a command: its own status or 0; 2 after `obey` raised, 130 where it was interrupted."""
+    """Run a command: its own status or 0; 2 after `obey` raised, 130 or 143 where stopped."""
     try:
-        return obey(execute, asked)
+        with _stoppable():
+            return obey(execute, asked)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(stopped, file=sys.stderr)
-        return 130
+        return 128 + int(stop.args[0] if isinstance(stop, Stopped) else signal.SIGINT)
 
 
 def obey(execute: Callable[[argparse.Namespace], int | None], asked: argparse.Namespace) -> int:
@@ -65,3 +73,40 @@ def _give_up_output() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Raise `Stopped` where Python or the system would end this process otherwise.
+
+    Under torchrun, which waits for the processes that it ends, SIGTERM is the system's.
+    """
+    numbers = [signal.SIGINT] + [signal.SIGTERM] * (int(os.environ.get("WORLD_SIZE", 1)) == 1)
+    usual = (signal.SIG_DFL, signal.default_int_handler, _leave)
+    here = threading.current_thread() is threading.main_thread()
+    before = {n: signal.getsignal(n) for n in numbers if here and signal.getsignal(n) in usual}
+    for number in before:
+        signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, frame) -> None:
+    for each in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(each) is _stop:
+            signal.signal(each, signal.SIG_DFL)  # a second one ends this process at once
+    raise Stopped(number)
+
+
+def leave_at_once() -> None:
+    """Until `answer` takes over: a command imports for seconds, and has nothing to tidy up yet."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+
+
+def _leave(number: int, frame) -> None:
+    os.write(2, b"stopped\n")
+    os._exit(128 + number)

@@ -6,8 +6,10 @@ import time
 
 import pytest
 
+from benchmarks import cluster
 from benchmarks.run import main
 from tests.conftest import SOME
+from tests.processes import wait_for
 
 ray = pytest.importorskip("ray")
 
@@ -43,6 +45,22 @@ def test_a_lost_nodes_work_is_taken_up_elsewhere(in_smoke_folder, unbroken, node
     assert removed == [[]]  # before anything was evaluated
     for name in ("table2.csv", "episodes.csv.gz", "curves.csv.gz", "similarities.csv"):
         assert (out / name).read_bytes() == (unbroken / name).read_bytes(), name
+
+
+def test_a_cluster_that_loses_all_its_nodes_is_one_line(in_smoke_folder, nodes, monkeypatch, capsys):
+    monkeypatch.setattr(cluster, "WAIT", 2.0)
+    node, out = nodes.add_node(num_cpus=1), in_smoke_folder / "no_node"
+    nodes.wait_for_nodes()
+
+    def lose():
+        wait_for(lambda: list(out.glob("work/learners.json")))
+        nodes.remove_node(node, allow_graceful=False)
+
+    thread = threading.Thread(target=lose)
+    thread.start()
+    assert main([*SOME, "--out", str(out), "--engine", "ray"]) == 2
+    thread.join()
+    assert "0 CPUs" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_cluster_without_room_is_one_line(in_smoke_folder, nodes, capsys):

@@ -79,7 +79,7 @@ def test_a_way_that_fails_does_not_stop_the_rest(monkeypatch):
         raise ImportError(name="torchopt")
 
     class Here:
-        def __init__(self, *_):
+        def __init__(self, *_, main):
             pass
 
         __enter__ = lambda self: self  # noqa: E731
@@ -91,13 +91,13 @@ def test_a_way_that_fails_does_not_stop_the_rest(monkeypatch):
         def result(self):
             return broken()
 
-    monkeypatch.setattr(speed, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(speed, "Processes", Here)
     failed = speed.measure_apart(Case("TorchOpt", "small", 16, 1, 2, 1, 0.0, "cpu"))
     assert "torchopt" in failed.failed
 
 
 def test_a_process_that_the_system_ends_does_not_stop_the_rest(monkeypatch):
-    monkeypatch.setattr(speed, "_begin", os._exit)
+    monkeypatch.setattr(speed, "limit_memory", os._exit)
     ended = speed.measure_apart(Case("ours, flat", "small", 16, 1, 2, 1, 0.0, "cpu"), memory=1)
     assert ended.failed == "out of memory"
 

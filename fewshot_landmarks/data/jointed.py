@@ -16,8 +16,8 @@ import argparse
 import json
 import os
 import re
+import shutil
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from colorsys import hsv_to_rgb
@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from fewshot_landmarks.console import answer
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.locks import alone
 
 VERSION = 1  # to be raised whenever the drawing changes
 PHOTOS = {"train": 1600, "test": 800}
@@ -486,12 +487,18 @@ def write_jointed(
     if (done := _finished(out, asked)) is not None:
         return done
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
-            record = _write(Path(folder, out.name), asked, progress)
-            if out.is_dir():
-                out.rmdir()  # it is empty
-            os.replace(Path(folder, out.name), out)
+        with alone(out.with_name(f".{out.name}.lock")):
+            if (done := _finished(out, asked)) is not None:  # by another process, in the meantime
+                return done
+            unfinished = out.with_name(f".{out.name}.partial")
+            shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+            try:
+                record = _write(unfinished, asked, progress)
+                if out.is_dir():
+                    out.rmdir()  # it is empty
+                os.replace(unfinished, out)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as error:
         raise UserError(
             f"cannot write shapes to {out}: {error.strerror or error}; "

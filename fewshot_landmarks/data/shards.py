@@ -10,13 +10,11 @@ preparation that was stopped goes on with the first that is missing.
 
 import io
 import json
-import multiprocessing
 import os
 import tarfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +25,7 @@ from tqdm import tqdm
 
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import written_whole
+from fewshot_landmarks.processes import Processes
 
 GARMENTS = 1000  # a shard
 QUALITY = 95  # of the JPEGs, whose colours are not subsampled
@@ -64,11 +63,6 @@ def write_shards(folder: Path, cutter: Cutter, workers: int, progress: bool, tit
             f"cannot write crops to {folder}: {error.strerror or error}; make room or choose "
             "another folder. Finished shards are kept"
         ) from None
-    except BrokenProcessPool:
-        raise UserError(
-            "a process that cut crops ended, for want of memory perhaps: run the same command "
-            "again to go on, with fewer --workers"
-        ) from None
 
 
 def _in_processes(
@@ -77,15 +71,9 @@ def _in_processes(
     """Do the work in any order; what has not begun is given up at the first that fails."""
     if not starts:
         return
-    workers = min(workers, len(starts))
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, _start, (cutter,)) as processes:
-        waiting = [processes.submit(work, start) for start in starts]
-        try:
-            for done in as_completed(waiting):
-                yield done.result()
-        finally:
-            processes.shutdown(cancel_futures=True)
+    with Processes(min(workers, len(starts)), _start, cutter, main=True) as processes:
+        for done in as_completed([processes.submit(work, start) for start in starts]):
+            yield done.result()
 
 
 def _path(folder: Path, start: int) -> Path:

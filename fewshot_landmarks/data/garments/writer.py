@@ -1,12 +1,11 @@
 """Writes sets of photos in DeepFashion2's layout: resumable, parallel, the same bytes always."""
 
 import json
-import multiprocessing
 import os
 import re
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import cv2
@@ -17,10 +16,14 @@ from fewshot_landmarks.categories import CATEGORIES
 from fewshot_landmarks.data.garments.outfit import FREQUENCIES
 from fewshot_landmarks.data.garments.scene import DIFFICULTIES, draw_photo
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.locks import alone
+from fewshot_landmarks.processes import Processes
 
 NAME = "procedural garments"
 VERSION = 2  # to be raised whenever the drawing changes
 SPLITS = ("train", "validation")
+LOCK = ".lock"
+FIRST = (LOCK, "plan.json.partial")  # in a folder that a process has begun with
 _CHUNK = 16
 _LEADS, _DRAWING = 1, 2  # streams of random numbers
 _OURS = re.compile(r"\d{6}\.(jpg|json)(\.partial)?")
@@ -41,9 +44,10 @@ def write_garments(
     `photos` holds the number of photos of a split, `minimum` how many garments of each category
     a split has at least; a split that is left out is not written. The bytes depend on `seed`,
     `difficulty`, `photos` and `minimum`, never on `workers` or on interruptions: what a killed
-    run has written is kept, and the missing photos are drawn. Returns the content of
-    `root/generator.json`, which is written last; `root/plan.json`, written first, marks the
-    folder as ours. With `generator.json` deleted, the set is checked for missing photos.
+    run has written is kept, and the missing photos are drawn; a set that another process is
+    writing is waited for. Returns the content of `root/generator.json`, which is written last;
+    `root/plan.json`, written first, marks the folder as ours. With `generator.json` deleted, the
+    set is checked for missing photos.
 
     Raises `UserError` for an unknown difficulty or split, for a minimum that the photos cannot
     hold, for a folder with other content, and for a disk that cannot be written.
@@ -54,7 +58,9 @@ def write_garments(
     if done is not None:
         return done
     try:
-        return _write(root, parameters, max(1, workers), progress)
+        with alone(root / LOCK):
+            done = _finished(root, parameters)  # by another process, in the meantime
+            return done or _write(root, parameters, max(1, workers), progress)
     except OSError as error:
         raise UserError(
             f"cannot write garments to {root}: {error.strerror or error}; "
@@ -130,7 +136,7 @@ def _finished(root: Path, parameters: dict) -> dict | None:
                 return stored
     begun = plan.exists()
     for path in root.rglob("*") if root.exists() else ():
-        if not (begun or path.is_dir()) or not _is_ours(path, root):
+        if not (begun or path.is_dir() or path.name in FIRST) or not _is_ours(path, root):
             raise UserError(
                 f"{root} holds {path.relative_to(root)}, which this generator did not write: "
                 "choose an empty folder"
@@ -148,7 +154,7 @@ def _stored(path: Path) -> dict:
 
 def _is_ours(path: Path, root: Path) -> bool:
     parts = path.relative_to(root).parts
-    if parts[0] in ("plan.json", "plan.json.partial", "generator.json.partial"):
+    if parts[0] in (*FIRST, "plan.json", "generator.json.partial"):
         return True
     if parts[0] not in SPLITS or len(parts) > 3:
         return False
@@ -199,15 +205,10 @@ def _run(jobs: list[tuple], workers: int):
         finally:
             cv2.setNumThreads(threads)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_quiet) as pool:
-        futures = {pool.submit(_draw_chunk, *job): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with Processes(workers, _quiet) as processes:
+        futures = {processes.submit(_draw_chunk, *job): job for job in jobs}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
 
 
 def _quiet() -> None:

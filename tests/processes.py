@@ -1,0 +1,64 @@
+"""What tests see of processes, in /proc, and what they let them do."""
+
+import time
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+
+def children(pid: int) -> list[int]:
+    """The worker processes that a process has started, as they are now."""
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += map(int, path.read_text().split())
+        except OSError:  # a thread that has ended
+            pass
+    return [child for child in found if "spawn_main" in _command(child)]
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()  # empty once it has ended
+    except OSError:
+        return ""
+
+
+def gone(pids: Iterable[int]) -> bool:
+    """Whether all of these processes have ended."""
+    return not any(map(_command, pids))
+
+
+def wait_for(look: Callable, seconds: float = 60):
+    """What a function finds as soon as it finds something."""
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.005)
+    return found
+
+
+class NumpyAndWait:
+    """What takes long to arrive in a process."""
+
+    def __reduce__(self):
+        return _numpy_and_wait, ()
+
+
+def _numpy_and_wait() -> None:
+    import numpy  # noqa: F401
+
+    time.sleep(60)
+
+
+_kept: list[bytes] = []
+
+
+def keep(state: bytes) -> None:
+    """What a process may begin with."""
+    _kept.append(state)
+
+
+def kept() -> int:
+    """The sum of what it has kept."""
+    return zlib.crc32(_kept[0])
