@@ -36,12 +36,14 @@ class Processes(ProcessPoolExecutor):
     them. If not, they do not import it.
 
     At the end of the block, or where it fails, they are killed: what they write is whole or not
-    there. Raises `UserError` where a process dies or none can be started.
+    there. Raises `UserError` where a process dies, none can be started or none is asked for.
     """
 
     def __init__(
         self, count: int, start: Callable | None = None, *args, main: bool = False
     ) -> None:
+        if count < 1:
+            raise UserError(f"{count} processes cannot work: give --workers 1 or more")
         context = SpawnContext()
         context.Process = self._new
         self._begun: list[SpawnProcess] = []

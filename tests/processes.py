@@ -29,6 +29,19 @@ def gone(pids: Iterable[int]) -> bool:
     return not any(map(_command, pids))
 
 
+def of_session(leader: int) -> list[int]:
+    """The processes of the session that a process began, those aside that have ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, session = path.read_text().rpartition(")")[2].split()[:4]
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(session) == leader and state != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
 def wait_for(look: Callable, seconds: float = 60):
     """What a function finds as soon as it finds something."""
     end = time.monotonic() + seconds

@@ -47,7 +47,7 @@ def test_a_lost_nodes_work_is_taken_up_elsewhere(in_smoke_folder, unbroken, node
         assert (out / name).read_bytes() == (unbroken / name).read_bytes(), name
 
 
-def test_a_cluster_that_loses_all_its_nodes_is_one_line(in_smoke_folder, nodes, monkeypatch, capsys):
+def test_a_cluster_that_loses_its_nodes_is_one_line(in_smoke_folder, nodes, monkeypatch, capsys):
     monkeypatch.setattr(cluster, "WAIT", 2.0)
     node, out = nodes.add_node(num_cpus=1), in_smoke_folder / "no_node"
     nodes.wait_for_nodes()
