@@ -7,7 +7,11 @@ A photo is turned by its EXIF orientation, laid on white where it is transparent
 import base64
 import io
 import json
+import math
 import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +20,29 @@ from PIL import Image, UnidentifiedImageError
 
 from fewshot_landmarks.errors import UserError
 
+try:
+    from pillow_heif import register_heif_opener
+except ImportError:
+    pass
+else:
+    register_heif_opener()
+
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .webp .tif .tiff .bmp .gif .avif .jp2 .ppm .pgm .heic .heif".split()
+    ".jpg .jpeg .jpe .jfif .mpo .png .webp .tif .tiff .bmp .gif .avif .ppm .pgm .heic .heif".split()
 )
-MOST_PIXELS = 200_000_000  # 600 MB as an array: above what cameras take
+FORMS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "HEIF")
+"""What is read, whatever a file is called: of what else Pillow knows, some start programs."""
+MOST_PIXELS = 110_000_000  # above nearly all that cameras take: 7 bytes each while it is decoded
+HALF = ("WEBP", "AVIF", "HEIF")  # their decoders hold a photo several times: half as many pixels
+MOST_BYTES = 400_000_000  # of a file
+KEPT = 2**28  # bytes of decoded photos that are held at once, unless a single one has more
 
 # Pillow's own guard is for the whole process, and ends below some cameras' photos.
 if Image.MAX_IMAGE_PIXELS is not None:
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, MOST_PIXELS)
 
+_STRIP = 2**20  # pixels that are converted at once
+_TILE = 322, 323  # of TIFF: a tile's width and height
 _ORIENTATION = 0x0112  # of EXIF: 1 as stored, 2 to 8 mirrored or turned
 
 
@@ -45,14 +63,13 @@ def read_photo(source, declared: tuple[int, int] | None = None) -> np.ndarray:
     Grey of 16 bits (and mode "I") is divided by the range, 65535, whatever the photo's brightest
     value; if no value exceeds 255 the values are taken as 8 bits that were stored in 16.
 
-    Raises `Unreadable` for what is missing, empty, cut short, damaged, no image, larger than
-    `MOST_PIXELS`, or an array of another shape, type or range.
+    Raises `Unreadable` for what is missing, empty, cut short, damaged, of none of the `FORMS`,
+    too large (see `open_photo`), or an array of another shape, type or range.
     """
     if isinstance(source, Image.Image):
-        return _upright(source, declared)
+        return _upright(*_decoded(source), declared)
     if isinstance(source, (str, os.PathLike)):
-        with _opened(Path(source)) as image:
-            return _upright(image, declared)
+        return _upright(*_read(source), declared)
     if isinstance(source, torch.Tensor):
         source = source.detach().cpu()
         if source.is_floating_point():
@@ -67,19 +84,11 @@ def stored_size(path: Path) -> tuple[int, int, bool] | None:
     decoded. None where they cannot be told.
     """
     try:
-        with _image(path) as image:
+        with open_photo(path) as image:
             width, height = image.size
             return width, height, _orientation(image) >= 5
-    except Exception:  # whatever is wrong shows when the photo is read
+    except Unreadable:  # whatever is wrong shows when the photo is read
         return None
-
-
-def _image(path: Path) -> Image.Image:
-    """An image whose pixels are not yet decoded; of LabelMe's files, the one that it embeds."""
-    if path.suffix.lower() != ".json":
-        return Image.open(path)
-    said = json.loads(path.read_bytes())
-    return Image.open(io.BytesIO(base64.b64decode(said["imageData"])))
 
 
 def find_photos(folder_or_file: str | os.PathLike) -> list[Path]:
@@ -109,23 +118,31 @@ def find_photos(folder_or_file: str | os.PathLike) -> list[Path]:
     return found
 
 
-def _opened(path: Path) -> Image.Image:
-    """The image, its pixels not yet decoded."""
+def open_photo(source: str | os.PathLike | bytes) -> Image.Image:
+    """A file, or its content, as an image that is not decoded yet. No other way leads to a decoder.
+
+    Raises `Unreadable` for what is no file, of none of the `FORMS`, or larger than `MOST_PIXELS`
+    (half as many for a progressive JPEG, or one of `HALF`) or `MOST_BYTES`.
+    """
+    start = b""
     try:
-        with path.open("rb") as file:
-            start = file.read(16)
+        source = _embedded(source)
+        start, size = _start(source)
         if not start:
             raise Unreadable("the file is empty")
-        if start.startswith(b"\x89PNG"):
-            with _image(path) as image:
-                image.verify()  # its checksums, which decoding does not look at
-        return _image(path)
+        if size > MOST_BYTES:
+            raise Unreadable(f"more than {MOST_BYTES // 1_000_000} MB: save it smaller")
+        forms = [form for form in FORMS if form != "HEIF" or form in Image.OPEN]
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        image = Image.open(file, formats=forms)
+        check_size(image)
+        return image
     except UnidentifiedImageError:
         if start[4:8] == b"ftyp":  # the family of formats that HEIC belongs to
             raise Unreadable("a HEIC or a video, which is not read: export a JPEG") from None
         raise Unreadable("not an image, or not one that can be read: save it as JPEG") from None
     except Image.DecompressionBombError:
-        raise Unreadable(_too_large()) from None
+        raise Unreadable(_too_large(MOST_PIXELS)) from None
     except OSError as error:
         raise Unreadable(f"cannot be opened: {error.strerror or error}") from None
     except Unreadable:
@@ -134,23 +151,103 @@ def _opened(path: Path) -> Image.Image:
         raise Unreadable(f"cut short or damaged ({_clause(error)})") from None
 
 
-def _upright(image: Image.Image, declared: tuple[int, int] | None) -> np.ndarray:
-    if image.width * image.height > MOST_PIXELS:
-        raise Unreadable(_too_large(image.size))
-    kind = image.format or "image"
-    try:
+def check_size(image: Image.Image) -> None:
+    """Raise `Unreadable` for more pixels than `open_photo` allows."""
+    half = image.format in HALF or "progressive" in image.info
+    most = MOST_PIXELS // 2 if half else MOST_PIXELS
+    tile = math.prod(int(getattr(image, "tag_v2", {}).get(tag, 0)) for tag in _TILE)
+    if max(image.width * image.height, tile) > most:
+        raise Unreadable(_too_large(most, image.size))
+
+
+def together(sources: Sequence[object], most: int) -> Iterator[slice]:
+    """Parts of a list of photos, each of at most so many, and of `KEPT` bytes when they are read.
+
+    A path that follows itself counts once; what cannot be read counts nothing.
+    """
+    start = held = size = 0
+    for i, source in enumerate(sources):
+        again = i > 0 and isinstance(source, (str, os.PathLike)) and source == sources[i - 1]
+        size = size if again else _bytes(source)
+        more = 0 if again and i > start else size
+        if i > start and (i - start == most or held + more > KEPT):
+            yield slice(start, i)
+            start, held, more = i, 0, size
+        held += more
+    if start < len(sources):
+        yield slice(start, len(sources))
+
+
+def _bytes(source) -> int:
+    """What `read_photo` makes of it takes, as its header says."""
+    if isinstance(source, (str, os.PathLike)):
+        try:
+            with open_photo(source) as image:
+                return 3 * image.width * image.height
+        except Unreadable:
+            return 0
+    if isinstance(source, Image.Image):
+        return 3 * source.width * source.height
+    return getattr(source, "nbytes", 0)
+
+
+def _embedded(source: str | os.PathLike | bytes) -> str | os.PathLike | bytes:
+    """The photo that one of LabelMe's files embeds; anything else as it is."""
+    if isinstance(source, bytes) or Path(source).suffix.lower() != ".json":
+        return source
+    if _start(source)[1] > MOST_BYTES:
+        raise Unreadable(f"more than {MOST_BYTES // 1_000_000} MB: save it smaller")
+    return base64.b64decode(json.loads(Path(source).read_bytes())["imageData"])
+
+
+def _start(source: str | os.PathLike | bytes) -> tuple[bytes, int]:
+    """The first bytes of a file, or of its content, and how many there are."""
+    if isinstance(source, bytes):
+        return source[:16], len(source)
+    found = os.stat(source)
+    if not stat.S_ISREG(found.st_mode):
+        raise Unreadable("no file, but a folder, a pipe or a device")
+    with open(source, "rb") as file:
+        return file.read(16), found.st_size
+
+
+def _read(path: str | os.PathLike) -> tuple[np.ndarray, int, bool]:
+    """What `_decoded` makes of a file; the image itself is then gone, which is larger."""
+    with open_photo(path) as image, _reasons(image):
+        if image.format == "PNG":
+            image.verify()  # its checksums, which decoding does not look at
+    with open_photo(path) as image:
+        return _decoded(image)
+
+
+def _decoded(image: Image.Image) -> tuple[np.ndarray, int, bool]:
+    """Pixels (H, W, 3), the EXIF orientation, and whether the pixels are turned by it already."""
+    with _reasons(image):
+        check_size(image)
         orientation = _orientation(image)
         image.load()
         # Pillow turns a TIFF itself as it decodes it, and then says that it is upright.
         turned = orientation != 1 and _orientation(image) == 1
-        pixels = _rgb(image)
+        return _rgb(image), orientation, turned
+
+
+@contextmanager
+def _reasons(image: Image.Image) -> Iterator[None]:
+    """Whatever decoding raises, as `Unreadable`."""
+    try:
+        yield
     except Unreadable:
         raise
     except MemoryError:
         raise Unreadable(f"too large for this machine's memory: {image.size}") from None
     except Exception as error:  # Pillow's decoders raise nearly anything
+        kind = image.format or "image"
         raise Unreadable(f"the {kind} is cut short or damaged ({_clause(error)})") from None
 
+
+def _upright(
+    pixels: np.ndarray, orientation: int, turned: bool, declared: tuple[int, int] | None
+) -> np.ndarray:
     stored = _turn(pixels, {6: 8, 8: 6}.get(orientation, orientation)) if turned else pixels
     upright = pixels if turned else _turn(pixels, orientation)
     if declared is not None and tuple(declared) != upright.shape[1::-1]:
@@ -178,15 +275,31 @@ def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
-    """A decoded image as (H, W, 3) uint8, not turned."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _three(_eight_bits(np.asarray(image)))
+    """A decoded image as (H, W, 3) uint8, not turned; a strip at a time, or it would be there
+    several times over."""
+    rows = max(1, _STRIP // image.width)
+    boxes = [(0, y, image.width, min(y + rows, image.height)) for y in range(0, image.height, rows)]
+    deep = image.mode == "F" or image.mode.startswith("I")
+    if deep:
+        strips = (np.asarray(image.crop(box)) for box in boxes)
+        low, high = np.array([(strip.min(), strip.max()) for strip in strips]).T
+        ends = low.min(), high.max()
+    found = np.empty((image.height, image.width, 3), np.uint8)
+    for box in boxes:
+        strip = image.crop(box)
+        pixels = _three(_eight_bits(np.asarray(strip), *ends)) if deep else _flat(strip)
+        found[box[1] : box[3]] = pixels
+    return found
+
+
+def _flat(image: Image.Image) -> np.ndarray:
+    """An image of 8 bits as (H, W, 3) uint8, laid on white."""
     if image.mode in ("La", "RGBa"):  # colours multiplied by alpha already
         image = image.convert(image.mode.upper())
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))
+    return np.asarray(image.convert("RGB"))
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:
@@ -204,15 +317,19 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     return _three(pixels)
 
 
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """Values of any type as uint8, by the range of the type; a new array."""
+def _eight_bits(values: np.ndarray, low=None, high=None) -> np.ndarray:
+    """Values of any type as uint8, by the range of the type; a new array.
+
+    low, high: the least and greatest value of the photo that they are a part of.
+    """
     if values.dtype == np.uint8:
         return values.copy()
     if values.dtype == bool:
         return values * np.uint8(255)
     if values.dtype.kind not in "fiu":
         raise Unreadable(f"values of type {values.dtype}: give uint8, uint16 or floats")
-    low, high = values.min(), values.max()
+    low = values.min() if low is None else low
+    high = values.max() if high is None else high
     if values.dtype.kind == "f":
         # A little beyond the range is what resizing with a bicubic filter leaves.
         if not (low > -0.1 and high < 1.1):  # false for NaN
@@ -231,9 +348,9 @@ def _three(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels)
 
 
-def _too_large(size: tuple[int, int] | None = None) -> str:
+def _too_large(most: int, size: tuple[int, int] | None = None) -> str:
     shown = f" ({size[0]} x {size[1]})" if size else ""
-    return f"more than {MOST_PIXELS // 1_000_000} megapixels{shown}: save it smaller"
+    return f"more than {most // 1_000_000} megapixels{shown}: save it smaller"
 
 
 def _clause(error: Exception) -> str:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fewshot_landmarks import photos
 from fewshot_landmarks.data import index as index_module
 from fewshot_landmarks.data.crops import crop_window, resize
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
@@ -217,6 +218,12 @@ def test_a_photo_is_not_turned_by_its_orientation(tree):
     turned = DeepFashion2(tree, "train")[0]
     assert torch.equal(turned.origin, plain.origin) and torch.equal(turned.scale, plain.scale)
     assert (turned.image - plain.image).abs().mean() < 0.02
+
+
+def test_a_photo_of_too_many_pixels_is_not_decoded(tree, monkeypatch):
+    monkeypatch.setattr(photos, "MOST_PIXELS", 50)
+    with pytest.raises(UserError, match="000001.jpg: .*megapixels"):
+        DeepFashion2(tree, "train")[0]
 
 
 def test_mask_area_is_the_union_of_the_rings(tmp_path):

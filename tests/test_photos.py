@@ -1,12 +1,14 @@
 """Photos of every kind that people have, written by Pillow in the test."""
 
+import io
+import os
 import struct
 import zlib
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import EpsImagePlugin, Image, ImageOps, PngImagePlugin
 
 from fewshot_landmarks import photos
 from fewshot_landmarks.errors import UserError
@@ -236,7 +238,7 @@ def png(width, height, bits, colour, rows):
 
 
 def test_pillows_own_guard_does_not_come_before_the_limit():
-    assert Image.MAX_IMAGE_PIXELS >= photos.MOST_PIXELS == 200_000_000
+    assert Image.MAX_IMAGE_PIXELS >= photos.MOST_PIXELS >= 100_000_000
 
 
 def test_the_largest_photo_is_read_and_one_a_row_higher_is_not(tmp_path, monkeypatch):
@@ -250,11 +252,104 @@ def test_the_largest_photo_is_read_and_one_a_row_higher_is_not(tmp_path, monkeyp
 
 @pytest.mark.parametrize("side", [15_000, 30_000])
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_a_photo_of_more_than_200_megapixels_is_refused_undecoded(tmp_path, side):
+def test_a_photo_of_more_pixels_than_the_most_is_refused_undecoded(tmp_path, side):
     path = tmp_path / "photo.png"
     path.write_bytes(png(side, side, 8, 2, b""))
-    with pytest.raises(Unreadable, match="200 megapixels"):
+    with pytest.raises(Unreadable, match="110 megapixels"):
         read_photo(path)
+
+
+def test_decoders_that_need_more_memory_get_fewer_pixels(tmp_path, monkeypatch):
+    monkeypatch.setattr(photos, "MOST_PIXELS", 2 * WIDTH * HEIGHT - 1)
+    for name, options in (("photo.webp", {}), ("photo.jpg", {"progressive": True})):
+        with pytest.raises(Unreadable, match="megapixels"):
+            read_photo(save(tmp_path / name, scene(), **options))
+    assert read_photo(save(tmp_path / "photo.jpg", scene())).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_a_tile_larger_than_its_picture_is_not_decoded(tmp_path):
+    path, data = tmp_path / "photo.tif", zlib.compress(bytes(100))
+    entries = {256: 16, 257: 16, 258: 8, 259: 8, 262: 1, 277: 1, 322: 30_000, 323: 30_000}
+    entries |= {324: 8, 325: len(data)}
+    rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    table = struct.pack("<H", len(entries)) + rows + bytes(4)
+    path.write_bytes(struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + table)
+    with pytest.raises(Unreadable, match="megapixels"):
+        read_photo(path)
+
+
+def test_a_file_of_too_many_bytes_is_not_read(tmp_path):
+    path = save(tmp_path / "photo.png", scene())
+    os.truncate(path, photos.MOST_BYTES + 1)
+    with pytest.raises(Unreadable, match="400 MB"):
+        read_photo(path)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "I;16", "I;16B", "I", "F", "CMYK", "1"])
+def test_a_photo_is_the_same_in_strips_as_at_once(mode, monkeypatch):
+    values = np.random.default_rng(0).integers(0, 255, HEIGHT * WIDTH * 8, np.uint8).tobytes()
+    if mode == "F":
+        values = np.linspace(0, 1, HEIGHT * WIDTH, dtype=np.float32).tobytes()
+    if mode == "I":
+        values = np.linspace(0, 65535, HEIGHT * WIDTH).astype(np.int32).tobytes()
+    image = Image.new(mode, (WIDTH, HEIGHT))
+    image.frombytes(values[: len(image.tobytes())])
+    if mode == "P":
+        image.putpalette(values[:768])
+        image.info["transparency"] = 7
+    at_once = read_photo(image)
+    monkeypatch.setattr(photos, "_STRIP", 3 * WIDTH)
+    assert np.array_equal(read_photo(image), at_once)
+
+
+def test_photos_held_together_are_few_where_they_are_large(tmp_path, monkeypatch):
+    monkeypatch.setattr(photos, "KEPT", 3 * WIDTH * HEIGHT * 2)
+    paths = [save(tmp_path / f"{i}.png", scene()) for i in range(3)]
+    large = save(tmp_path / "large.png", np.tile(scene(), (3, 1, 1)))
+    (tmp_path / "none.png").write_bytes(b"")
+    listed = [*paths, large, tmp_path / "none.png", paths[0], paths[0], paths[0]]
+    parts = [listed[part] for part in photos.together(listed, 3)]
+    assert parts == [paths[:2], paths[2:], [large], listed[4:7], listed[7:]]
+    assert [part.stop for part in photos.together([scene()] * 5, 3)] == [2, 4, 5]
+    assert list(photos.together([], 3)) == []
+
+
+# --- what is no photo
+
+
+@pytest.mark.parametrize("suffix", [".eps", ".ico", ".pcx", ".tga", ".sgi", ".jp2", ".dds", ".pdf"])
+def test_forms_that_are_no_photos_reach_no_decoder(tmp_path, suffix, monkeypatch):
+    """Whatever they are called: of EPS a program would be started."""
+    started = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *a, **b: started.append(a))
+    path = save(tmp_path / f"photo{suffix}", scene()).rename(tmp_path / "photo.jpg")
+    with pytest.raises(Unreadable, match="not an image"):
+        read_photo(path)
+    assert not started
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "photo.jpg")
+    with pytest.raises(Unreadable):
+        read_photo(tmp_path / "photo.jpg")
+
+
+def test_heic_is_read_where_a_plugin_is_there(tmp_path, monkeypatch):
+    class Plugin(PngImagePlugin.PngImageFile):
+        format = "HEIF"
+
+    path = save(tmp_path / "photo.png", scene())
+    content = b"\0\0\0\x18ftypheic" + path.read_bytes()[12:]
+    path = tmp_path / "photo.heic"
+    path.write_bytes(content)
+    with pytest.raises(Unreadable, match="HEIC"):
+        read_photo(path)
+
+    def opened(file, name):
+        return Plugin(io.BytesIO(b"\x89PNG\r\n\x1a\n\0\0\0\r" + content[12:]))
+
+    monkeypatch.setitem(Image.OPEN, "HEIF", (opened, lambda start: start[4:12] == b"ftypheic"))
+    assert np.array_equal(read_photo(path), scene())
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])

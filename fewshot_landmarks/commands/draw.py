@@ -97,6 +97,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 edges=each.category.edges if each.category else (),
             )
         )
+        del photo  # or it is still there while the next is decoded
         if each.category and each.category.landmark_names:
             shown[each.category.name] = each.category.landmark_names
     titles = [each.title for each in chosen]

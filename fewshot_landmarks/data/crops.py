@@ -327,6 +327,7 @@ class _Cutter:
         """Garment i's window and crop, or why there is none."""
         number = int(self._garments.photos[i])
         if self._photo is None or self._photo[0] != number:
+            self._photo = None  # or it is still there while the next is decoded
             self._photo = number, _or_reason(self._garments._read, number)
         photo = self._photo[1]
         return photo if isinstance(photo, str) else _or_reason(self._garments._cut, photo, i)

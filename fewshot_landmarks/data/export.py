@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from fewshot_landmarks.categories import Category, category
 from fewshot_landmarks.console import answer
@@ -24,6 +23,7 @@ from fewshot_landmarks.data.index import SPLITS
 from fewshot_landmarks.draws import permutation
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
+from fewshot_landmarks.photos import Unreadable, open_photo
 
 
 def export_category(
@@ -60,7 +60,7 @@ def export_category(
         source = Path(data, split, "image", f"{number:06d}.jpg")
         try:
             width, height = _size(source)
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError, Unreadable) as error:
             skipped.append(f"{source}: left out, cannot be decoded: {error}")
             continue
         images.append({"id": number, "file_name": name, "width": width, "height": height})
@@ -84,7 +84,7 @@ def export_category(
 
 def _size(photo: Path) -> tuple[int, int]:
     """Width and height as stored, of a photo that can be decoded to its end."""
-    with Image.open(photo) as image:
+    with open_photo(photo) as image:
         image.load()
         return image.size
 
