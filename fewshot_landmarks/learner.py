@@ -143,3 +143,24 @@ def find_learner(name: str) -> type[Learner]:
             "own, of letters, digits, dots, dashes and underscores"
         )
     return found
+
+
+def trusted_learner(said: str, asked: str | type[Learner] | None) -> type[Learner]:
+    """The class of the learner that a model's file names.
+
+    Only this project's learners are found by what a file says; another's is imported where the user
+    asked for that very one, as `module:Class` or by the class itself. Raises `UserError` for any
+    other, and for one that is not the one asked for.
+    """
+    known = {place: name for name, place in REGISTRY.items()}
+    source = REGISTRY.get(said, said)
+    own = f"{asked.__module__}:{asked.__qualname__}" if isinstance(asked, type) else asked
+    if source not in known and own != source:
+        raise UserError(
+            f"its learner is {source[:200]!r}, none of this project's, and its code would be run: "
+            "if you trust it, name it, with --learner module:Class"
+        )
+    if own is not None and REGISTRY.get(own, own) != source:
+        name = known.get(source, source)
+        raise UserError(f"it is a model of {name}, not {own}: ask for that one, or leave it out")
+    return asked if isinstance(asked, type) else find_learner(source)

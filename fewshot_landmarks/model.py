@@ -13,7 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from os import PathLike
+from os.path import isfile
 from pathlib import Path
+from reprlib import repr as brief
 from typing import TypeAlias
 
 import numpy as np
@@ -24,11 +26,24 @@ from scipy.stats import theilslopes
 from fewshot_landmarks import __version__
 from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.confidence import NEAR_PEAK, SIGNS, Calibration, search
-from fewshot_landmarks.data.crops import cut_out, garment
+from fewshot_landmarks.data.crops import Garment, cut_out, garment
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.fenets import FENETS
-from fewshot_landmarks.learner import Detector, Learner, find_learner
-from fewshot_landmarks.photos import Unreadable, read_photo
+from fewshot_landmarks.header import (
+    CROPS,
+    Header,
+    Layout,
+    Misfit,
+    check_layout,
+    check_support,
+    layout_of,
+    parsed,
+    read_header,
+    support_layout,
+    text,
+)
+from fewshot_landmarks.learner import Detector, Learner, trusted_learner
+from fewshot_landmarks.photos import Unreadable, read_photo, together
 from fewshot_landmarks.tasks import Samples, collate
 from fewshot_landmarks.training import save_tensors
 
@@ -85,33 +100,71 @@ class Model:
         names = tuple(map(str, names))
         if len(names) != landmarks.shape[1]:
             raise UserError(f"{len(names)} names for {landmarks.shape[1]} landmarks: give each one")
-        self.learner.check(len(names))
         boxes = [None] * len(images) if boxes is None else _boxes(boxes, len(images))
-        boxed, whole, shapes = [], [], []
-        for i, (image, points, seen, box) in enumerate(zip(images, landmarks, visible, boxes)):
-            photo = _photo(image, i)
-            height, width = photo.shape[:2]
-            seen = seen * ((points >= 0) & (points < (width, height))).all(-1)
-            points = np.where(seen[:, None] > 0, points, 0)
-            if not seen.any():
-                raise UserError(f"support photo {i + 1} has no labelled landmark inside it")
-            box = around(points[seen > 0], width, height) if box is None else box
-            sides = box[2:] - box[:2]
-            for crops, frame, margin in ((boxed, box, MARGIN), (whole, (0, 0, width, height), 0)):
-                cut = cut_out(photo, np.asarray(frame), margin, self.size)
-                if cut is None or not (sides > 0).all():
-                    raise UserError(f"the box of support photo {i + 1} is empty or outside it")
-                area = float(sides.prod())
-                crops.append(garment(*cut, points, seen, area=area, category=0, index=i))
-            shapes.append(np.where(seen[:, None] > 0, (points - box[:2]) / sides, np.nan))
-        support = Support(category, names, collate(boxed), collate(whole), _mean(np.stack(shapes)))
-        if not support.boxed.labelled.any():
+        shots = [
+            self.shot(_photo(image, i), *annotated, f"support photo {i + 1}")
+            for i, (image, *annotated) in enumerate(zip(images, landmarks, visible, boxes))
+        ]
+        return self.learn(shots, names, category)
+
+    def shot(
+        self,
+        photo: np.ndarray,
+        points: np.ndarray,
+        seen: np.ndarray,
+        box: np.ndarray | None,
+        called: str,
+    ) -> "Shot":
+        """The crops of an object in a photo (H, W, 3): landmarks (N, 2), visible (N,), box (4,).
+
+        Raises `UserError`, which calls the object as it is `called`, where no landmark is in the
+        photo, or the box is not.
+        """
+        height, width = photo.shape[:2]
+        seen = seen * ((points >= 0) & (points < (width, height))).all(-1)
+        points = np.where(seen[:, None] > 0, points, 0)
+        if not seen.any():
+            raise UserError(f"{called} has no labelled landmark inside it")
+        box = around(points[seen > 0], width, height) if box is None else box
+        sides = box[2:] - box[:2]
+        crops = []
+        for frame, margin in ((box, MARGIN), ((0, 0, width, height), 0)):
+            cut = cut_out(photo, np.asarray(frame), margin, self.size)
+            if cut is None or not (sides > 0).all():
+                raise UserError(f"the box of {called} is empty or outside it")
+            area = float(sides.prod())
+            crops.append(garment(*cut, points, seen, area=area, category=0, index=0))
+        return Shot(*crops, np.where(seen[:, None] > 0, (points - box[:2]) / sides, np.nan))
+
+    def learn(self, shots: Sequence["Shot"], names: Sequence[str], category: str) -> "Finder":
+        """What finds the N named landmarks of K shots; see `adapt`."""
+        self.learner.check(len(names))
+        stride = FENETS[self.network].stride
+        try:
+            check_support(len(shots), len(names), (self.size // stride) ** 2)
+        except Misfit as reason:
+            raise UserError(f"{category}: {reason}") from None
+        boxed, whole = (
+            collate([getattr(shot, crops)._replace(index=i) for i, shot in enumerate(shots)])
+            for crops in CROPS
+        )
+        if not boxed.labelled.any():
             raise UserError("no landmark of the support lies in its box: give x1, y1, x2, y2")
-        return Finder(self, support)
+        shape = _mean(np.stack([shot.shape for shot in shots]))
+        return Finder(self, Support(category, tuple(names), boxed, whole, shape))
 
     def save(self, path: str | PathLike) -> None:
         """Write the model, whole or not at all."""
         _save(Path(path), "learner", self, self.learner.state_dict(), {})
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """An annotated object, cropped: all that is kept of its photo."""
+
+    boxed: Garment  # around the object
+    whole: Garment  # all of the photo
+    shape: np.ndarray  # (N, 2): places of the landmarks, 0 to 1 across the box; NaN if not labelled
 
 
 @dataclass(frozen=True)
@@ -159,18 +212,23 @@ class Finder:
         boxes = None if boxes is None else _boxes(boxes, len(images))
         parts = [
             self._predict(
-                [
-                    _photo(image, i)
-                    for i, image in enumerate(images[start : start + AT_ONCE], start)
-                ],
-                None if boxes is None else boxes[start : start + AT_ONCE],
+                [_photo(image, i) for i, image in enumerate(images[part], part.start)],
+                None if boxes is None else boxes[part],
             )
-            for start in range(0, len(images), AT_ONCE)
+            for part in together(images, self._at_once)
         ]
         n = len(self.names)
         empty = Found(*(np.zeros((0, *shape), np.float32) for shape in ((n, 2), (n,), (4,))))
         columns = [field.name for field in fields(Found)]
         return Found(*(np.concatenate([getattr(p, c) for p in [empty, *parts]]) for c in columns))
+
+    @property
+    def _at_once(self) -> int:
+        """Crops that a network takes together: fewer where they or their heatmaps are large."""
+        size, stride = self.model.size, FENETS[self.model.network].stride
+        return max(
+            1, min(AT_ONCE, 2**23 // size**2, 2**24 // len(self.names) // (size // stride) ** 2)
+        )
 
     def _predict(self, photos: Sequence[np.ndarray], boxes: np.ndarray | None) -> Found:
         if boxes is None:
@@ -364,101 +422,137 @@ def _save(
     save_tensors(path, tensors, **{HEADER: json.dumps(header)})
 
 
-def load(path: str | PathLike, device: str | torch.device = "cpu") -> Model | Finder:
+def load(
+    path: str | PathLike,
+    device: str | torch.device = "cpu",
+    learner: str | type[Learner] | None = None,
+) -> Model | Finder:
     """The model or finder of a file; a learner's name alone ("MetaCloth") is this project's model.
 
-    A file holds numbers and names, no code; but it names its learner's module, which is imported if
-    it is installed here.
+    A file holds numbers and names, no code, and none is imported for it: its learner is one of
+    this project's, or the one that `learner` names, as "module:Class" or by the class itself. What
+    it says is checked before memory is taken for it.
 
     Raises `UserError` where the file is missing or broken, a pickle, of another kind or of a
-    format that this version does not read, or where its learner cannot be found.
+    format that this version does not read, or of another learner.
     """
     path = Path(path)
-    if not path.exists() and (MODELS / f"{path}.safetensors").is_file():
+    if not isfile(path) and isfile(MODELS / f"{path}.safetensors"):
         path = MODELS / f"{path}.safetensors"
-    header, tensors = _read(path)
-    if header.get("format") != FORMAT or header.get("kind") not in ("learner", "finder"):
-        raise UserError(
-            f"{path} has format {header.get('format')!r} and kind {header.get('kind')!r}, this "
-            f"version ({__version__}) reads format {FORMAT}: export or adapt it again"
-        )
+    _refuse_others(path)
     try:
-        model = _model(header, tensors)
-        support = _support(header, tensors) if header["kind"] == "finder" else None
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        cause = " ".join(str(error).split())[:200]
+        with safe_open(str(path), "pt") as file:
+            said = (file.metadata() or {}).get(HEADER)
+            if not said:
+                raise UserError(
+                    f"{path} holds weights, but not of this project's models: give a file that "
+                    "`python -m benchmarks.export` or `fewshot-landmarks adapt` wrote"
+                )
+            return _opened(path, parsed(said), file, device, learner)
+    except Misfit as reason:
         raise UserError(
-            f"{path} does not fit together ({cause}): export or adapt it again"
+            f"{path} does not fit together ({reason}): export or adapt it again"
         ) from None
-    model.learner.to(device)
-    return Finder(model, support) if support else model
+    except (SafetensorError, ValueError, OSError) as error:
+        cause = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is no model, or broken: {cause}") from None
 
 
-def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
+def _refuse_others(path: Path) -> None:
+    """Raise `UserError` for what is no file that can be read, and for pickles."""
+    if not isfile(path):
+        raise UserError(f"cannot read the model {path}: there is no such file")
     try:
         with path.open("rb") as file:
-            start = file.read(9)
+            start = file.read(2)
     except OSError as error:
         raise UserError(f"cannot read the model {path}: {error.strerror or error}") from None
-    if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+    if start in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         raise UserError(
             f"{path} is a pickle, which could run any code when it is opened: refused; models of "
             "this project are .safetensors"
         )
-    try:
-        with safe_open(str(path), "pt") as file:
-            said = (file.metadata() or {}).get(HEADER)
-            tensors = {name: file.get_tensor(name) for name in file.keys()} if said else {}
-        header = json.loads(said) if said else {}
-        if not isinstance(header, dict):
-            raise ValueError("its header is no JSON object")
-    except (SafetensorError, ValueError, OSError) as error:
-        raise UserError(f"{path} is no model, or broken: {error}") from None
-    if not said:
+
+
+def _opened(
+    path: Path,
+    said: dict,
+    file,
+    device: str | torch.device,
+    asked: str | type[Learner] | None,
+) -> Model | Finder:
+    """What an open file holds; raises `Misfit`."""
+    if said.get("format") != FORMAT or said.get("kind") not in ("learner", "finder"):
         raise UserError(
-            f"{path} holds weights, but not of this project's models: give a file that "
-            "`python -m benchmarks.export` or `fewshot-landmarks adapt` wrote"
+            f"{path} has format {brief(said.get('format'))} and kind {brief(said.get('kind'))}, "
+            f"this version ({__version__}) reads format {FORMAT}: export or adapt it again"
         )
-    return header, tensors
-
-
-def _model(header: dict, tensors: Mapping[str, torch.Tensor]) -> Model:
-    options, said = dict(header["network_options"]), header["base"]
-    if FENETS[header["network"]].pretrained:
-        options["weights"] = None  # they are in the file
-    seen = {int(number): count for number, count in said["seen"].items()}
-    fenet = FENETS[header["network"]](**options)
-    base = BaseModel(fenet, seen, said["kind"], said["most_landmarks"])
-    learner_class = find_learner(header["learner"])
-    learner = learner_class(base, learner_class.Settings(**_tuples(header["settings"])))
-    learner.load_state_dict({n: t for n, t in tensors.items() if not n.startswith("support.")})
-    calibration = Calibration(**_tuples(header["calibration"])) if header["calibration"] else None
-    return Model(
-        learner.eval(),
-        header["learner"],
-        header["network"],
-        options,
-        header["size"],
-        calibration,
-        header["about"],
+    source = text(said.get("learner"), "learner")
+    try:
+        found = trusted_learner(source, asked)
+    except UserError as reason:
+        raise UserError(f"{path}: {reason}") from None
+    header = read_header(said, found)
+    layout = {name: _layout(file.get_slice(name)) for name in file.keys()}
+    learner = _learner(header, found, layout, file)
+    support = None
+    if said["kind"] == "finder":
+        if len(header.names) > (learner.most_landmarks or len(header.names)):
+            raise Misfit(f"{found.name} was trained for {learner.most_landmarks} landmarks at most")
+        check_layout(_part(layout, "support."), support_layout(header, layout))
+        support = _support(header, file)
+    model = Model(
+        learner.to(device),
+        source,
+        header.network,
+        header.network_options,
+        header.size,
+        header.calibration,
+        header.about,
     )
+    return Finder(model, support) if support else model
 
 
-def _tuples(said: Mapping[str, object]) -> dict:
-    """JSON has no tuples."""
-    return {n: tuple(value) if isinstance(value, list) else value for n, value in said.items()}
+def _layout(tensor) -> tuple[str, tuple[int, ...]]:
+    return tensor.get_dtype(), tuple(tensor.get_shape())
 
 
-def _support(header: dict, tensors: Mapping[str, torch.Tensor]) -> Support:
+def _part(layout: Layout, *starts: str) -> Layout:
+    return {name: known for name, known in layout.items() if name.startswith(starts)}
+
+
+def _learner(header: Header, kind: type[Learner], layout: Layout, file) -> Learner:
+    """The learner of a file, made once its base model's tensors are known to be in the file."""
+    with torch.device("meta"):  # shapes alone, without memory
+        base = _base(header)
+    wanted = layout_of(base.state_dict(prefix="base."))
+    check_layout(_part(layout, "base."), wanted)
+    learner = kind(_base(header), kind.Settings(**header.settings))
+    own = {name: known for name, known in layout.items() if not name.startswith("support.")}
+    check_layout(own, layout_of(learner.state_dict()))
+    learner.load_state_dict({name: _finite(name, file) for name in own})
+    return learner.eval()
+
+
+def _base(header: Header) -> BaseModel:
+    fenet = FENETS[header.network](**header.network_options)
+    return BaseModel(fenet, header.seen, header.base_kind, header.most_landmarks)
+
+
+def _finite(name: str, file) -> torch.Tensor:
+    tensor = file.get_tensor(name)
+    if not tensor.isfinite().all():
+        raise Misfit(f"tensor {name} holds values that are no numbers")
+    return tensor
+
+
+def _support(header: Header, file) -> Support:
     def samples(crops: str) -> Samples:
-        found = Samples(*(tensors[f"support.{crops}.{field.name}"] for field in fields(Samples)))
+        found = Samples(*(_finite(f"support.{crops}.{f.name}", file) for f in fields(Samples)))
+        inside = ((found.landmarks >= 0) & (found.landmarks < found.size)).all(-1)
+        if not ((found.scale > 0).all() and (inside | ~found.labelled).all()):
+            raise Misfit("labelled landmarks of its support are outside their crops")
         return replace(found, images=found.images / 255)
 
-    names, boxed, whole = tuple(header["names"]), samples("boxed"), samples("whole")
-    shape = tensors["support.shape"].numpy()
-    for crops in (boxed, whole):
-        n, size = len(names), header["size"]
-        fit = (len(crops), n, 2) == crops.landmarks.shape and crops.labelled.shape[1:] == (n,)
-        if not fit or crops.images.shape[1:] != (3, size, size) or shape.shape != (n, 2):
-            raise ValueError(f"its support is not of {n} landmarks and {size} pixels")
-    return Support(header["category"], names, boxed, whole, shape)
+    shape = file.get_tensor("support.shape").numpy()  # NaN where no object labels a landmark
+    return Support(header.category, header.names, *map(samples, CROPS), shape)

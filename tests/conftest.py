@@ -10,6 +10,7 @@ import torch
 
 from benchmarks.presets import SMOKE
 from fewshot_landmarks.data.garments import write_garments
+from fewshot_landmarks.learner import REGISTRY
 
 torch.set_num_threads(1)
 
@@ -44,3 +45,9 @@ def unbroken(smoke_folder):
 def in_smoke_folder(smoke_folder, monkeypatch):
     monkeypatch.chdir(smoke_folder)
     return smoke_folder
+
+
+@pytest.fixture
+def colours(monkeypatch):
+    """`tests.photos.Colours` as if it were one of this project's learners."""
+    monkeypatch.setitem(REGISTRY, "COLOURS", "tests.photos:Colours")

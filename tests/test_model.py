@@ -17,6 +17,8 @@ from fewshot_landmarks.learner import LEARNERS, Learner
 from fewshot_landmarks.model import HEADER, _box_of, around, load
 from tests.photos import SHAPE, model, photo, photos, radius
 
+pytestmark = pytest.mark.usefixtures("colours")
+
 
 @pytest.fixture
 def support():

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 
 from fewshot_landmarks.__main__ import main
 from fewshot_landmarks.base import BaseModel
@@ -16,6 +17,8 @@ from fewshot_landmarks.model import Finder, Model, load
 from tests.photos import model, photo, photos, radius
 
 NAMES = ["red", "green", "blue", "yellow"]
+
+pytestmark = pytest.mark.usefixtures("colours")
 
 
 def annotate(folder, numbers, names=NAMES, **options):
@@ -356,11 +359,13 @@ def test_a_photo_of_several_support_objects_is_read_once(finder, tmp_path, monke
     path.write_text(json.dumps({**coco, "annotations": [*more, *coco["annotations"]]}))
     read, original = [], common.read_photo
     monkeypatch.setattr(common, "read_photo", lambda *a: (read.append(a), original(*a))[1])
-    objects = common.read_objects(path, None, None)
-    assert len(objects.images) == 4 and len(read) == 2
-    for image, landmarks, number in zip(objects.images, objects.landmarks, (0, 0, 1, 1)):
-        np.testing.assert_array_equal(image, photo(number)[0])
-        np.testing.assert_allclose(landmarks, photo(number)[1], atol=1e-3)
+    found = common.adapt_to(path, None, None, model()).support
+    assert len(read) == 2
+    images, landmarks, boxes = photos((0, 0, 1, 1))
+    wanted = model().adapt(images, landmarks, boxes=boxes).support
+    for ours, theirs in ((found.boxed, wanted.boxed), (found.whole, wanted.whole)):
+        assert torch.equal(ours.images, theirs.images)
+        np.testing.assert_allclose(ours.landmarks, theirs.landmarks, atol=1e-3)
 
 
 def test_support_photos_that_cannot_be_read_are_left_out(finder, tmp_path, capsys):

@@ -10,12 +10,12 @@ import argparse
 from pathlib import Path
 
 from fewshot_landmarks.commands.common import (
+    adapt_to,
     add_annotations,
     add_model,
     check_out,
     model_file,
     open_model,
-    read_objects,
 )
 from fewshot_landmarks.devices import find_device
 from fewshot_landmarks.outputs import add_overwrite
@@ -28,7 +28,6 @@ def add_to(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add_annotations(made, "--support", "the annotated photos")
-    made.add_argument("--learner", help="default: MetaCloth, or the one of the model's file")
     add_model(made)
     made.add_argument("--out", type=Path, required=True, metavar="FILE", help=".safetensors")
     add_overwrite(made)
@@ -40,13 +39,12 @@ def execute(arguments: argparse.Namespace) -> int:
     path = model_file(arguments.model, arguments.learner)
     check_out(arguments, path, arguments.support, kind=".safetensors")
     model = open_model(path, arguments.learner, find_device(arguments.device))
-    objects = read_objects(arguments.support, arguments.images, arguments.category)
-    finder = objects.adapt(model)
+    finder = adapt_to(arguments.support, arguments.images, arguments.category, model)
     finder.save(arguments.out)
     labelled = finder.support.boxed.labelled
     print(
-        f"{model.learner.name} adapted to {objects.category!r}: {labelled.shape[1]} landmarks from "
-        f"{labelled.shape[0]} annotated objects, in {arguments.out}"
+        f"{model.learner.name} adapted to {finder.support.category!r}: {labelled.shape[1]} landmarks "
+        f"from {labelled.shape[0]} annotated objects, in {arguments.out}"
     )
     if never := [name for name, any_ in zip(finder.names, labelled.any(0)) if not any_]:
         print(f"no photo labels {', '.join(never)}: they will not be found, and score 0")

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from fewshot_landmarks.data.crops import crop_window
 from fewshot_landmarks.data.index import Index
 from fewshot_landmarks.data.keypoints import declared
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.model import MARGIN, MODELS, Finder, Model, load
+from fewshot_landmarks.learner import find_learner
+from fewshot_landmarks.model import MARGIN, MODELS, Finder, Model, Shot, load
 from fewshot_landmarks.outputs import claim
 from fewshot_landmarks.photos import Unreadable, read_photo
 
@@ -42,7 +42,17 @@ def add_model(made: argparse.ArgumentParser) -> None:
         help="a model, or a folder of LEARNER.safetensors (default: the project's own, "
         "results/full/models)",
     )
+    add_learner(made, "default: MetaCloth, or the one of the model's file")
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+
+
+def add_learner(made: argparse.ArgumentParser, default: str) -> None:
+    """Ask for a learner, so that one's own may be imported for a model's file."""
+    made.add_argument(
+        "--learner",
+        metavar="L",
+        help=f"its name, or module:Class for one of your own, whose code is run ({default})",
+    )
 
 
 def check_out(asked: argparse.Namespace, *read: Path | None, kind: str = "") -> None:
@@ -60,7 +70,7 @@ def check_out(asked: argparse.Namespace, *read: Path | None, kind: str = "") -> 
 def model_file(path: Path, learner: str | None) -> Path:
     """The file itself, or the learner's (MetaCloth's) in a folder."""
     if path.is_dir():
-        learner = learner or "MetaCloth"
+        learner = stem(learner or "MetaCloth")
         there = sorted(found.stem for found in path.glob("*.safetensors"))
         if learner not in there:
             has = f"has {', '.join(there)}, not {learner}" if there else "has no model"
@@ -69,15 +79,15 @@ def model_file(path: Path, learner: str | None) -> Path:
     return path
 
 
+def stem(learner: str) -> str:
+    """What a learner's file is called, without ending."""
+    return find_learner(learner).name if ":" in learner else learner
+
+
 def open_model(path: Path, learner: str | None, device: str) -> Model:
     """A learner's model, of a file or a folder; see `model_file`."""
-    found = load(model_file(path, learner), device)
+    found = load(model_file(path, learner), device, learner)
     model = found.model if isinstance(found, Finder) else found
-    if learner not in (None, model.learner.name):
-        raise UserError(
-            f"{path} is {model.learner.name}, not {learner}: leave --learner out, or give another "
-            "--model"
-        )
     spare_threads(model)
     return model
 
@@ -88,53 +98,22 @@ def spare_threads(model: Model) -> None:
         torch.set_num_threads(1)
 
 
-@dataclass(frozen=True)
-class Objects:
-    """Annotated objects of one category, their photos read: what `Model.adapt` takes."""
-
-    images: list[np.ndarray]
-    landmarks: np.ndarray  # (M, N, 2)
-    visible: np.ndarray  # (M, N)
-    boxes: np.ndarray  # (M, 4)
-    names: tuple[str, ...]
-    category: str
-
-    def adapt(self, model: Model) -> Finder:
-        return model.adapt(
-            self.images,
-            self.landmarks,
-            self.visible,
-            boxes=self.boxes,
-            names=self.names,
-            category=self.category,
-        )
-
-
-def read_objects(path: Path, images: Path | None, category: str | None) -> Objects:
-    """The annotated objects of a category, with a printed line for each that cannot be used.
+def adapt_to(path: Path, images: Path | None, category: str | None, model: Model) -> Finder:
+    """What finds the landmarks of a category's annotated objects, with a printed line for each of
+    these that cannot be used. Their crops are kept, not their photos.
 
     Raises `UserError` where there are several categories to choose from, or nothing is left.
     """
     annotations = one_category(read_annotations(path, images=images, category=category))
     for line in [*annotations.notes, *(f"skipped: {line}" for line in annotations.index.skipped)]:
         print(line)
-    read, total = list(_photos(annotations)), len(annotations.index)
-    if not read:
+    shots, total = list(_shots(annotations, model)), len(annotations.index)
+    if not shots:
         raise UserError(f"{path}: none of its photos can be read, or of its objects be used")
-    if len(read) < total:
-        print(f"skipped {total - len(read)} of {total} annotated objects")
-    kept = np.array([i for i, _ in read])
-    index = annotations.index.select(np.isin(np.arange(len(annotations.index)), kept))
-    kind = annotations.categories.find(int(index.category[0]))
-    each = [index.landmarks(i) for i in range(len(index))]
-    return Objects(
-        images=[photo for _, photo in read],
-        landmarks=np.stack([points for points, _ in each]),
-        visible=np.stack([seen for _, seen in each]),
-        boxes=index.box,
-        names=kind.names,
-        category=kind.name,
-    )
+    if len(shots) < total:
+        print(f"skipped {total - len(shots)} of {total} annotated objects")
+    kind = annotations.categories.find(int(annotations.index.category[0]))
+    return model.learn(shots, kind.names, kind.name)
 
 
 def one_category(annotations: Annotations) -> Annotations:
@@ -146,9 +125,10 @@ def one_category(annotations: Annotations) -> Annotations:
     return annotations
 
 
-def _photos(annotations: Annotations) -> Iterator[tuple[int, np.ndarray]]:
-    """Position and photo of each object whose photo can be read, which is read once."""
-    for number, objects in groupby(range(len(annotations.index)), annotations.index.photo.item):
+def _shots(annotations: Annotations, model: Model) -> Iterator[Shot]:
+    """Each object that can be used; a photo is read once, and one is there at a time."""
+    index = annotations.index
+    for number, objects in groupby(range(len(index)), index.photo.item):
         photo = annotations.photos[number]
         try:
             pixels = read_photo(photo.path, declared(photo))
@@ -156,10 +136,12 @@ def _photos(annotations: Annotations) -> Iterator[tuple[int, np.ndarray]]:
             print(f"skipped: {photo.path}: {reason}")
             continue
         for i in objects:
-            if reason := _unfit(annotations.index, i, pixels):
-                print(f"skipped: {photo.path}: annotation {annotations.index.item[i]}: {reason}")
+            called = f"annotation {index.item[i]} of {photo.path}"
+            if reason := _unfit(index, i, pixels):
+                print(f"skipped: {photo.path}: annotation {index.item[i]}: {reason}")
             else:
-                yield i, pixels
+                yield model.shot(pixels, *index.landmarks(i), index.box[i], called)
+        del pixels  # or it is still there while the next is decoded
 
 
 def _unfit(index: Index, i: int, photo: np.ndarray) -> str:

@@ -22,7 +22,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from fewshot_landmarks.commands.common import one_category, open_model
+from fewshot_landmarks.commands.common import one_category, open_model, stem
 from fewshot_landmarks.data.annotations import read_annotations
 from fewshot_landmarks.devices import find_device
 from fewshot_landmarks.errors import UserError
@@ -61,7 +61,12 @@ def add_to(commands) -> None:
         metavar="DIR",
         help="a folder of LEARNER.safetensors (default: the project's results/full/models)",
     )
-    made.add_argument("--learner", nargs="+", metavar="L", help="which (default: all there are)")
+    made.add_argument(
+        "--learner",
+        nargs="+",
+        metavar="L",
+        help="which; module:Class for one of your own, whose code is run (default: all there are)",
+    )
     made.add_argument(
         "--shots",
         nargs="+",
@@ -104,19 +109,19 @@ def execute(arguments: argparse.Namespace) -> int:
     )
     order, notes = same_landmarks(support, query)
     # A broken file shows before any work; then one model at a time is in memory.
-    sizes = {name: open_model(arguments.models, name, "cpu").size for name in names}
+    sizes = {name: open_model(arguments.models, of, "cpu").size for name, of in names.items()}
 
     @cache
     def trial(size: int) -> Trial:
         sides = Crops.of(support, size), Crops.of(query, size).reordered(order)
         return Trial.of(*sides, arguments.shots, arguments.draws, arguments.seed)
 
-    first = trial(sizes[names[0]])
+    first = trial(next(iter(sizes.values())))
     notes += [*first.support.notes, *first.query.notes, *first.notes()]
     results = {}
-    for name in tqdm(names, desc="comparing", unit="learner", disable=None):
+    for name, of in tqdm(names.items(), desc="comparing", unit="learner", disable=None):
         results[name] = measure(
-            lambda: open_model(arguments.models, name, where).learner, trial(sizes[name]), where
+            lambda: open_model(arguments.models, of, where).learner, trial(sizes[name]), where
         )
     comparison = Comparison.of(results, first, arguments.seed)
     text = report(comparison, results, first, notes)
@@ -131,20 +136,25 @@ def execute(arguments: argparse.Namespace) -> int:
 # ------------------------------------------------------------------------------- reading
 
 
-def find_models(folder: Path, wanted: Sequence[str] | None) -> list[str]:
-    """Names of the learners of a folder, in the order of the paper; all, or those wanted.
+def find_models(folder: Path, wanted: Sequence[str] | None) -> dict[str, str]:
+    """Learners of a folder by name, as they were asked for, in the order of the paper; all, or
+    those wanted.
 
     Raises `UserError` where there is none, or not one that is wanted.
     """
-    there = {path.stem for path in folder.glob("*.safetensors")} if folder.is_dir() else set()
+    # Not A:B.safetensors: what files are called is nothing to import.
+    stems = [path.stem for path in folder.glob("*.safetensors")] if folder.is_dir() else []
+    there = {name for name in stems if ":" not in name}
     if not there:
         raise UserError(f"no LEARNER.safetensors in {folder}: give a folder of models, --models")
-    if unknown := [name for name in wanted or () if name not in there]:
+    asked = {stem(name): name for name in wanted or there}
+    if unknown := [name for name in asked if name not in there]:
         raise UserError(
             f"no learner {unknown[0]!r} in {folder}, which has {', '.join(sorted(there))}"
         )
     places = {name: i for i, name in enumerate(REGISTRY)}
-    return sorted(set(wanted or there), key=lambda name: (places.get(name, len(places)), name))
+    order = sorted(asked, key=lambda name: (places.get(name, len(places)), name))
+    return {name: asked[name] for name in order}
 
 
 # ----------------------------------------------------------------------------- comparing

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from fewshot_landmarks.commands.common import add_learner
 from fewshot_landmarks.data.annotations import read_annotations
 from fewshot_landmarks.data.crops import Garments
 from fewshot_landmarks.data.index import SPLITS
@@ -40,6 +41,7 @@ def add_to(commands) -> None:
     what = made.add_mutually_exclusive_group(required=True)
     what.add_argument("--data", type=Path, metavar="PATH")
     what.add_argument("--model", type=Path, metavar="FILE")
+    add_learner(made, "of --model")
     made.add_argument("--images", type=Path, metavar="DIR", help="photos of annotations in --data")
     made.add_argument(
         "--shots", type=int, metavar="K", help=f"as of a run, whose tasks have {max(SHOTS)} anyway"
@@ -62,7 +64,7 @@ def add_to(commands) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Report; `TROUBLE` if a run on the data would stop or leave objects out."""
     if arguments.model:
-        return describe(arguments.model)
+        return describe(arguments.model, arguments.learner)
     splits, source = _open(arguments)
     queries = {"train": arguments.train_queries, "validation": arguments.queries}
     troubles = []
@@ -100,9 +102,9 @@ def _open(arguments: argparse.Namespace) -> tuple[dict[str, Garments], Source | 
     return {"annotations": Keypoints(annotations, size=SIZE)}, None
 
 
-def describe(path: Path) -> int:
+def describe(path: Path, learner: str | None = None) -> int:
     """Print what a model is."""
-    found = load(path)
+    found = load(path, learner=learner)
     model = found.model if isinstance(found, Finder) else found
     print(f"{path}: {model.learner.name}, {model.network} network, crops of {model.size} pixels")
     where = "calibrated, on data like those of training" if model.calibration else "not calibrated"

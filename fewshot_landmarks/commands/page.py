@@ -95,7 +95,6 @@ def add_to(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add_model(made)
-    made.add_argument("--learner", help="default: MetaCloth, or the one of the model's file")
     made.add_argument("--port", type=int, default=7860, help="default: 7860")
     made.add_argument(
         "--host",

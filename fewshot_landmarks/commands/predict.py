@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fewshot_landmarks import __version__
-from fewshot_landmarks.commands.common import check_out, outside, spare_threads
+from fewshot_landmarks.commands.common import add_learner, check_out, outside, spare_threads
 from fewshot_landmarks.data.annotations import read_annotations
 from fewshot_landmarks.data.keypoints import declared
 from fewshot_landmarks.data.values import aligned
@@ -31,10 +31,10 @@ from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_bytes, write_text
 from fewshot_landmarks.model import Finder, Support, load
 from fewshot_landmarks.outputs import add_overwrite, claim
-from fewshot_landmarks.photos import Unreadable, find_photos, read_photo
+from fewshot_landmarks.photos import Unreadable, find_photos, read_photo, together
 
 SHORTEST, LONGEST = 640, 1024  # longer side of the pictures, pixels
-AT_ONCE = 8  # photos, which are held whole: large ones fill memory
+AT_ONCE = 8  # photos, which are held whole: fewer where they are large
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ def add_to(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     made.add_argument("--model", type=Path, required=True, help="what `adapt` wrote")
+    add_learner(made, "default: the model's")
     made.add_argument("--images", type=Path, metavar="DIR", help="photos, or one photo")
     made.add_argument(
         "--boxes",
@@ -87,7 +88,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Predict what is not predicted yet; write results once all are there."""
     check_out(arguments, arguments.model, arguments.boxes, arguments.images, kind=".json")
     device = find_device(arguments.device)
-    finder = load(arguments.model, device)
+    finder = load(arguments.model, device, arguments.learner)
     if not isinstance(finder, Finder):
         raise UserError(
             f"{arguments.model} is a learner that knows no category yet: run `fewshot-landmarks "
@@ -233,19 +234,19 @@ def _batches(
     A batch that is done in part comes as a whole: a network's last bits depend on what it sees
     together, and results shall not depend on where a run was stopped.
     """
-    path, photo = None, None
     with tqdm(
         total=len(wanted), desc="predicting", unit="object", disable=len(wanted) < AT_ONCE
     ) as bar:
-        for start in range(0, len(wanted), AT_ONCE):
-            batch = wanted[start : start + AT_ONCE]
+        for part in together([each.path for each in wanted], AT_ONCE):
+            batch = wanted[part]
             if not all(each.key in done for each in batch):
-                photos = []
+                photos = {}
                 for each in batch:
-                    if each.path != path:
-                        path, photo = each.path, _read(each)
-                    photos.append(photo)
-                yield list(zip(batch, photos))
+                    if each.path not in photos:
+                        photos[each.path] = _read(each)
+                yield (read := [(each, photos[each.path]) for each in batch])
+                photos.clear()  # or they are still there while the next are decoded
+                read.clear()
             bar.update(len(batch))
 
 
