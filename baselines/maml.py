@@ -40,8 +40,7 @@ class MAML(Learner):
     def fit(self, training: Training) -> None:
         settings = self.settings
         rate = (self.model, settings.outer_rate)  # theta and omega
-        for task in training.tasks(rate, count=settings.tasks, decay=settings.outer_falls):
-            training.step(self.meta_loss(task))
+        training.minimise(self.meta_loss, rate, count=settings.tasks, decay=settings.outer_falls)
 
     def meta_loss(self, task: Task) -> torch.Tensor:
         """The query loss of the adapted model, as a function of the initialisation."""

@@ -18,7 +18,7 @@ import torch
 from fewshot_landmarks.heatmaps import detect, query_loss, support_loss
 from fewshot_landmarks.learner import Detector, Learner
 from fewshot_landmarks.networks import WeightRegression
-from fewshot_landmarks.tasks import Samples
+from fewshot_landmarks.tasks import Samples, Task
 from fewshot_landmarks.training import Training
 
 
@@ -45,17 +45,19 @@ class MRN(Learner):
         self.regression = WeightRegression(base.channels, settings.hidden)  # H
 
     def fit(self, training: Training) -> None:
-        settings = self.settings
-        rate = (self.regression, settings.head_rate)
-        for task in training.tasks(rate, count=settings.regression_tasks, decay=(0.5,)):
-            regressed = self.regression(self.few_shot_detectors(task.support))
-            learnt = task.learnable()
-            distance = regressed[learnt] - self.base.detectors(task.category)[learnt]
-            heatmaps = detect(self.features(task.query.images), regressed)
-            training.step(
-                distance.square().sum() / learnt.sum().clamp(min=1)
-                + settings.sample_weight * query_loss(heatmaps, task)
-            )
+        rate = (self.regression, self.settings.head_rate)
+        count = self.settings.regression_tasks
+        training.minimise(self.regression_loss, rate, count=count, decay=(0.5,))
+
+    def regression_loss(self, task: Task) -> torch.Tensor:
+        """How far regressed detectors are from the base model's, and their query loss."""
+        regressed = self.regression(self.few_shot_detectors(task.support))
+        learnt = task.learnable()
+        distance = regressed[learnt] - self.base.detectors(task.category)[learnt]
+        heatmaps = detect(self.features(task.query.images), regressed)
+        return distance.square().sum() / learnt.sum().clamp(
+            min=1
+        ) + self.settings.sample_weight * query_loss(heatmaps, task)
 
     def few_shot_detectors(self, support: Samples) -> torch.Tensor:
         """omega_K (N, C): detectors trained on the support set alone, over frozen features."""

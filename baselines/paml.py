@@ -43,8 +43,7 @@ class PAML(MAML):
     def fit(self, training: Training) -> None:
         settings = self.settings
         rates = (self.model, settings.outer_rate), (self.regression, settings.head_rate)
-        for task in training.tasks(*rates, count=settings.tasks, decay=settings.outer_falls):
-            training.step(self.meta_loss(task))
+        training.minimise(self.meta_loss, *rates, count=settings.tasks, decay=settings.outer_falls)
 
     def meta_loss(self, task: Task) -> torch.Tensor:
         """Query loss of the transformed model plus the distance to many-shot detectors."""

@@ -48,8 +48,7 @@ class PROTO(Learner):
     def fit(self, training: Training) -> None:
         settings = self.settings
         rates = (self.fenet, settings.outer_rate), ([self.log_scale], settings.head_rate)
-        for task in training.tasks(*rates, count=settings.tasks, decay=settings.outer_falls):
-            training.step(self.meta_loss(task))
+        training.minimise(self.meta_loss, *rates, count=settings.tasks, decay=settings.outer_falls)
 
     def meta_loss(self, task: Task) -> torch.Tensor:
         """The query loss of distances to the support's prototypes."""

@@ -17,7 +17,7 @@ from torch import nn
 
 from fewshot_landmarks.heatmaps import cosine_detect, labelmaps, landmark_features, query_loss
 from fewshot_landmarks.learner import Detector, Learner
-from fewshot_landmarks.tasks import Samples
+from fewshot_landmarks.tasks import Samples, Task
 from fewshot_landmarks.training import Training
 
 
@@ -38,12 +38,15 @@ class WG(Learner):
         self.scale = nn.Parameter(base.scale.detach().clone())
 
     def fit(self, training: Training) -> None:
-        settings = self.settings
-        rate = (self, settings.head_rate)
-        for task in training.tasks(rate, count=settings.generator_tasks, decay=(0.5,)):
-            omega = self.generate(task.support, novel=task.category)
-            query = self.features(task.query.images)
-            training.step(query_loss(cosine_detect(query, omega, self.scale), task))
+        rate = (self, self.settings.head_rate)
+        count = self.settings.generator_tasks
+        training.minimise(self.generator_loss, rate, count=count, decay=(0.5,))
+
+    def generator_loss(self, task: Task) -> torch.Tensor:
+        """The query loss of generated detectors."""
+        omega = self.generate(task.support, novel=task.category)
+        query = self.features(task.query.images)
+        return query_loss(cosine_detect(query, omega, self.scale), task)
 
     def adapt(self, support: Samples) -> Detector:
         with torch.no_grad():

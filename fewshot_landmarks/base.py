@@ -92,4 +92,4 @@ class BaseModel(nn.Module):
             "epochs": epochs, "batch": batch, "optimiser": optimiser, "micro_batch": micro_batch,
         }  # fmt: skip
         for samples in training.batches((self, rate), decay=(0.5, 0.75), **options):
-            training.step(self.loss(samples), weight=int(samples.labelled.sum()))
+            training.add(self.loss(samples), weight=int(samples.labelled.sum()))

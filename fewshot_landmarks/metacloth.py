@@ -74,13 +74,18 @@ class BaseFEN(Learner):
     def fit(self, training: Training) -> None:
         """Algorithm 3."""
         rate = (self.ppnet, self.settings.head_rate)
-        for task in training.tasks(rate, count=self.settings.ppnet_tasks, decay=(0.5,)):
-            cloth = self.base_features(task.support.images)  # line 3
-            maps = self.labelmaps_in_training(task, cloth)
-            point = landmark_features(cloth, maps, task.support.labelled)  # line 4
-            omega = self.ppnet(point)  # line 5
-            query = self.base_features(task.query.images)
-            training.step(query_loss(detect(query, omega), task))  # line 6
+        training.minimise(  # line 2: for each task
+            self.ppnet_loss, rate, count=self.settings.ppnet_tasks, decay=(0.5,)
+        )
+
+    def ppnet_loss(self, task: Task) -> torch.Tensor:
+        """The query loss of PPNet's detectors: lines 3 to 6."""
+        cloth = self.base_features(task.support.images)  # line 3
+        maps = self.labelmaps_in_training(task, cloth)
+        point = landmark_features(cloth, maps, task.support.labelled)  # line 4
+        omega = self.ppnet(point)  # line 5
+        query = self.base_features(task.query.images)
+        return query_loss(detect(query, omega), task)  # line 6
 
     def adapt(self, support: Samples) -> Detector:
         """Algorithm 2."""
@@ -146,9 +151,9 @@ class MetaCloth(BaseFEN):
         self.ppnet.requires_grad_(False)
         settings = self.settings
         rate = (self.fenet, settings.outer_rate)  # line 1: theta starts at theta0
-        tasks = training.tasks(rate, count=settings.tasks, decay=settings.outer_falls)
-        for task in tasks:  # line 2
-            training.step(self.meta_loss(task))  # line 10
+        training.minimise(  # lines 2 and 10
+            self.meta_loss, rate, count=settings.tasks, decay=settings.outer_falls
+        )
 
     def meta_loss(self, task: Task) -> torch.Tensor:
         """The query loss of (theta', omega') as a function of theta: lines 3 to 10."""

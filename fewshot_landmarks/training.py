@@ -2,7 +2,9 @@
 
 The state of a training is the parameters, the optimiser's state and the number of the step; what
 a step sees is drawn from the seed and that number. So a training that was killed and goes on from
-its last checkpoint ends in the same bytes as an unbroken one.
+its last checkpoint ends in the same bytes as an unbroken one. A learner may train in several
+stages, one loop after the other: a checkpoint has the stage that it is of, and what those before
+have made.
 
 A step's tasks, or its batch, may be shared by several processes (`ranks`): their gradients are
 added up before the optimiser moves, so that their number changes rounding alone.
@@ -38,7 +40,7 @@ OPTIMISERS = {
 
 
 class Training:
-    """One stage of training.
+    """The training of one model, in one stage or several.
 
     Args:
         tasks: tasks of seen categories, of any length; their data set also serves batches.
@@ -50,7 +52,7 @@ class Training:
         checkpoint: file for the state of an unfinished training; None keeps none. All processes
             must find it in the same place.
         every: seconds between checkpoints.
-        report: called with the share of the stage that is done, 0 to 1.
+        report: called with the share of a stage that is done, 0 to 1.
     """
 
     def __init__(
@@ -78,11 +80,14 @@ class Training:
         self._every = every
         self._report = report or (lambda share: None)
         self._optimiser: torch.optim.Optimizer | None = None
+        self._buffers: list[torch.Tensor] = []  # of the modules that were trained so far
+        self._stage, self._inside = -1, False
+        self._ended: dict[str, torch.Tensor] = {}  # what earlier stages have made, by its name
         self._loss = self._weight = 0.0  # of the step so far: weighted losses, and their weights
         self.losses: list[float] = []  # of each step
 
     def tasks(self, *rates: tuple, count: int, decay: tuple[float, ...] = ()) -> Iterator[Task]:
-        """`count` tasks; `step` is told the loss of each, to move the parameters in `rates`.
+        """`count` tasks; `add` is told the loss of each, to move the parameters in `rates`.
 
         rates: pairs of a module (or a list of parameters) and its rate; decay: the shares of the
         training after which the rates fall by 10.
@@ -94,6 +99,17 @@ class Training:
             return [(task, self._tasks[task]) for task in self._ranks.share(chosen)]
 
         yield from self._steps(rates, math.ceil(count / self._together), decay, read)
+
+    def minimise(
+        self,
+        loss: Callable[[Task], torch.Tensor],
+        *rates: tuple,
+        count: int,
+        decay: tuple[float, ...] = (),
+    ) -> None:
+        """Descend on a loss of each of `count` tasks; see `tasks`."""
+        for task in self.tasks(*rates, count=count, decay=decay):
+            self.add(loss(task))
 
     def batches(
         self,
@@ -108,7 +124,7 @@ class Training:
 
         An epoch's last batch is left out if it is not full. optimiser: of `OPTIMISERS`.
         micro_batch: yield a batch in pieces of so many garments, which takes less memory; a step
-        is still the whole batch's, if each piece's weight in `step` is what its loss is a mean of.
+        is still the whole batch's, if each piece's weight in `add` is what its loss is a mean of.
         """
         garments = self._tasks.garments
         members = self._tasks.members()
@@ -124,8 +140,8 @@ class Training:
 
         yield from self._steps(rates, epochs * a_epoch, decay, read, optimiser)
 
-    def step(self, loss: torch.Tensor, weight: float = 1.0) -> None:
-        """Descend on a scalar loss, once all losses of the step are known.
+    def add(self, loss: torch.Tensor, weight: float = 1.0) -> None:
+        """Add a scalar loss to the step's, on whose mean the optimiser then descends.
 
         weight: of this loss in the mean over the step's losses, which may be in other processes.
         """
@@ -174,25 +190,38 @@ class Training:
         optimiser: str = "adam",
     ) -> Iterator[Material]:
         """What `read` finds for each step, each with its number as the seed of draws."""
+        if self._inside:
+            raise UserError("a loop of training begins within another: end one before the next")
         groups = [{"params": _parameters(what), "lr": rate} for what, rate in rates]
+        modules = [what for what, _ in rates if isinstance(what, nn.Module)]
         self._optimiser = OPTIMISERS[optimiser](groups)
-        first = self._resume()
-        saved = time.monotonic()
-        numbers = range(first, count)
-        for number, found in zip(numbers, self._ahead(read, numbers)):
-            falls = sum(number >= share * count for share in decay)
-            for group, (_, rate) in zip(self._optimiser.param_groups, rates):
-                group["lr"] = rate * 0.1**falls
-            self._optimiser.zero_grad(set_to_none=True)
-            self._loss = self._weight = 0.0
-            for seed, material in found:
-                self._seed_draws(seed)
-                yield material.to(self._device)
-            self._descend()
-            self._report((number + 1) / count)
-            if time.monotonic() - saved > self._every and number + 1 < count:
-                self._save(number + 1)
-                saved = time.monotonic()
+        known = {id(buffer) for buffer in self._buffers}
+        buffers = [buffer for module in modules for buffer in module.buffers()]
+        self._buffers += [buffer for buffer in buffers if id(buffer) not in known]
+        self._stage, self._inside = self._stage + 1, True
+        try:
+            first = self._resume(count)
+            saved = time.monotonic()
+            numbers = range(first, count)
+            for number, found in zip(numbers, self._ahead(read, numbers)):
+                falls = sum(number >= share * count for share in decay)
+                for group, (_, rate) in zip(self._optimiser.param_groups, rates):
+                    group["lr"] = rate * 0.1**falls
+                self._optimiser.zero_grad(set_to_none=True)
+                self._loss = self._weight = 0.0
+                for seed, material in found:
+                    self._seed_draws(seed)
+                    yield material.to(self._device)
+                self._descend()
+                self._report((number + 1) / count)
+                if time.monotonic() - saved > self._every and number + 1 < count:
+                    self._save(number + 1)
+                    saved = time.monotonic()
+        finally:
+            self._inside = False
+            self._seed_draws(count)  # what is drawn between two stages
+            if self._checkpoint is not None:
+                self._ended |= {name: value.clone() for name, value in self._values()}
 
     def _ahead(self, read: Callable, numbers: range) -> Iterator[list]:
         """`read` of each number, read some steps ahead by threads."""
@@ -209,16 +238,15 @@ class Training:
     def _save(self, number: int) -> None:
         if self._checkpoint is None or not self._ranks.first:
             return
-        tensors = {}
+        tensors = self._ended | dict(self._values())
         for g, i, p in self._numbered():
-            tensors[f"{g}.{i}.value"] = p.data
             for name, value in self._optimiser.state.get(p, {}).items():
-                tensors[f"{g}.{i}.{name}"] = value
-        losses = json.dumps(self.losses)
-        save_tensors(self._checkpoint, tensors, step=str(number), losses=losses)
+                tensors[f"{self._stage}.{g}.{i}.{name}"] = value
+        about = {"stage": str(self._stage), "step": str(number), "losses": json.dumps(self.losses)}
+        save_tensors(self._checkpoint, tensors, **about)
 
-    def _resume(self) -> int:
-        """Take up the checkpoint, if there is one; the number of the next step."""
+    def _resume(self, count: int) -> int:
+        """Take up the checkpoint, if there is one; the number of the stage's next step."""
         there = self._checkpoint is not None and self._checkpoint.exists()
         if len(set(self._ranks.gather(there))) > 1:
             raise UserError(
@@ -228,19 +256,31 @@ class Training:
         if not there:
             return 0
         with safe_open(str(self._checkpoint), "pt") as file, torch.no_grad():
+            about = file.metadata()
+            if int(about["stage"]) < self._stage:
+                return 0
+            for name, value in self._values():
+                value.copy_(file.get_tensor(name))
+            if int(about["stage"]) > self._stage:
+                return count
             for g, i, p in self._numbered():
-                prefix = f"{g}.{i}."
-                names = [key for key in file.keys() if key.startswith(prefix)]
-                state = {key[len(prefix) :]: file.get_tensor(key) for key in names}
-                p.copy_(state.pop("value"))
+                prefix = f"{self._stage}.{g}.{i}."
+                names = [key.removeprefix(prefix) for key in file.keys() if key.startswith(prefix)]
+                state = {name: file.get_tensor(prefix + name) for name in names if name != "value"}
                 if state:
                     self._optimiser.state[p] = {
                         name: value if name == "step" else value.to(p.device)
                         for name, value in state.items()
                     }
-            metadata = file.metadata()
-        self.losses = json.loads(metadata["losses"])
-        return int(metadata["step"])
+        self.losses = json.loads(about["losses"])
+        return int(about["step"])
+
+    def _values(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """What training has changed, by a name that no other stage has."""
+        for g, i, parameter in self._numbered():
+            yield f"{self._stage}.{g}.{i}.value", parameter.data
+        for i, buffer in enumerate(self._buffers):
+            yield f"{self._stage}.buffer.{i}", buffer
 
     def _numbered(self) -> Iterator[tuple[int, int, nn.Parameter]]:
         for g, group in enumerate(self._optimiser.param_groups):

@@ -33,13 +33,13 @@ def train(
         for samples in batches.batches((base, 1e-3), epochs=2, batch=4, decay=(0.5,)):
             images, landmarks = samples.images.double(), samples.landmarks.double()
             loss = base.loss(replace(samples, images=images, landmarks=landmarks))
-            batches.step(loss, weight=int(samples.labelled.sum()))
+            batches.add(loss, weight=int(samples.labelled.sum()))
         kept = {"checkpoint": checkpoint, "every": 0.0}
         tasks = Training(DoubleTasks(), seed=3, ranks=ranks, together=3, **kept)
         for task in tasks.tasks((base.fenet, 1e-3), ([base.omega], 1e-2), count=8):
             if len(tasks.losses) == dies_at:
                 raise Killed
-            tasks.step(base.loss(task.query) * (1 + 0.1 * torch.randn(())))
+            tasks.add(base.loss(task.query) * (1 + 0.1 * torch.randn(())))
         losses = [*batches.losses, *tasks.losses]
     return {**base.state_dict(), "losses": torch.tensor(losses, dtype=torch.float64)}
 
