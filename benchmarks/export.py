@@ -41,7 +41,7 @@ from benchmarks.grid import Job, source, training_jobs
 from benchmarks.trust import COLUMNS, FILE, LABELLED, UNSEEN, errors
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.confidence import THRESHOLD, Calibration, search
-from fewshot_landmarks.files import write_text, written_whole
+from fewshot_landmarks.files import is_whole, write_text, written_whole
 from fewshot_landmarks.learner import LEARNERS, Learner, find_learner
 from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.metrics import normalised_error
@@ -109,7 +109,7 @@ def make_signs(
             )
         report((number + 1) / count)
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    with written_whole(signs_path(workshop, place, found, tested)) as file:
+    with written_whole(signs_path(workshop, place, found, tested), summed=True) as file:
         np.savez(file, **arrays)
 
 
@@ -125,10 +125,10 @@ def plan(workshop: Workshop, places: Sequence[Benchmark], learners: Sequence[str
                 do = functools.partial(make_signs, training, source(learner), tested)
                 name = workshop.source.categories[tested].name
                 jobs.append(Job("probe", training, learner.name, do, name, (path,), needs, 10.0))
-                if path.exists():
-                    continue
+                if is_whole(path) and training is not places[0]:
+                    continue  # models are of the first: they need its weights
                 for job in jobs:
-                    if job.paths not in planned and not all(path.exists() for path in job.paths):
+                    if job.paths not in planned and not all(map(is_whole, job.paths)):
                         planned.add(job.paths)
                         yield job
 
@@ -152,7 +152,7 @@ def measured(
     for place in places:
         for learner in dict.fromkeys(map(find_learner, names)):
             those = [one for own in groups(place).values() for one in own]
-            if all(signs_path(workshop, one, learner, c).exists() for one, c in those):
+            if all(is_whole(signs_path(workshop, one, learner, c)) for one, c in those):
                 yield place, learner
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import is_whole, remove
 from fewshot_landmarks.learner import Learner, find_learner, fits
 from fewshot_landmarks.memory import forget_peak, out_of_memory, peak_mib
 from fewshot_landmarks.processes import Processes, tell
@@ -55,29 +56,31 @@ class Cost:
 
 
 def plan(workshop: Workshop, cells: Iterable[Cell]) -> list[Job]:
-    """The jobs whose files are missing, each once, what others need first."""
+    """The jobs whose files are missing or damaged, each once, what others need first."""
     jobs: dict[tuple[Path, ...], Job] = {}
     preset = workshop.preset
 
     def add(job: Job) -> None:
-        if not all(path.exists() for path in job.paths):
+        if not all(map(is_whole, job.paths)):
             jobs.setdefault(job.paths, job)
 
     for cell in cells:
         benchmark, learner = cell.benchmark, find_learner(cell.learner)
         missing = _missing(workshop, benchmark, learner, cell.shots)
-        if not missing:
-            continue
         training = training_jobs(workshop, benchmark, learner)
         needs = tuple(path for job in training for path in job.paths)
+        damaged = [path for path in needs if path.exists() and not is_whole(path)]
+        if not (missing or damaged):
+            continue
         for job in training:
             add(job)
         for tested, shots in missing.items():
-            paths = tuple(workshop.episodes_path(benchmark, learner, tested, k) for k in shots)
+            paths = [workshop.episodes_path(benchmark, learner, tested, k) for k in shots]
+            paths += map(workshop.predictions_path, paths[:])
             cost = 0.1 * preset.episodes * len(shots)
             do = functools.partial(_evaluate, benchmark, source(learner), tested, shots)
             name = workshop.source.categories[tested].name
-            add(Job("evaluate", benchmark, learner.name, do, name, paths, needs, cost))
+            add(Job("evaluate", benchmark, learner.name, do, name, tuple(paths), needs, cost))
     return list(jobs.values())
 
 
@@ -106,8 +109,8 @@ def _missing(
     """The shots that have no record yet, for each unseen category that lacks some."""
     missing = {}
     for tested in benchmark.unseen:
-        paths = {k: workshop.episodes_path(benchmark, learner, tested, k) for k in shots}
-        if lacking := tuple(k for k, path in paths.items() if not path.exists()):
+        lacking = tuple(k for k in shots if not workshop.evaluated(benchmark, learner, tested, k))
+        if lacking:
             missing[tested] = lacking
     return missing
 
@@ -193,7 +196,7 @@ def clear_checkpoints(work: Path) -> None:
     """Remove what was kept of unfinished work that is finished now: of a run killed in between."""
     for left in work.rglob("*.unfinished"):
         if any(left.with_suffix(ending).exists() for ending in (".safetensors", ".json")):
-            left.unlink(missing_ok=True)
+            remove(left)
 
 
 def run_together(

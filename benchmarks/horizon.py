@@ -29,7 +29,7 @@ from benchmarks.grid import Job, source
 from benchmarks.tune import trial_workshop, try_out
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import write_text
+from fewshot_landmarks.files import is_whole, write_text
 from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.protocol import Benchmark, benchmark
@@ -67,7 +67,7 @@ def measure(
     learner = find_learner(learner_source)
     chosen = parameters(workshop, place, learner, tasks)
     error = try_out(workshop, place.rehearsal, learner, chosen)
-    write_text(point_path(workshop, place, learner, tasks), json.dumps(error))
+    write_text(point_path(workshop, place, learner, tasks), json.dumps(error), summed=True)
 
 
 def plan(workshop: Workshop, points: Sequence[tuple]) -> Iterator[Job]:
@@ -75,10 +75,10 @@ def plan(workshop: Workshop, points: Sequence[tuple]) -> Iterator[Job]:
     bases = set()
     for place, learner, tasks in points:
         path = point_path(workshop, place, learner, tasks)
-        if path.exists():
+        if is_whole(path):
             continue
         base = workshop.base_path(place.rehearsal, learner.base_kind)
-        if not base.exists() and base not in bases:
+        if base not in bases and not is_whole(base):
             bases.add(base)
             yield grid.base_job(workshop, place.rehearsal, learner.base_kind)
         do = functools.partial(measure, place, source(learner), tasks)

@@ -27,7 +27,7 @@ from benchmarks.commands import (
 )
 from benchmarks.workshop import Workshop
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import write_text
+from fewshot_landmarks.files import is_whole, write_text
 from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.markup import csv_text, markdown, pipes
 from fewshot_landmarks.protocol import SHOTS, Benchmark, benchmark
@@ -59,7 +59,7 @@ def read(
     found = []
     for tested in place.unseen:
         path = workshop.predictions_path(workshop.episodes_path(place, learner, tested, shots))
-        if not path.exists():
+        if not is_whole(path):
             return None
         with np.load(path, allow_pickle=False) as arrays:
             errors, heights = (arrays[name].astype(np.float64) for name in ("errors", "heights"))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.fenets import FENETS, PRECISIONS
+from fewshot_landmarks.files import SMALL, read_regular
 from fewshot_landmarks.learner import REGISTRY, Learner, find_learner
 from fewshot_landmarks.training import OPTIMISERS
 
@@ -272,7 +273,7 @@ def read_choices(path: Path) -> dict:
     """
     of_ours = {name.lower() for name in REGISTRY}  # one of another case is a slip
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(read_regular(path, SMALL))
         every = [(name, own) for place in found.values() for name, own in place.items()]
         if not every:
             raise ValueError("it holds no choice")

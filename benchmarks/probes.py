@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.fingerprints import code, key
-from benchmarks.grid import Cell, Job, chain, source
+from benchmarks.grid import Cell, Job, source, training_jobs
 from benchmarks.reading import SIMILARITIES
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.categories import category
-from fewshot_landmarks.files import write_bytes, write_text
+from fewshot_landmarks.files import is_whole, write_bytes, write_text
 from fewshot_landmarks.heatmaps import decode, labelmaps, landmark_features, spatial_softmax
 from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.markup import csv_text
@@ -187,14 +187,18 @@ def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def plan(workshop: Workshop, cells: Iterable[Cell]) -> Iterator[Job]:
-    """The probes that are missing, of learners and benchmarks that are run anyway."""
+    """The probes that are missing, of learners and benchmarks that are run anyway.
+
+    And the training that they need, where its weights are gone.
+    """
     for cell in cells:
         learner, place = find_learner(cell.learner), cell.benchmark
         for make, tested in _wanted(place, learner):
             path = probe_path(workshop, place, learner, tested, make)
-            if TABLE3_SHOTS in cell.shots and not path.exists():
-                links = [workshop.fit_path(place, link) for link in chain(learner)]
-                needs = (workshop.base_path(place, learner.base_kind), *links)
+            if TABLE3_SHOTS in cell.shots and not is_whole(path):
+                training = training_jobs(workshop, place, learner)
+                needs = tuple(path for job in training for path in job.paths)
+                yield from (job for job in training if not all(map(is_whole, job.paths)))
                 do = functools.partial(make, place, source(learner), tested)
                 name = workshop.source.categories[tested].name
                 yield Job("probe", place, learner.name, do, name, (path,), needs, 5.0)
@@ -219,7 +223,7 @@ def make_similarities(
     found = find_learner(learner)
     path = probe_path(workshop, place, found, tested, make_similarities)
     rows = similarities(workshop, place, found, tested, report=report)
-    write_text(path, similarities_csv(rows))
+    write_text(path, similarities_csv(rows), summed=True)
 
 
 def make_heatmaps(
@@ -229,7 +233,8 @@ def make_heatmaps(
     found = find_learner(learner)
     path = probe_path(workshop, place, found, tested, make_heatmaps)
     name = f"{place.name}/{workshop.source.categories[tested].name}"
-    write_bytes(path, heatmaps_npz({name: heatmaps(workshop, place, found, tested)}))
+    content = heatmaps_npz({name: heatmaps(workshop, place, found, tested)})
+    write_bytes(path, content, summed=True)
 
 
 def _wanted(place: Benchmark, learner: type[Learner]) -> Iterator[tuple[Callable, int]]:
@@ -255,7 +260,7 @@ def gather(workshop: Workshop, seeds: Sequence[int], out: Path) -> None:
         ):
             for make, tested in _wanted(place, learner):
                 path = probe_path(seeded, place, learner, tested, make)
-                if not path.exists():
+                if not is_whole(path):
                     continue
                 if make is make_similarities:
                     rows += path.read_text("utf-8").splitlines()[1:]

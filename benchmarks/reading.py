@@ -4,6 +4,7 @@ A file that is missing or broken is a `UserError` of one line that says what mak
 """
 
 import argparse
+import io
 import json
 import shlex
 import zipfile
@@ -17,6 +18,7 @@ import pandas as pd
 from benchmarks import trust
 from fewshot_landmarks.console import answer
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import SMALL, open_regular, read_regular
 from fewshot_landmarks.markup import unquoted
 from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.protocol import BENCHMARKS
@@ -47,8 +49,8 @@ def read_run(directory: str | Path) -> dict:
     """What made the records: `run.json`, of which only "preset" must be there."""
     path = _existing(directory, "run.json")
     try:
-        run = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        run = json.loads(read_regular(path, SMALL))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read, run the benchmark again: {error}") from error
     if not isinstance(run, dict) or "preset" not in run:
         raise UserError(f'{path} does not name the "preset" of the run')
@@ -75,7 +77,7 @@ def read_heatmaps(directory: str | Path) -> Maps:
     """What `probes.heatmaps` measured."""
     path, maps = Path(directory, "heatmaps.npz"), {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(read_regular(path)), allow_pickle=False) as archive:
             for key in archive.files:
                 place, _, name = key.rpartition("/")
                 maps.setdefault(place, {})[name] = archive[key]
@@ -97,7 +99,10 @@ def read_table(
     numbers = [name for name, kind in columns.items() if kind is float]
     missing = {name: ["", "nan", "NaN"] for name in numbers}
     try:
-        frame = pd.read_csv(path, dtype=columns, keep_default_na=False, na_values=missing)
+        with open_regular(path) as file:
+            options = {"dtype": columns, "keep_default_na": False, "na_values": missing}
+            packed = "gzip" if path.suffix == ".gz" else None
+            frame = pd.read_csv(file, compression=packed, **options)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise _unreadable(path, error, by) from error
     if absent := [name for name in columns if name not in frame]:

@@ -131,7 +131,8 @@ def execute(arguments: argparse.Namespace) -> None:
         for split in (workshop.train, workshop.validation):
             _tell_skipped(split)
         workshop.check(*{cell.benchmark.name: cell.benchmark for cell in wanted}.values())
-        jobs = [*grid.plan(workshop, wanted), *probes.plan(workshop, wanted)]
+        planned = [*grid.plan(workshop, wanted), *probes.plan(workshop, wanted)]
+        jobs = list({job.paths: job for job in planned}.values())
     jobs = ranks.gather(jobs)[0]  # what the first has begun to do may be there for others already
     if arguments.dry_run:
         print("\n".join(job.label for job in jobs) or "Nothing is missing.")

@@ -3,6 +3,7 @@
 episodes.csv.gz, curves.csv.gz (training losses), costs.csv (seconds, memory) and run.json.
 """
 
+import csv
 import gzip
 import importlib.metadata
 import json
@@ -20,7 +21,7 @@ from benchmarks.reading import CURVES, remembered
 from benchmarks.workshop import COLUMNS, Workshop
 from fewshot_landmarks import __version__
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import write_bytes, write_text
+from fewshot_landmarks.files import is_whole, put_aside, read_regular, write_bytes, write_text
 from fewshot_landmarks.learner import REGISTRY, Learner, find_learner
 from fewshot_landmarks.locks import alone
 from fewshot_landmarks.markup import csv_text
@@ -45,15 +46,28 @@ def remember(
         places = remembered(work.parent).get("learners", {})
         places |= {find_learner(name).name: name for name in learners}
         said = {"options": options, "of_run": of_run, "learners": places}
-        write_text(work / "asked.json", json.dumps(said, indent=1))
-        known = _json(work / "learners.json", [])
+        write_text(work / "asked.json", json.dumps(said, indent=1), summed=True)
+        known = _learners(work)
         known += [[name, seed] for name in dict.fromkeys(learners) if [name, seed] not in known]
-        write_text(work / "learners.json", json.dumps(known, indent=1))
+        write_text(work / "learners.json", json.dumps(known, indent=1), summed=True)
 
 
 def known(work: Path) -> list[tuple[str, int]]:
     """The learners and training seeds that have been run here, of those that can be found."""
-    return [(name, seed) for name, seed in _json(work / "learners.json", []) if _there(name)]
+    return [(name, seed) for name, seed in _learners(work) if _there(name)]
+
+
+def _learners(work: Path) -> list[list]:
+    """Names and seeds as noted; where the note is lost, those of the records."""
+    noted = _json(work / "learners.json", None)
+    if noted is not None:
+        return noted
+    found = {}
+    for path in sorted(work.glob("episodes/*/*/*.csv")):
+        if is_whole(path):
+            row = next(csv.DictReader(path.read_text("utf-8").splitlines()), None)
+            found |= {(row["learner"], int(row["seed"])): None} if row else {}
+    return [list(one) for one in found]
 
 
 def _there(name: str) -> bool:
@@ -66,7 +80,7 @@ def _there(name: str) -> bool:
 
 def seeds(work: Path) -> list[int]:
     """The training seeds that have been run here."""
-    return sorted({seed for _, seed in _json(work / "learners.json", [])})
+    return sorted({seed for _, seed in _learners(work)})
 
 
 def note_cost(
@@ -83,7 +97,7 @@ def note_cost(
     }
     with alone(work / LOCK):
         noted = _json(work / "costs.json", {}) | {f"{label} {seed}": found}
-        write_text(work / "costs.json", json.dumps(noted, indent=1, sort_keys=True))
+        write_text(work / "costs.json", json.dumps(noted, indent=1, sort_keys=True), summed=True)
 
 
 def gather(workshop: Workshop, out: Path) -> None:
@@ -113,7 +127,7 @@ def _records(workshop: Workshop, place: Benchmark, learner: type[Learner]) -> It
     for tested in place.unseen:
         for k in SHOTS:
             path = workshop.episodes_path(place, learner, tested, k)
-            if path.exists():
+            if is_whole(path):
                 yield from path.read_text("utf-8").splitlines()[1:]
 
 
@@ -131,7 +145,7 @@ def _curves(workshop: Workshop, place: Benchmark, learner: type[Learner]) -> dic
             (place.name, name, workshop.seed, step, f"{loss:.4f}") for step, loss in _binned(path)
         ]
         for name, path in paths.items()
-        if path.exists()
+        if is_whole(path)
     }
 
 
@@ -193,9 +207,11 @@ def _run(workshop: Workshop, seeds: list[int]) -> dict:
 
 
 def _json(path: Path, default):
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    """What a file of work says, or the default where it is not there, or damaged."""
+    if not is_whole(path):
         return default
-    except ValueError as error:
-        raise UserError(f"{path} is broken ({error}): delete it and run again") from None
+    try:
+        return json.loads(read_regular(path))
+    except (OSError, ValueError, RecursionError) as error:  # of no digest
+        put_aside(path, str(error))
+        return default

@@ -39,7 +39,7 @@ from benchmarks.presets import TUNED, Preset, read_choices
 from benchmarks.tried import COLUMNS, FILE, SCORES
 from benchmarks.workshop import Report, Workshop
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import write_text
+from fewshot_landmarks.files import is_whole, remove, write_text
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, Learner, find_learner
 from fewshot_landmarks.locks import alone
 from fewshot_landmarks.markup import csv_text
@@ -98,7 +98,7 @@ def study(place: Benchmark, learner_source: str, workshop: Workshop, report: Rep
     learner, tuning = find_learner(learner_source), workshop.preset.tuning
     path = study_path(workshop, place, learner)
     unfinished = path.with_suffix(".unfinished")
-    done = _read(unfinished) if unfinished.exists() else []
+    done = _read(unfinished) if is_whole(unfinished) else []
     first, *others = rehearsals(workshop, place)
     defaults = asdict(trial_workshop(workshop, learner, {}).settings(first, learner))
     steps = tuning.trials + min(tuning.finalists, tuning.trials) * len(others)
@@ -110,7 +110,7 @@ def study(place: Benchmark, learner_source: str, workshop: Workshop, report: Rep
         return replace(trial, scores=scores, seconds=seconds)
 
     def note() -> None:
-        write_text(unfinished, json.dumps([asdict(trial) for trial in done], indent=1))
+        write_text(unfinished, json.dumps([asdict(trial) for trial in done], indent=1), True)
         report(sum(len(trial.scores) for trial in done) / steps)
 
     while len(done) < tuning.trials:
@@ -121,8 +121,8 @@ def study(place: Benchmark, learner_source: str, workshop: Workshop, report: Rep
         for rehearsal in others[len(done[number].scores) - 1 :]:
             done[number] = tried(done[number], rehearsal)
             note()
-    write_text(path, json.dumps([asdict(trial) for trial in done], indent=1))
-    unfinished.unlink(missing_ok=True)  # another run may have done the same
+    write_text(path, json.dumps([asdict(trial) for trial in done], indent=1), summed=True)
+    remove(unfinished)
 
 
 def finalists(trials: Sequence[Trial], count: int) -> list[int]:
@@ -181,7 +181,7 @@ def try_out(
     """A trial: the mean error of a learner with these parameters on a rehearsal."""
     tried = trial_workshop(workshop, learner, parameters)
     for link in chain(learner):
-        if not tried.fit_path(rehearsal, link).exists():
+        if not is_whole(tried.fit_path(rehearsal, link)):
             tried.fit(rehearsal, link, lambda share: None)
     errors: list[float] = []
     for tested in rehearsal.unseen:
@@ -230,13 +230,13 @@ def plan(workshop: Workshop, places: Sequence[Benchmark], learners: Sequence[str
         for name in learners:
             learner = find_learner(name)
             path = study_path(workshop, place, learner)
-            if path.exists():
+            if is_whole(path):
                 continue
             needs = []
             for rehearsal in rehearsals(workshop, place):
                 job = grid.base_job(workshop, rehearsal, learner.base_kind)
                 needs += job.paths
-                if not job.paths[0].exists() and job.paths not in bases:
+                if job.paths not in bases and not is_whole(job.paths[0]):
                     bases.add(job.paths)
                     yield job
             do = functools.partial(study, place, source(learner))
@@ -254,7 +254,7 @@ def gather(workshop: Workshop, out: Path, learners: Sequence[str] = LEARNERS) ->
         for name in learners:
             learner = find_learner(name)
             path = study_path(workshop, place, learner)
-            if not path.exists():
+            if not is_whole(path):
                 continue
             trials = _read(path)
             best = choose(trials)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from benchmarks.fingerprints import code, key
@@ -25,7 +26,7 @@ from fewshot_landmarks.draws import raw_stream
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.evaluation import EpisodeErrors, Predictions, predict_episode
 from fewshot_landmarks.fenets import FENETS
-from fewshot_landmarks.files import write_text, written_whole
+from fewshot_landmarks.files import is_whole, put_aside, remove, write_text, written_whole
 from fewshot_landmarks.learner import Learner, fits
 from fewshot_landmarks.locks import alone
 from fewshot_landmarks.markup import csv_text
@@ -161,6 +162,13 @@ class Workshop:
         """The errors of single landmarks, beside an episodes file: see `_arrays`."""
         return episodes.with_suffix(".npz")
 
+    def evaluated(
+        self, benchmark: Benchmark, learner: type[Learner], tested: int, shots: int
+    ) -> bool:
+        """Whether both files of a category are there, and whole."""
+        path = self.episodes_path(benchmark, learner, tested, shots)
+        return all([is_whole(path), is_whole(self.predictions_path(path))])  # each is named
+
     # ------------------------------------------------------------------ the work
 
     def train_base(self, benchmark: Benchmark, kind: str, report: Report) -> None:
@@ -208,13 +216,13 @@ class Workshop:
             report((number + 1) / len(episodes))
         for k, each in found.items():
             path = self.episodes_path(benchmark, learner, tested, k)
-            with written_whole(self.predictions_path(path)) as file:
+            with written_whole(self.predictions_path(path), summed=True) as file:
                 np.savez_compressed(file, **_arrays(each))
             where = [
                 (benchmark.name, learner.name, self.seed, name, i, k) for i in range(len(each))
             ]
             rows = [dict(zip(RECORD, w)) | _row(p.mean()) for w, p in zip(where, each)]
-            write_text(path, csv_text(pd.DataFrame(rows, columns=COLUMNS)))
+            write_text(path, csv_text(pd.DataFrame(rows, columns=COLUMNS)), summed=True)
 
     def seed_episode(self, number: int, shots: int) -> None:
         """Seed whatever a learner draws while it adapts to an episode."""
@@ -224,7 +232,7 @@ class Workshop:
         """A learner with its fitted parameters, ready to adapt."""
         model = self._start(benchmark, learner)
         if fits(learner):
-            _load_own(model, load_file(str(self.fit_path(benchmark, learner))))
+            _load_own(model, _weights(self.fit_path(benchmark, learner)))
         return model.eval()
 
     def check(self, *benchmarks: Benchmark) -> None:
@@ -269,7 +277,7 @@ class Workshop:
     def _start(self, benchmark: Benchmark, learner: type[Learner]) -> Learner:
         """A learner as it begins its own stage."""
         base = self._new_base(benchmark, learner.base_kind)
-        base.load_state_dict(load_file(str(self.base_path(benchmark, learner.base_kind))))
+        base.load_state_dict(_weights(self.base_path(benchmark, learner.base_kind)))
         base.requires_grad_(False)
         torch.manual_seed(self.seed)
         model = learner(base, self.settings(benchmark, learner)).to(self.device)
@@ -294,12 +302,23 @@ class Workshop:
         with self.ranks.in_turn():
             if self.ranks.first:
                 losses = json.dumps([round(loss, 4) for loss in training.losses])
-                save_tensors(path, state, losses=losses)
-                _unfinished(path).unlink(missing_ok=True)
+                save_tensors(path, state, True, losses=losses)
+                remove(_unfinished(path))
 
 
 def _unfinished(path: Path) -> Path:
     return path.with_suffix(".unfinished")
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    """What a training wrote; raises `UserError` where it is lost, or damaged, since planning."""
+    if not is_whole(path):
+        raise UserError(f"the weights {path} are lost: run the same command again")
+    try:
+        return load_file(str(path))
+    except SafetensorError as error:  # of no digest
+        put_aside(path, str(error))
+        raise UserError(f"the weights {path} are lost: run the same command again") from None
 
 
 def _own(model: Learner) -> dict[str, torch.Tensor]:

@@ -1,15 +1,17 @@
 """FENet, the feature extractor, at three sizes: a small one, one from ImageNet, the paper's."""
 
+import io
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import nn
 
 from fewshot_landmarks.convolutions import depthwise
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import read_regular
 
 
 class ChannelNorm(nn.Module):
@@ -200,10 +202,11 @@ class ResNetFENet(PretrainedFENet):
 def _load_backbone(backbone: nn.Module, path: Path, network: str, in_order: bool = False) -> None:
     """Weights from a file, each by its name, or the first of them in the file's order."""
     try:
+        content = read_regular(path)
         if path.suffix == ".safetensors":
-            weights = load_file(str(path))
+            weights = load(content)
         else:
-            weights = torch.load(path, map_location="cpu", weights_only=True)
+            weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if in_order:  # safetensors do not keep it
             weights = dict(zip(backbone.state_dict(), weights.values()))
         backbone.load_state_dict(weights)

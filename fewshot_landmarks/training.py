@@ -27,7 +27,7 @@ from torch import nn
 
 from fewshot_landmarks.draws import permutation, raw_stream
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import write_bytes
+from fewshot_landmarks.files import is_whole, write_bytes
 from fewshot_landmarks.ranks import ALONE, Ranks
 from fewshot_landmarks.tasks import LandmarkTasks, Samples, Task, collate
 
@@ -243,11 +243,11 @@ class Training:
             for name, value in self._optimiser.state.get(p, {}).items():
                 tensors[f"{self._stage}.{g}.{i}.{name}"] = value
         about = {"stage": str(self._stage), "step": str(number), "losses": json.dumps(self.losses)}
-        save_tensors(self._checkpoint, tensors, **about)
+        save_tensors(self._checkpoint, tensors, True, **about)
 
     def _resume(self, count: int) -> int:
         """Take up the checkpoint, if there is one; the number of the stage's next step."""
-        there = self._checkpoint is not None and self._checkpoint.exists()
+        there = self._checkpoint is not None and is_whole(self._checkpoint)
         if len(set(self._ranks.gather(there))) > 1:
             raise UserError(
                 f"some processes do not see the checkpoint {self._checkpoint}: give an --out that "
@@ -288,10 +288,12 @@ class Training:
                 yield g, i, parameter
 
 
-def save_tensors(path: Path, tensors: dict[str, torch.Tensor], **metadata: str) -> None:
-    """Write tensors and strings as safetensors, whole or not at all."""
+def save_tensors(
+    path: Path, tensors: dict[str, torch.Tensor], summed: bool = False, **metadata: str
+) -> None:
+    """Write tensors and strings as safetensors, whole or not at all; summed: see `is_whole`."""
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(ready, metadata))
+    write_bytes(path, save(ready, metadata), summed)
 
 
 def _parameters(what) -> list[nn.Parameter]:

@@ -25,6 +25,7 @@ from fewshot_landmarks.drawing import (
     write_picture,
 )
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import read_regular
 from fewshot_landmarks.outputs import add_overwrite
 from fewshot_landmarks.photos import Unreadable, read_photo
 
@@ -147,7 +148,7 @@ def predicted(arguments: argparse.Namespace) -> tuple[list[Drawn], int]:
     if arguments.images is None:
         raise UserError("--predictions needs --images: the folder that holds the photos")
     try:
-        rows = json.loads(path.read_bytes())
+        rows = json.loads(read_regular(path))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, RecursionError):

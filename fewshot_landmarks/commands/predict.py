@@ -28,7 +28,15 @@ from fewshot_landmarks.data.values import aligned
 from fewshot_landmarks.devices import find_device
 from fewshot_landmarks.drawing import draw_landmarks
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import write_bytes, write_text
+from fewshot_landmarks.files import (
+    advice,
+    beside,
+    read_regular,
+    sum_line,
+    summed_lines,
+    write_bytes,
+    write_text,
+)
 from fewshot_landmarks.model import Finder, Support, load
 from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.photos import Unreadable, find_photos, read_photo, together
@@ -101,7 +109,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if drawings:
         _check_drawings(drawings, arguments.out, wanted)
         claim([drawings / each.picture for each in wanted], arguments.overwrite)
-    unfinished = arguments.out.with_name(f".{arguments.out.name}.unfinished")
+    unfinished = beside(arguments.out.with_name(f".{arguments.out.name}"), "unfinished")
     done = _resume(unfinished, _digest(arguments.model, wanted, drawings, device))
     try:
         with unfinished.open("a", encoding="utf-8") as file:
@@ -111,7 +119,7 @@ def execute(arguments: argparse.Namespace) -> int:
                         done[key] = line
                         _note(file, line)
     except OSError as error:
-        raise UserError(f"cannot write {unfinished}: {error.strerror or error}") from None
+        raise UserError(f"cannot write {unfinished}: {advice(error)}") from None
     lines = [done[each.key] for each in wanted]
     found = [line["result"] for line in lines if "result" in line]
     write_text(arguments.out, json.dumps(found) + "\n")
@@ -207,21 +215,21 @@ def _state(photo: Path) -> tuple[int, ...]:
 def _resume(path: Path, digest: str) -> dict[tuple, dict]:
     """The finished lines of an earlier call for the same, by their keys; of another, none."""
     try:
-        first, *rest = path.read_text("utf-8").split("\n")[:-1]  # the last was cut short, or is ""
+        content = read_regular(path).decode("utf-8")
+        first, *rest = content.split("\n")[:-1]  # the last was cut short, or is ""
     except (OSError, ValueError):
         first, rest = "", []
-    lines = []
-    for line in rest if first == digest else []:
-        try:
-            lines.append(json.loads(line))
-        except ValueError:  # a disk's failure
-            break
-    write_text(path, "\n".join([digest, *map(json.dumps, lines)]) + "\n")
-    return {tuple(line["key"]): line for line in lines}
+    rest = rest if first == digest else []
+    texts = list(summed_lines(rest))
+    if len(texts) < len(rest):
+        lost = len(rest) - len(texts)
+        print(f"{path} is damaged: {lost} objects of it are searched again", file=sys.stderr)
+    write_text(path, "\n".join([digest, *map(sum_line, texts)]) + "\n")
+    return {tuple(line["key"]): line for line in map(json.loads, texts)}
 
 
 def _note(file: TextIO, line: dict) -> None:
-    file.write(json.dumps(line) + "\n")
+    file.write(sum_line(json.dumps(line)) + "\n")
     file.flush()
 
 

@@ -15,6 +15,7 @@ from fewshot_landmarks.data.objects import Annotations, Ignored, Object, Photo, 
 from fewshot_landmarks.data.places import find_photos
 from fewshot_landmarks.data.values import Bad, repeated
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import read_regular
 
 __all__ = ["Annotations", "Photo", "read_annotations", "write_coco"]
 
@@ -53,10 +54,10 @@ def read_annotations(
     unknown category, photos that share no landmark's name, or no annotation fit for use.
     """
     source = Path(source)
-    if images is not None and not Path(images).is_dir():
+    if images is not None and not os.path.isdir(images):
         raise UserError(f"no folder {images}: give the folder that holds the photos")
     exported = source / "annotations.xml"
-    source = exported if exported.is_file() else source
+    source = exported if os.path.isfile(exported) else source
     read = _read(source, None if category is None else str(category))
     photos, place = find_photos(source, read, images, photos_needed)
     rows = [row for one in read.objects if (row := _row(one, photos, place, read)) is not None]
@@ -89,10 +90,10 @@ def _why_none(read: Read) -> str:
 
 
 def _read(source: Path, category: str | None) -> Read:
-    if source.is_dir():
+    if os.path.isdir(source):
         return labelme.read(source, category)
     try:
-        content = source.read_bytes()
+        content = read_regular(source)
     except OSError as error:
         raise UserError(f"cannot read {source}: {error.strerror or error}") from None
     if content.startswith(b"\x80"):

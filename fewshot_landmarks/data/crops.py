@@ -20,7 +20,7 @@ from fewshot_landmarks.categories import Categories
 from fewshot_landmarks.data.index import Index
 from fewshot_landmarks.data.shards import QUALITY, Shards, open_shards, write_shards
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import written_whole
+from fewshot_landmarks.files import advice, is_whole, written_whole
 
 # Crops are small and read in several processes: OpenCV's threads would only get in each
 # other's way, and they do not survive a fork.
@@ -147,8 +147,7 @@ class Garments(Dataset):
             except OSError as error:
                 megabytes = int(np.prod(self._packed_shape)) >> 20
                 raise UserError(
-                    f"cannot write {megabytes + 1} MiB of crops to {crops}: "
-                    f"{error.strerror or error}; make room or choose another folder"
+                    f"cannot write {megabytes + 1} MiB of crops to {crops}: {advice(error)}"
                 ) from None
             packed = _Packed(crops, notes)
         return self._read_from(packed)
@@ -190,7 +189,7 @@ class Garments(Dataset):
         # Written in sequence, not through a memory map: a full disk is then an error, not a
         # signal that ends the process.
         with (
-            written_whole(crops) as file,
+            written_whole(crops, summed=True) as file,
             tqdm(total=len(self), desc=f"packing {self.split}", disable=not progress) as bar,
         ):
             np.lib.format.write_array_header_1_0(
@@ -206,7 +205,7 @@ class Garments(Dataset):
                     windows[i], crop = cut
                     file.write(crop.tobytes())
                 bar.update()
-        with written_whole(notes) as file:
+        with written_whole(notes, summed=True) as file:
             np.savez(file, windows=windows, skipped=np.array(list(skipped), str))
 
     def _refuse(self, skipped: Iterable[str]) -> None:
@@ -372,7 +371,9 @@ class _Packed:
 
     @classmethod
     def open(cls, crops: Path, notes: Path, shape: tuple[int, ...]) -> "_Packed | None":
-        """The stored crops, or None where they are not there in full."""
+        """The stored crops, or None where they are not there in full; see `is_whole`."""
+        if not all([is_whole(crops), is_whole(notes)]):  # each is named
+            return None
         try:
             packed = cls(crops, notes)
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):

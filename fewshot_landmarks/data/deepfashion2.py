@@ -18,6 +18,7 @@ from fewshot_landmarks.categories import DEEPFASHION2, category
 from fewshot_landmarks.data.crops import Damaged, Garments
 from fewshot_landmarks.data.index import load_index
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import read_regular
 from fewshot_landmarks.photos import Unreadable, open_photo
 
 
@@ -72,7 +73,7 @@ class DeepFashion2(Garments):
         name = f"{self.split}/image/{number:06d}.jpg"
         try:
             open_photo(self.root / name).close()  # of a form and a size that may be decoded
-            return _decode((self.root / name).read_bytes())
+            return _decode(read_regular(self.root / name))
         except OSError as error:
             raise Damaged(f"{name}: cannot be read: {error.strerror or error}") from None
         except (Damaged, Unreadable) as reason:

@@ -22,7 +22,7 @@ from fewshot_landmarks.data.deepfashion2 import DeepFashion2
 from fewshot_landmarks.data.index import SPLITS
 from fewshot_landmarks.draws import permutation
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import write_bytes, write_text
+from fewshot_landmarks.files import read_regular, write_bytes, write_text
 from fewshot_landmarks.photos import Unreadable, open_photo
 
 
@@ -127,11 +127,19 @@ def _write(out: Path, text: str, sources: dict[Path, Path]) -> None:
     annotations = out / "annotations.json"
     held = {annotations: text.encode()} | {path: None for path in sources}
     for path, content in held.items():
-        if path.exists() and path.read_bytes() != (content or sources[path].read_bytes()):
+        if os.path.lexists(path) and not _holds(path, content or read_regular(sources[path])):
             raise UserError(f"{path} is there with other content: choose another folder (--out)")
     for path, source in sources.items():
-        write_bytes(path, source.read_bytes())
+        write_bytes(path, read_regular(source))
     write_text(annotations, text)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Whether a file is there and holds this."""
+    try:
+        return read_regular(path) == content
+    except OSError:
+        return False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from fewshot_landmarks.categories import Category, category
 from fewshot_landmarks.data.values import Bad, marks, numbers, whole
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import written_whole
+from fewshot_landmarks.files import SMALL, advice, is_whole, read_regular, written_whole
 
 SPLITS = ("train", "validation")
 AREAS = ("box", "mask")
@@ -136,8 +136,7 @@ def load_index(
         except OSError as error:
             if cache is not None:
                 raise UserError(
-                    f"cannot write the index of {root / split} to {path}: "
-                    f"{error.strerror or error}; choose another folder for the cache"
+                    f"cannot write the index of {root / split} to {path}: {advice(error)}"
                 ) from None
     index = stored.index
     if not len(index):
@@ -238,7 +237,9 @@ class _Stored:
 
 
 def _read(path: Path) -> _Stored | None:
-    """What is stored at `path`, or None where there is nothing of this format."""
+    """What is stored at `path`, or None where there is nothing of this format; see `is_whole`."""
+    if not is_whole(path):
+        return None
     try:
         with np.load(path, allow_pickle=False) as stored:
             if int(stored["format"]) != _FORMAT:
@@ -259,7 +260,7 @@ def _read(path: Path) -> _Stored | None:
 
 
 def _write(path: Path, stored: _Stored) -> None:
-    with written_whole(path) as file:
+    with written_whole(path, summed=True) as file:
         np.savez(
             file,
             **{name: getattr(stored.index, name) for name in _ARRAYS},
@@ -409,7 +410,7 @@ def _contents(paths: Iterable[Path]) -> list[bytes | OSError]:
 
 def _content(path: Path) -> bytes | OSError:
     try:
-        return path.read_bytes()
+        return read_regular(path, SMALL)
     except OSError as error:
         return error
 

@@ -30,6 +30,14 @@ from tqdm import tqdm
 
 from fewshot_landmarks.console import answer
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import (
+    SMALL,
+    advice,
+    is_whole,
+    put_aside,
+    read_regular,
+    write_text,
+)
 from fewshot_landmarks.locks import alone
 
 VERSION = 1  # to be raised whenever the drawing changes
@@ -500,10 +508,7 @@ def write_jointed(
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as error:
-        raise UserError(
-            f"cannot write shapes to {out}: {error.strerror or error}; "
-            "free space there or choose another folder"
-        ) from None
+        raise UserError(f"cannot write shapes to {out}: {advice(error)}") from None
     return record
 
 
@@ -511,9 +516,13 @@ def _finished(out: Path, asked: dict) -> dict | None:
     """The record of an equal set at `out`; None where there is nothing yet."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
+    record = out / "generator.json"
+    if record.exists() and not is_whole(record):
+        put_aside(out, "what was drawn is not known")
+        return None
     try:
-        record = json.loads((out / "generator.json").read_text("utf-8"))
-    except (OSError, ValueError):
+        record = json.loads(read_regular(record, SMALL))
+    except (OSError, ValueError, RecursionError):
         record = None
     if not isinstance(record, dict) or {key: record.get(key) for key in asked} != asked:
         raise UserError(
@@ -551,7 +560,8 @@ def _write(folder: Path, asked: dict, progress: bool) -> dict:
         "benchmarks": {"J-1": {"title": title, "seen": names[:seen], "unseen": names[seen:]}},
     }
     _write_json(folder / "split.json", split)
-    _write_json(folder / "generator.json", record)
+    os.sync()  # all photos at once
+    write_text(folder / "generator.json", json.dumps(record) + "\n", summed=True)
     return record
 
 

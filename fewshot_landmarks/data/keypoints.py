@@ -23,7 +23,7 @@ from fewshot_landmarks.data.annotations import Annotations, Photo, read_annotati
 from fewshot_landmarks.data.crops import Damaged, Garments
 from fewshot_landmarks.data.values import aligned, folded
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import write_text
+from fewshot_landmarks.files import read_regular, write_text
 from fewshot_landmarks.names import names_a_folder, plain
 from fewshot_landmarks.photos import Unreadable, read_photo
 from fewshot_landmarks.protocol import BENCHMARKS, Benchmark
@@ -190,8 +190,8 @@ def names_a_split(path: Path) -> bool:
     if path.suffix != ".json" or not path.is_file():
         return False
     try:
-        said = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        said = json.loads(read_regular(path))
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(said, dict) and "train" in said
 
@@ -202,8 +202,8 @@ def read_split(path: Path) -> KeypointSplit:
     Raises `UserError` where the file cannot be read or does not say what is needed.
     """
     try:
-        said = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        said = json.loads(read_regular(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read {path}: {error}; give a split file (see README)") from None
     if not isinstance(said, dict) or not ({"train", "annotations"} & set(said)):
         raise UserError(f'{path} is neither a split file (with "train") nor COCO keypoint JSON')

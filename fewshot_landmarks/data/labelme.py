@@ -22,6 +22,7 @@ from fewshot_landmarks.data.values import (
     whole,
 )
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import read_regular
 
 KINDS = {"point": ("point", 1), "rectangle": ("box", 2), "polygon": ("polygon", 3)}  # least points
 SEEN = re.compile(r"(.+)[-_ ](visible|occluded|hidden|invisible)", re.IGNORECASE)  # in a label
@@ -42,7 +43,7 @@ def read(folder: Path, wanted: str | None) -> Read:
 
 
 def _photo(path: Path, number: int, lines: list[str]) -> tuple[Photo, list[Shape]]:
-    document, shapes = parsed(path, path.read_bytes()), []
+    document, shapes = parsed(path, read_regular(path)), []
     said = document if isinstance(document, dict) else {}
     if not (isinstance(said.get("shapes"), list) and isinstance(said.get("imagePath"), str)):
         raise Bad(f"{path.name}: not a LabelMe file, for want of shapes or imagePath")

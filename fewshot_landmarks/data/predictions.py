@@ -13,6 +13,7 @@ from fewshot_landmarks.categories import Categories, Category
 from fewshot_landmarks.data.annotations import Annotations
 from fewshot_landmarks.data.values import aligned, folded, key_of, whole
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import read_regular
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ def read_predictions(path: Path, annotations: Annotations) -> tuple[list[Predict
     its category, and where no prediction is left.
     """
     try:
-        entries = json.loads(path.read_bytes())
+        entries = json.loads(read_regular(path))
     except OSError as error:
         raise UserError(f"cannot read predictions: {path}: {error.strerror or error}") from None
     except (ValueError, RecursionError):  # JSON that is broken, or bytes that are not UTF-8

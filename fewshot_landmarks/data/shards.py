@@ -13,8 +13,9 @@ import json
 import os
 import tarfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import written_whole
+from fewshot_landmarks.files import advice, is_whole, written_whole
 from fewshot_landmarks.processes import Processes
 
 GARMENTS = 1000  # a shard
@@ -51,7 +52,7 @@ def write_shards(folder: Path, cutter: Cutter, workers: int, progress: bool, tit
     are kept.
     """
     starts = range(0, len(cutter), GARMENTS)
-    missing = [start for start in starts if not _path(folder, start).exists()]
+    missing = _missing(folder, len(cutter))
     try:
         with tqdm(total=len(starts), desc=title, unit="shard", disable=not progress) as bar:
             bar.update(len(starts) - len(missing))
@@ -60,8 +61,7 @@ def write_shards(folder: Path, cutter: Cutter, workers: int, progress: bool, tit
         _write_places(folder, len(cutter))
     except OSError as error:
         raise UserError(
-            f"cannot write crops to {folder}: {error.strerror or error}; make room or choose "
-            "another folder. Finished shards are kept"
+            f"cannot write crops to {folder}: {advice(error)}; finished shards are kept"
         ) from None
 
 
@@ -89,7 +89,10 @@ def _start(cutter: Cutter) -> None:
 
 def _write_shard(folder: Path, start: int) -> None:
     (cutter,) = _cutter
-    with written_whole(_path(folder, start)) as file, tarfile.open(fileobj=file, mode="w") as tar:
+    with (
+        written_whole(_path(folder, start), summed=True) as file,
+        tarfile.open(fileobj=file, mode="w") as tar,
+    ):
         for i in range(start, min(start + GARMENTS, len(cutter))):
             cut, about = cutter.cut(i), cutter.describe(i)
             if isinstance(cut, str):
@@ -128,7 +131,7 @@ def _write_places(folder: Path, garments: int) -> None:
                 about = json.loads(content)
                 windows[i] = about.get("window", 0)
                 skipped += [about["damaged"]] if "damaged" in about else []
-    with written_whole(folder / PLACES) as file:
+    with written_whole(folder / PLACES, summed=True) as file:
         np.savez(file, places=places, windows=windows, skipped=np.array(skipped, str))
 
 
@@ -172,10 +175,20 @@ class Shards:
 
 
 def open_shards(folder: Path, garments: int) -> Shards | None:
-    """The stored crops, or None where they are not there in full."""
+    """The stored crops, or None where they are not there in full; see `is_whole`."""
+    placed = is_whole(folder / PLACES)
+    if _missing(folder, garments) or not placed:
+        return None
     try:
         shards = Shards(folder)
-    except (OSError, EOFError, ValueError, KeyError):
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
-    there = all(_path(folder, start).exists() for start in range(0, garments, GARMENTS))
-    return shards if there and len(shards.windows) == garments else None
+    return shards if len(shards.windows) == garments else None
+
+
+def _missing(folder: Path, garments: int) -> list[int]:
+    """The first garments of the shards that are not there or damaged; all are read, in threads."""
+    starts = range(0, garments, GARMENTS)
+    with ThreadPoolExecutor() as threads:
+        there = threads.map(is_whole, [_path(folder, start) for start in starts])
+        return [start for start, is_there in zip(starts, there) if not is_there]

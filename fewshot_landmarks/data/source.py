@@ -1,5 +1,6 @@
 """Where the data of a benchmark are: DeepFashion2's folder, or a split file of a keypoint set."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,5 +53,5 @@ class Folder:
 
 def find_source(data: Path) -> Source:
     """What `--data` names: a folder, or a split file. Raises `UserError` for a broken one."""
-    named = data.is_file() or data.suffix == ".json"
+    named = os.path.isfile(data) or data.suffix == ".json"
     return read_split(data) if named else Folder(data)

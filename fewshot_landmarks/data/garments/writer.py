@@ -16,6 +16,7 @@ from fewshot_landmarks.categories import CATEGORIES
 from fewshot_landmarks.data.garments.outfit import FREQUENCIES
 from fewshot_landmarks.data.garments.scene import DIFFICULTIES, draw_photo
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import SMALL, advice, is_whole, read_regular, write_bytes
 from fewshot_landmarks.locks import alone
 from fewshot_landmarks.processes import Processes
 
@@ -23,9 +24,11 @@ NAME = "procedural garments"
 VERSION = 2  # to be raised whenever the drawing changes
 SPLITS = ("train", "validation")
 LOCK = ".lock"
-FIRST = (LOCK, "plan.json.partial")  # in a folder that a process has begun with
 _CHUNK = 16
 _LEADS, _DRAWING = 1, 2  # streams of random numbers
+_MARKER = re.compile(  # what may be there before the plan is
+    r"\.lock|(plan|generator)\.json(\.sum|\.damaged|\.partial)?|\.[0-9a-f]{16}\.partial"
+)
 _OURS = re.compile(r"\d{6}\.(jpg|json)(\.partial)?")
 
 
@@ -63,8 +66,7 @@ def write_garments(
             return done or _write(root, parameters, max(1, workers), progress)
     except OSError as error:
         raise UserError(
-            f"cannot write garments to {root}: {error.strerror or error}; "
-            "free space there or choose another folder, then run again"
+            f"cannot write garments to {root}: {advice(error)}, then run again"
         ) from None
 
 
@@ -125,7 +127,7 @@ def _finished(root: Path, parameters: dict) -> dict | None:
         raise UserError(f"{root} is a file: choose a folder for the garments")
     record, plan = root / "generator.json", root / "plan.json"
     for path in (record, plan):
-        if path.exists():
+        if is_whole(path):
             stored = _stored(path)
             if {key: stored.get(key) for key in parameters} != parameters:
                 raise UserError(
@@ -136,7 +138,7 @@ def _finished(root: Path, parameters: dict) -> dict | None:
                 return stored
     begun = plan.exists()
     for path in root.rglob("*") if root.exists() else ():
-        if not (begun or path.is_dir() or path.name in FIRST) or not _is_ours(path, root):
+        if not (begun or path.is_dir() or _MARKER.fullmatch(path.name)) or not _is_ours(path, root):
             raise UserError(
                 f"{root} holds {path.relative_to(root)}, which this generator did not write: "
                 "choose an empty folder"
@@ -146,15 +148,15 @@ def _finished(root: Path, parameters: dict) -> dict | None:
 
 def _stored(path: Path) -> dict:
     try:
-        stored = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        stored = json.loads(read_regular(path, SMALL))
+    except (OSError, ValueError, RecursionError):
         stored = None
     return stored if isinstance(stored, dict) else {}
 
 
 def _is_ours(path: Path, root: Path) -> bool:
     parts = path.relative_to(root).parts
-    if parts[0] in (*FIRST, "plan.json", "generator.json.partial"):
+    if _MARKER.fullmatch(parts[0]):
         return True
     if parts[0] not in SPLITS or len(parts) > 3:
         return False
@@ -167,7 +169,7 @@ def _write(root: Path, parameters: dict, workers: int, progress: bool) -> dict:
     for split in SPLITS:
         for folder in ("image", "annos"):
             (root / split / folder).mkdir(parents=True, exist_ok=True)
-    _replace(root / "plan.json", _json(parameters))
+    write_bytes(root / "plan.json", _json(parameters), summed=True)
     jobs = _jobs(root, parameters)
     counts = {split: Counter() for split in parameters["photos"]}
     total = sum(len(job[2]) for job in jobs)
@@ -178,7 +180,8 @@ def _write(root: Path, parameters: dict, workers: int, progress: bool) -> dict:
     record = parameters | {
         "garments": {s: {c.name: counts[s][c.id] for c in CATEGORIES} for s in counts}
     }
-    _replace(root / "generator.json", _json(record))
+    os.sync()  # all photos at once: one by one would take longer than drawing them
+    write_bytes(root / "generator.json", _json(record), summed=True)
     return record
 
 
@@ -222,9 +225,8 @@ def _draw_chunk(root: Path, split: str, numbered: list, seed: int, difficulty: s
     for index, lead in numbered:
         image_path = root / split / "image" / f"{index:06d}.jpg"
         anno_path = root / split / "annos" / f"{index:06d}.json"
-        if image_path.exists() and anno_path.exists():
-            annotation = json.loads(anno_path.read_text("utf-8"))
-        else:
+        annotation = _stored(anno_path) if image_path.exists() else {}
+        if not annotation:
             photo, quality = photo_of(seed, split, index, lead, difficulty)
             annotation = photo.annotation
             _, data = cv2.imencode(".jpg", photo.image, [cv2.IMWRITE_JPEG_QUALITY, quality])
