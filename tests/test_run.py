@@ -81,6 +81,7 @@ def test_killed_runs_end_in_the_same_bytes(smoke_folder, unbroken):
         "episodes.csv.gz", "curves.csv.gz", "similarities.csv", "heatmaps.npz",
     ):  # fmt: skip
         assert (out / name).read_bytes() == (unbroken / name).read_bytes(), name
+    assert not [*out.rglob("*.partial"), *out.rglob("*.damaged")]
 
 
 def test_finished_work_is_not_done_again(in_smoke_folder, unbroken, capsys):
