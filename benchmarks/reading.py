@@ -18,7 +18,7 @@ import pandas as pd
 from benchmarks import trust
 from fewshot_landmarks.console import answer
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import SMALL, open_regular, read_regular
+from fewshot_landmarks.files import SMALL, is_whole, open_regular, read_regular
 from fewshot_landmarks.markup import unquoted
 from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.protocol import BENCHMARKS
@@ -162,8 +162,9 @@ def option(name: str, value: object) -> list[str]:
 
 def remembered(directory: str | Path) -> dict:
     """What the last run here was given, as `store.remember` keeps it; empty without its work."""
+    path = Path(directory, "work", "asked.json")
     try:
-        said = json.loads((Path(directory) / "work" / "asked.json").read_text("utf-8"))
+        said = json.loads(read_regular(path, SMALL)) if is_whole(path) else {}
         words = {name: list(map(str, said[name])) for name in ("options", "of_run")}
         return words | {"learners": {str(name): str(at) for name, at in said["learners"].items()}}
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):

@@ -209,12 +209,12 @@ DAMAGES = {
 
 
 KINDS = (
-    "weights/*.safetensors", "learners.json", "episodes/*/MRN/*.npz", "episodes/*/*/*.csv",
-    "data/index-*.npz", "data/crops-*.npy", "probes/*.csv", "data/crops-*.npz", "probes/*.npz",
+    "weights/*.safetensors", "learners.json", "asked.json", "episodes/*/MRN/*.npz",
+    "episodes/*/*/*.csv", "data/index-*.npz", "data/crops-*.npy", "probes/*.csv", "data/crops-*.npz", "probes/*.npz",
 )  # fmt: skip
 
 
-NOTES = ("costs", "learners")  # of seconds, and in the order of what was asked for
+NOTES = ("costs", "learners", "asked")  # of seconds, and of what was asked for
 
 
 def tree(folder):
