@@ -210,10 +210,9 @@ DAMAGES = {
 
 KINDS = (
     "weights/*.safetensors", "learners.json", "asked.json", "episodes/*/MRN/*.npz",
-    "episodes/*/*/*.csv", "data/index-*.npz", "data/crops-*.npy", "probes/*.csv", "data/crops-*.npz", "probes/*.npz",
+    "episodes/*/*/*.csv", "data/index-*.npz", "data/crops-*.npy", "probes/*.csv",
+    "data/crops-*.npz", "probes/*.npz",
 )  # fmt: skip
-
-
 NOTES = ("costs", "learners", "asked")  # of seconds, and of what was asked for
 
 
