@@ -21,9 +21,7 @@ _TEX |= {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}", "±": r"$\pm$", 
 _TEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
 _TEX |= {"`": r"\textasciigrave{}"}
 # What the usual fonts of pdflatex do not have.
-_STRANGE = re.compile(
-    "(?:[^ -~\xa0-\u017e\u2010-\u2016‘’“”†‡•…‰€™]|[«»ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲų])+"
-)
+_STRANGE = re.compile("(?:[^ -~\xa0-\u017e\u2010-\u2016‘’“”†‡•…‰€™]|[«»ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲų])+")
 
 
 def latex(text: str) -> str:

@@ -292,7 +292,9 @@ def to_markdown(comparison: Comparison, results: Mapping[str, list[Cell] | str])
         first = cells[0]  # of the most shots
         shown = [_shown(found, found.value == b) for found, b in zip(scores[name], best)]
         memory = "" if math.isnan(first.mib) else f"{max(first.mib, 0):.0f}"
-        lines.append([name, *map(Markdown, shown), f"{first.adapt:.2g}", f"{first.predict:.2g}", memory])
+        lines.append(
+            [name, *map(Markdown, shown), f"{first.adapt:.2g}", f"{first.predict:.2g}", memory]
+        )
     return pipes(lines)
 
 

@@ -1,7 +1,8 @@
 """LabelMe: a folder of JSON files, one a photo. (Its own reader needs Qt.)
 
 A photo that is embedded (imageData) is read from there, as LabelMe does. Where two files name one
-photo, it is that of the file of its name; the other's is the photo of its own name, if there is one.
+photo, it is that of the file of its name; the other's is the photo of its own name, if there is
+one.
 A landmark's label may end in what is seen of it: "cuff-occluded".
 """
 
