@@ -137,7 +137,7 @@ def find_learner(name: str) -> type[Learner]:
     if "name" not in vars(found):
         found.name = found.__name__
     taken = found.name in REGISTRY and REGISTRY[found.name] != f"{module}:{attribute}"
-    if taken or not re.fullmatch(r"[\w.+-]+", found.name):
+    if taken or not re.fullmatch(r"\w[\w.+-]*", found.name):
         raise UserError(
             f"learner {name!r} cannot be called {found.name!r} in tables: set `name` to one of its "
             "own, of letters, digits, dots, dashes and underscores"

@@ -43,6 +43,7 @@ from fewshot_landmarks.header import (
     text,
 )
 from fewshot_landmarks.learner import Detector, Learner, trusted_learner
+from fewshot_landmarks.names import plain
 from fewshot_landmarks.photos import Unreadable, read_photo, together
 from fewshot_landmarks.tasks import Samples, collate
 from fewshot_landmarks.training import save_tensors
@@ -151,7 +152,8 @@ class Model:
         if not boxed.labelled.any():
             raise UserError("no landmark of the support lies in its box: give x1, y1, x2, y2")
         shape = _mean(np.stack([shot.shape for shot in shots]))
-        return Finder(self, Support(category, tuple(names), boxed, whole, shape))
+        names = tuple(map(plain, names))
+        return Finder(self, Support(plain(category), names, boxed, whole, shape))
 
     def save(self, path: str | PathLike) -> None:
         """Write the model, whole or not at all."""

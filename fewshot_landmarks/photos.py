@@ -9,7 +9,6 @@ import io
 import json
 import math
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import open_regular, read_regular
 
 try:
     from pillow_heif import register_heif_opener
@@ -195,20 +195,15 @@ def _embedded(source: str | os.PathLike | bytes) -> str | os.PathLike | bytes:
     """The photo that one of LabelMe's files embeds; anything else as it is."""
     if isinstance(source, bytes) or Path(source).suffix.lower() != ".json":
         return source
-    if _start(source)[1] > MOST_BYTES:
-        raise Unreadable(f"more than {MOST_BYTES // 1_000_000} MB: save it smaller")
-    return base64.b64decode(json.loads(Path(source).read_bytes())["imageData"])
+    return base64.b64decode(json.loads(read_regular(source, MOST_BYTES))["imageData"])
 
 
 def _start(source: str | os.PathLike | bytes) -> tuple[bytes, int]:
     """The first bytes of a file, or of its content, and how many there are."""
     if isinstance(source, bytes):
         return source[:16], len(source)
-    found = os.stat(source)
-    if not stat.S_ISREG(found.st_mode):
-        raise Unreadable("no file, but a folder, a pipe or a device")
-    with open(source, "rb") as file:
-        return file.read(16), found.st_size
+    with open_regular(source) as file:
+        return file.read(16), os.fstat(file.fileno()).st_size
 
 
 def _read(path: str | os.PathLike) -> tuple[np.ndarray, int, bool]:

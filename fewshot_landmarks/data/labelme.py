@@ -2,8 +2,7 @@
 
 A photo that is embedded (imageData) is read from there, as LabelMe does. Where two files name one
 photo, it is that of the file of its name; the other's is the photo of its own name, if there is
-one.
-A landmark's label may end in what is seen of it: "cuff-occluded".
+one. A landmark's label may end in what is seen of it: "cuff-occluded".
 """
 
 import re
