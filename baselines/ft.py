@@ -22,6 +22,7 @@ class FT(Learner):
     """Tunes the base model's feature extractor and N new detectors together."""
 
     name = "FT"
+    version = 1
     search_space = {
         "inner_rate": (0.002, 0.1),
         "detector_rate": (0.3, 10.0),

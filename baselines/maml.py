@@ -27,6 +27,7 @@ class MAML(Learner):
     """Meta-learnt initialisations of the feature extractor and of M detectors."""
 
     name = "MAML"
+    version = 1
     search_space = {
         "inner_rate": (0.002, 0.1),
         "detector_rate": (0.3, 10.0),

@@ -26,6 +26,7 @@ class MRN(Learner):
     """Few-shot detectors, transformed into what many samples would have taught."""
 
     name = "MRN"
+    version = 1
     search_space = {
         "few_shot_rate": (0.01, 3.0),
         "head_rate": (3e-4, 3e-2),

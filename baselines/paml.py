@@ -26,6 +26,7 @@ class PAML(MAML):
     """MAML whose adapted detectors are transformed into what many samples would have taught."""
 
     name = "PAML"
+    version = 1
     search_space = {
         "inner_rate": (0.002, 0.1),
         "detector_rate": (0.3, 10.0),

@@ -29,6 +29,7 @@ class PROTO(Learner):
     """The nearest cell to a landmark's prototype, in a meta-trained feature space."""
 
     name = "PROTO"
+    version = 1
     search_space = {"start_length": (0.2, 2.0)}
 
     @dataclass(frozen=True)

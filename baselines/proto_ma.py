@@ -31,6 +31,7 @@ class PROTOMA(Learner):
     """MAML whose detectors start from the support's prototypes."""
 
     name = "PROTO-MA"
+    version = 1
     search_space = {
         "inner_rate": (0.002, 0.1),
         "detector_rate": (0.3, 10.0),

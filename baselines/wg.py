@@ -25,6 +25,7 @@ class WG(Learner):
     """Detectors are the landmarks' mean normalised features, weighted by learnt factors."""
 
     name = "WG"
+    version = 1
     base_kind = "cosine"
     search_space = {"head_rate": (3e-4, 3e-2)}
 

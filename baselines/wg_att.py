@@ -24,6 +24,7 @@ class WGATT(WG):
     """WG plus attention over the detectors of seen landmarks."""
 
     name = "WG-ATT"
+    version = 1
 
     def __init__(self, base, settings):
         super().__init__(base, settings)

@@ -1,19 +1,27 @@
-"""Names for work, made of what decides it: numbers, data, and the code that runs.
+"""Names for work, made of what decides it: settings, data, seed, and what computes.
 
-Code counts as Python reads it, without comments, docstrings and layout, together with every
-module of the project that it imports; but the harness only where it is named itself, since who
-asks for work does not decide what comes of it.
+What computes is told by the versions of the packages that do, by `ALGORITHMS` for what all learners
+share, and by the `version` that a learner's class states. These two are raised by hand when results
+change, so that other words in a message, or a file that is moved, train nothing anew. A learner that
+states none, such as one that a user is at work on, is told by its code.
 """
 
 import ast
 import hashlib
-import importlib.util
+import inspect
 import json
 import sys
 from functools import cache
-from pathlib import Path
+from importlib import metadata
 
-OURS = ("fewshot_landmarks", "baselines")
+import cv2
+import numpy as np
+import torch
+
+from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.learner import Learner
+
+ALGORITHMS = 1  # of crops, tasks, networks, losses, the inner loop, training and evaluation
 
 
 def key(**decides) -> str:
@@ -22,55 +30,61 @@ def key(**decides) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def computing() -> dict[str, object]:
+    """What computes, whichever learner asks."""
+    versions = {"torch": torch.__version__, "numpy": np.__version__, "OpenCV": cv2.__version__}
+    return {**versions, "higher": metadata.version("higher"), "algorithms": ALGORITHMS}
+
+
+def versions(learner: type[Learner]) -> list[tuple[str, object]]:
+    """Of a learner and of those that it is derived from: what each states, or else its code."""
+    own = [kind for kind in learner.__mro__ if issubclass(kind, Learner) and kind is not Learner]
+    return [(kind.__qualname__, vars(kind).get("version") or code(kind.__module__)) for kind in own]
+
+
 @cache
-def code(*modules: str) -> str:
-    """Digest of modules and of all project modules that they import, directly or not."""
-    seen: dict[str, str] = {}
-    waiting = list(modules)
-    mine = {*OURS, *(name.split(".")[0] for name in modules)} - {"benchmarks"}
+def code(module: str) -> str:
+    """Digest of a module, and of those of its own package that it imports, as Python reads them:
+    without the imports themselves, docstrings, and what is raised.
+
+    Raises `UserError` for a module without source.
+    """
+    waiting, seen, found = [module], set(), []
     while waiting:
         name = waiting.pop()
-        path = _path(name) if name not in seen else None
-        if path is None:
+        if name in seen or name.split(".")[0] != module.split(".")[0] or name not in sys.modules:
             continue
-        tree = _without_docstrings(ast.parse(path.read_text("utf-8")))
-        seen[name] = ast.dump(tree)
-        waiting += [found for found in _imports(tree) if found.split(".")[0] in mine]
-    return key(**seen)
+        seen.add(name)
+        tree = _parsed(name)
+        waiting += [imported for node in ast.walk(tree) for imported in _imported(node)]
+        found.append(ast.dump(_bare(tree)))
+    return key(code=sorted(found))
 
 
-def _path(name: str) -> Path | None:
-    loaded = sys.modules.get(name)
-    if loaded is not None and getattr(loaded, "__file__", None):
-        return Path(loaded.__file__)
+def _parsed(module: str) -> ast.Module:
     try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        return None
-    return Path(spec.origin) if spec and spec.origin else None
+        return ast.parse(inspect.getsource(sys.modules[module]))
+    except (OSError, TypeError):
+        raise UserError(f"{module} has no source: let its learners state a version") from None
 
 
-def _imports(tree: ast.Module) -> list[str]:
-    found = []
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
+
+
+def _bare(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return found
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [part for part in body if not _is_text(part)]
+        if isinstance(node, ast.Raise):
+            node.exc = node.cause = None
+        if isinstance(body := getattr(node, "body", None), list):
+            node.body = [part for part in body if not _says_nothing(part)]
     return tree
 
 
-def _is_text(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+def _says_nothing(node: ast.AST) -> bool:
+    is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return is_text or isinstance(node, (ast.Import, ast.ImportFrom))

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from benchmarks.fingerprints import code, key
+from benchmarks.fingerprints import computing, key, versions
 from benchmarks.presets import Preset
 from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.data.crops import Garments
@@ -79,11 +79,6 @@ class Workshop:
 
     # ------------------------------------------------------------------ names of work
 
-    @property
-    def data_code(self) -> str:
-        """The module that reads the data."""
-        return type(self.train).__module__
-
     def base_key(self, benchmark: Benchmark, kind: str) -> str:
         return key(
             work="base",
@@ -91,7 +86,7 @@ class Workshop:
             seen=benchmark.seen,
             seed=self.seed,
             data=self.train.fingerprint,
-            code=code("fewshot_landmarks.base", "fewshot_landmarks.fenets", self.data_code),
+            computing=computing(),
             **self.preset.decides(
                 "size",
                 "network",
@@ -114,7 +109,8 @@ class Workshop:
             start=self._start_key(benchmark, learner),
             learner=learner.__qualname__,
             settings=asdict(self.settings(benchmark, learner)),
-            code=code(learner.__module__, self.data_code),
+            computing=computing(),
+            versions=versions(learner),
             seed=self.seed,
             **self.preset.decides("train_queries", "meta_batch"),
         )
@@ -136,7 +132,8 @@ class Workshop:
             fitted=self.fit_key(benchmark, learner),
             learner=learner.__qualname__,
             settings=asdict(self.settings(benchmark, learner)),
-            code=code(learner.__module__, "fewshot_landmarks.evaluation", self.data_code),
+            computing=computing(),
+            versions=versions(learner),
             data=self.validation.fingerprint,
             category=tested,
             shots=shots,

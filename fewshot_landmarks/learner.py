@@ -28,6 +28,9 @@ class Learner(nn.Module):
 
     name: str
     """How tables call it."""
+    version: int | None = None
+    """To be raised when what it computes changes; work of another version is made anew. None: any
+    change of its code is one."""
     base_kind = "linear"
     """The base model it starts from: "linear", or "cosine" (detectors by cosine similarity)."""
     starts_from: type["Learner"] | None = None

@@ -58,6 +58,7 @@ class BaseFEN(Learner):
     """Table 4's Base-FEN: PPNet trained by Algorithm 3, meta-test by Algorithm 2 from theta0."""
 
     name = "Base-FEN"
+    version = 1
     update_detectors = True  # Algorithm 2 lines 6 to 8; False keeps omega
 
     @dataclass(frozen=True)
@@ -139,6 +140,7 @@ class MetaCloth(BaseFEN):
     """PPNet by Algorithm 3, then the meta FENet by Algorithm 1; meta-test by Algorithm 2."""
 
     name = "MetaCloth"
+    version = 1
     starts_from = BaseFEN  # Algorithm 1's inputs phi and theta0
     search_space = {
         "inner_rate": (0.002, 0.1),
@@ -172,6 +174,7 @@ class LDKeep(MetaCloth):
     """Table 4's LD-Keep: omega in place of omega' in Algorithm 1; meta-test as MetaCloth."""
 
     name = "LD-Keep"
+    version = 1
     update_detectors_in_training = False
 
 
@@ -179,6 +182,7 @@ class BaseFENM(BaseFEN):
     """Table 4's Base-FEN_M: trained as Base-FEN; at meta-test omega is kept."""
 
     name = "Base-FEN_M"
+    version = 1
     starts_from = BaseFEN
     fit = Learner.fit
     update_detectors = False
@@ -188,6 +192,7 @@ class LDKeepM(LDKeep):
     """Table 4's LD-Keep_M: trained as LD-Keep; at meta-test omega is kept."""
 
     name = "LD-Keep_M"
+    version = 1
     starts_from = LDKeep
     fit = Learner.fit
     update_detectors = False

@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import fingerprints
 from benchmarks.grid import Cell, Job, do, plan
 from benchmarks.presets import MINI, PRESETS, SMOKE
 from benchmarks.run import _files, cells, main, parser
@@ -175,23 +174,6 @@ def test_keys_follow_what_decides(in_smoke_folder):
     one = plain.episodes_key(benchmark, kept, 7, 3)
     assert one != plain.episodes_key(benchmark, base_fen, 7, 3)
     assert one != workshop(episodes=9).episodes_key(benchmark, kept, 7, 3)
-
-
-def test_code_counts_without_comments_and_docstrings(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def digest(text):
-        (tmp_path / "mine.py").write_text(text)
-        fingerprints.code.cache_clear()
-        return fingerprints.code("mine")
-
-    plain = digest("def f(x):\n    return x + 1\n")
-    assert digest('"""Doc."""\n\ndef f(x):  # why\n    """More."""\n    return (x + 1)\n') == plain
-    assert digest("def f(x):\n    return x + 2\n") != plain
-    (tmp_path / "mine_too.py").write_text("A = 1\n")
-    importing = "import fewshot_landmarks.metrics\n"
-    assert digest(importing) != digest("")
-    fingerprints.code.cache_clear()
 
 
 def test_presets_know_their_learners():
