@@ -21,7 +21,7 @@ from torch import nn
 from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.heatmaps import detect, labelmaps, landmark_features, query_loss
 from fewshot_landmarks.learner import Detector, Learner
-from fewshot_landmarks.tasks import Samples, Task
+from fewshot_landmarks.samples import Samples, Task
 from fewshot_landmarks.training import Training
 
 

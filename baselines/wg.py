@@ -17,7 +17,7 @@ from torch import nn
 
 from fewshot_landmarks.heatmaps import cosine_detect, labelmaps, landmark_features, query_loss
 from fewshot_landmarks.learner import Detector, Learner
-from fewshot_landmarks.tasks import Samples, Task
+from fewshot_landmarks.samples import Samples, Task
 from fewshot_landmarks.training import Training
 
 

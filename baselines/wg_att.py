@@ -17,7 +17,7 @@ from torch import nn
 
 from baselines.wg import WG
 from fewshot_landmarks.heatmaps import labelmaps
-from fewshot_landmarks.tasks import Samples
+from fewshot_landmarks.samples import Samples
 
 
 class WGATT(WG):

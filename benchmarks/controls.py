@@ -6,7 +6,7 @@ from baselines.proto import nearness, prototypes
 from fewshot_landmarks.heatmaps import detect, support_loss
 from fewshot_landmarks.inner_loop import inner_loop
 from fewshot_landmarks.learner import Detector, Learner
-from fewshot_landmarks.tasks import Samples
+from fewshot_landmarks.samples import Samples
 
 
 class Position(Learner):

@@ -30,7 +30,7 @@ from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.memory import forget_peak, out_of_memory, peak_mib
 from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS
-from fewshot_landmarks.tasks import Task
+from fewshot_landmarks.samples import Task
 
 LEARNERS = ("MAML", "PROTO-MA", "PAML", "MetaCloth")
 PLACE = BENCHMARKS["B-2"]

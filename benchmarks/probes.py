@@ -27,7 +27,7 @@ from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.metacloth import BaseFEN
 from fewshot_landmarks.protocol import TABLE3_SHOTS, TABLE4_BENCHMARK, Benchmark
-from fewshot_landmarks.tasks import Samples, Task
+from fewshot_landmarks.samples import Samples, Task
 
 FIGURE4 = {  # a category the benchmarks in which it is unseen; the figure has MetaCloth, episode 0
     "long sleeve top": ("B-1", "B-3"),  # the paper's "long sleeve shirt"

@@ -46,7 +46,7 @@ from fewshot_landmarks.memory import forget_peak, limit_memory, out_of_memory, p
 from fewshot_landmarks.networks import LandmarkModel
 from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.processes import Processes
-from fewshot_landmarks.tasks import Samples, Task
+from fewshot_landmarks.samples import Samples, Task
 
 CATEGORY = 4  # long sleeve outwear, with the most landmarks: 39
 RATE = 0.01

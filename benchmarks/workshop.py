@@ -30,9 +30,9 @@ from fewshot_landmarks.files import is_whole, put_aside, remove, write_text, wri
 from fewshot_landmarks.learner import Learner, fits
 from fewshot_landmarks.locks import alone
 from fewshot_landmarks.markup import csv_text
-from fewshot_landmarks.protocol import EPISODE_SEED, SHOTS, Benchmark
+from fewshot_landmarks.protocol import EPISODE_SEED, SHOTS, Benchmark, unfit
 from fewshot_landmarks.ranks import ALONE, Ranks
-from fewshot_landmarks.tasks import Episodes, LandmarkTasks, unfit
+from fewshot_landmarks.tasks import Episodes, LandmarkTasks
 from fewshot_landmarks.training import Training, save_tensors
 
 RECORD = ("benchmark", "learner", "seed", "category", "episode", "shots")

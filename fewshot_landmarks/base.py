@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fewshot_landmarks.heatmaps import cosine_detect, detect, heatmap_loss
-from fewshot_landmarks.tasks import Samples
+from fewshot_landmarks.samples import Samples
 from fewshot_landmarks.training import Training
 
 

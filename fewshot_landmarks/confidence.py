@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from fewshot_landmarks.evaluation import answers
 from fewshot_landmarks.heatmaps import decode
 from fewshot_landmarks.learner import Detector
-from fewshot_landmarks.tasks import Samples
+from fewshot_landmarks.samples import Samples
 
 THRESHOLD = 0.1  # a landmark is found if its error is below this, in units of the object's size
 SHIFT = 3  # pixels that an image is moved by, to see whether what is found moves with it

@@ -16,7 +16,7 @@ import torch
 from fewshot_landmarks.confidence import SIGNS, Calibration
 from fewshot_landmarks.fenets import FENETS, PRECISIONS
 from fewshot_landmarks.learner import Learner
-from fewshot_landmarks.tasks import Samples
+from fewshot_landmarks.samples import Samples
 
 LARGEST = 1e9  # of any number
 WIDEST = 4096  # channels

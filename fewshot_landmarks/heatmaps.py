@@ -7,7 +7,7 @@ Landmarks are (x, y) in crop pixels, where pixel i covers [i, i + 1).
 import torch
 import torch.nn.functional as F
 
-from fewshot_landmarks.tasks import Samples, Task
+from fewshot_landmarks.samples import Samples, Task
 
 
 def labelmaps(landmarks: torch.Tensor, size: int, shape: tuple[int, int]) -> torch.Tensor:

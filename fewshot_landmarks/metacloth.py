@@ -27,7 +27,7 @@ from fewshot_landmarks.heatmaps import (
 )
 from fewshot_landmarks.inner_loop import inner_loop
 from fewshot_landmarks.learner import Detector, Learner
-from fewshot_landmarks.tasks import Samples, Task
+from fewshot_landmarks.samples import Samples, Task
 from fewshot_landmarks.training import Training
 
 

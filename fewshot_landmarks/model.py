@@ -21,7 +21,6 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from scipy.stats import theilslopes
 
 from fewshot_landmarks import __version__
 from fewshot_landmarks.base import BaseModel
@@ -45,7 +44,7 @@ from fewshot_landmarks.header import (
 from fewshot_landmarks.learner import Detector, Learner, trusted_learner
 from fewshot_landmarks.names import plain
 from fewshot_landmarks.photos import Unreadable, read_photo, together
-from fewshot_landmarks.tasks import Samples, collate
+from fewshot_landmarks.samples import Samples, collate
 from fewshot_landmarks.training import save_tensors
 
 FORMAT = 1  # of the files: raise it when older ones can no longer be read
@@ -330,6 +329,8 @@ def _box_of(
     Along each axis the median slope of the better half of the landmarks (Theil and Sen), which
     outliers do not move.
     """
+    from scipy.stats import theilslopes  # long in coming, and needed here alone
+
     trusted = np.isfinite(found).all(-1) & np.isfinite(shape).all(-1)
     trusted &= scores >= np.median(scores[trusted]) if trusted.any() else False
     edges = []

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from fewshot_landmarks.categories import CATEGORIES, category
+import numpy as np
+
+from fewshot_landmarks.categories import CATEGORIES, Categories, category
 from fewshot_landmarks.draws import permutation
 from fewshot_landmarks.errors import UserError
 
@@ -123,3 +125,38 @@ def ablated(benchmarks: Iterable[str]) -> str:
     """The benchmark that ablations are run on: Table 4's, or the first of another data set's."""
     names = list(benchmarks)
     return TABLE4_BENCHMARK if TABLE4_BENCHMARK in names else names[0]
+
+
+def usable(garments, category: int) -> tuple[np.ndarray, int]:
+    """Positions of a category's usable garments, and in how many photos they are."""
+    members = np.flatnonzero((garments.labels == category) & garments.usable)
+    return members, len(np.unique(garments.photos[members]))
+
+
+def unfit(
+    benchmarks: Iterable[Benchmark],
+    categories: Categories,
+    sides: Mapping[str, tuple],
+) -> list[str]:
+    """A line on each category with too few photos for its part in a benchmark: it cannot be run.
+
+    sides: by split, "train" and "validation", the garments and the queries of a task.
+    """
+    lines, most, part_of = [], max(SHOTS), {"train": "seen", "validation": "unseen"}
+    for split, (garments, queries) in sides.items():
+        hit: dict[int, list[str]] = {}
+        for benchmark in benchmarks:
+            for number in getattr(benchmark, part_of[split]):
+                hit.setdefault(number, []).append(benchmark.name)
+        for number, names in hit.items():
+            photos = usable(garments, number)[1]
+            if photos >= most + queries:
+                continue
+            option = "train_queries" if split == "train" else "queries"
+            fewer = f", or run with --set {option}={photos - most}" if photos > most else ""
+            lines.append(
+                f"{split}: {categories[number].name} has {photos} photos, a task needs "
+                f"{most + queries} ({most} to learn from, whatever --shots says, and {queries} to "
+                f"ask about): {', '.join(names)} cannot be run; add photos{fewer}"
+            )
+    return lines

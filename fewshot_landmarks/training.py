@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -29,7 +29,10 @@ from fewshot_landmarks.draws import permutation, raw_stream
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import is_whole, write_bytes
 from fewshot_landmarks.ranks import ALONE, Ranks
-from fewshot_landmarks.tasks import LandmarkTasks, Samples, Task, collate
+from fewshot_landmarks.samples import Samples, Task, collate
+
+if TYPE_CHECKING:  # tasks need learn2learn, which is long in coming
+    from fewshot_landmarks.tasks import LandmarkTasks
 
 Material = TypeVar("Material", Task, Samples)
 
@@ -57,7 +60,7 @@ class Training:
 
     def __init__(
         self,
-        tasks: LandmarkTasks,
+        tasks: "LandmarkTasks",
         *,
         seed: int = 0,
         device: str | torch.device = "cpu",

@@ -20,7 +20,7 @@ from fewshot_landmarks.learner import Detector, Learner
 from fewshot_landmarks.memory import forget_peak, out_of_memory, peak_mib, release_freed
 from fewshot_landmarks.metrics import normalised_error
 from fewshot_landmarks.model import AT_ONCE, adapted
-from fewshot_landmarks.tasks import Samples, collate
+from fewshot_landmarks.samples import Samples, collate
 
 SHOTS = (1, 3, 5, 8, 10)  # by default, and all there are
 CLOSE = 0.1  # of PCK

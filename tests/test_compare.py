@@ -20,7 +20,7 @@ from fewshot_landmarks.evaluation import evaluate_episode
 from fewshot_landmarks.fenets import SmallFENet
 from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.model import Model, load
-from fewshot_landmarks.tasks import Task, collate
+from fewshot_landmarks.samples import Task, collate
 from fewshot_landmarks.trial import Crops, Trial, measure
 
 NAMES = ["tip", "left", "right"]

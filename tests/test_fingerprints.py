@@ -19,8 +19,8 @@ from fewshot_landmarks.protocol import BENCHMARKS
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"  # syntax trees differ between them
 STATED = Path(__file__).parent / "versions.json"
-SHARED = """base convolutions draws evaluation fenets heatmaps inner_loop metrics networks protocol tasks
-training data.crops""".split()
+SHARED = """base convolutions draws evaluation fenets heatmaps inner_loop metrics networks protocol samples
+tasks training data.crops""".split()
 
 MINE = """
 import math

@@ -16,7 +16,7 @@ from fewshot_landmarks.evaluation import evaluate_episode
 from fewshot_landmarks.heatmaps import decode, labelmaps
 from fewshot_landmarks.learner import REGISTRY, find_learner
 from fewshot_landmarks.protocol import BENCHMARKS
-from fewshot_landmarks.tasks import Task
+from fewshot_landmarks.samples import Task
 from fewshot_landmarks.training import Training
 from tests.toy import ToyGarments, toy_base, toy_task, toy_tasks
 
@@ -362,7 +362,7 @@ def test_ablations_share_what_they_share():
 
 def test_base_model_counts_only_the_own_category():
     base, garments = toy_base((7, 9)).requires_grad_(True), ToyGarments((7, 9), each=3)
-    from fewshot_landmarks.tasks import collate
+    from fewshot_landmarks.samples import collate
 
     base.loss(collate([garments[3], garments[4]])).backward()  # two skirts
     assert not base.omega.grad[base.slots(7)].any()
@@ -372,7 +372,7 @@ def test_base_model_counts_only_the_own_category():
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
 def test_base_loss_of_a_mixed_batch_is_that_of_its_parts(kind):
     from fewshot_landmarks.heatmaps import support_loss
-    from fewshot_landmarks.tasks import collate
+    from fewshot_landmarks.samples import collate
 
     base, garments = toy_base((7, 9), kind), ToyGarments((7, 9), each=3)
     mixed = base.loss(collate([garments[i] for i in (0, 1, 3)]))

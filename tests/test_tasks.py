@@ -10,7 +10,8 @@ import torch
 from fewshot_landmarks import protocol
 from fewshot_landmarks.categories import CATEGORIES, category
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.tasks import Episodes, LandmarkTasks, collate
+from fewshot_landmarks.samples import collate
+from fewshot_landmarks.tasks import Episodes, LandmarkTasks
 from tests.toy import ToyGarments, toy_tasks
 
 SEEN = (4, 7, 9)

@@ -24,8 +24,7 @@ from fewshot_landmarks.data.source import Source, find_source
 from fewshot_landmarks.draws import permutation
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.model import Finder, load
-from fewshot_landmarks.protocol import SHOTS
-from fewshot_landmarks.tasks import unfit
+from fewshot_landmarks.protocol import SHOTS, unfit
 
 SIZE = 64  # pixels of the crops that are tried
 SHOWN = 20  # lines on broken files, of each split
