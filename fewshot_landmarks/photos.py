@@ -79,14 +79,16 @@ def read_photo(source, declared: tuple[int, int] | None = None) -> np.ndarray:
     return _from_array(np.asarray(source))
 
 
-def stored_size(path: Path) -> tuple[int, int, bool] | None:
-    """Width and height of a photo as stored, and whether EXIF turns it on its side; nothing is
-    decoded. None where they cannot be told.
+def contradicts(path: Path, declared: tuple[int, int]) -> tuple[int, int] | None:
+    """A photo's width and height as stored, if they are not those declared, even if EXIF turns it
+    on its side; None too where they cannot be told.
     """
     try:
         with open_photo(path) as image:
-            width, height = image.size
-            return width, height, _orientation(image) >= 5
+            size = image.size
+            # Its EXIF is read where it matters alone: of a PNG that decodes the photo.
+            fits = size == declared or (size == declared[::-1] and _orientation(image) >= 5)
+            return None if fits else size
     except Unreadable:  # whatever is wrong shows when the photo is read
         return None
 

@@ -263,7 +263,7 @@ def test_scores_that_are_no_probabilities_are_not_calibrated(files, tmp_path, ca
 
 def test_photos_may_lie_elsewhere_and_what_is_left_out_is_told(files, tmp_path, capsys):
     bare = annotated(13, 2, [None, None, None])
-    wrong = annotated(14, 1, POINTS, box=(10, 20, 0, 0))
+    wrong = annotated(14, 1, [(x, 200) for x, _ in POINTS], box=(10, 20, 0, 0))
     truth, predictions = files([*TRUTH, bare, wrong], PREDICTED)
     (tmp_path / "elsewhere").mkdir()
     for photo in tmp_path.glob("*.png"):

@@ -357,6 +357,124 @@ def test_a_name_that_two_photos_fit_is_neither(tmp_path):
         read_annotations(tmp_path / "coco.json")
 
 
+@pytest.mark.parametrize(
+    "other, there", [("A.png", "a.png"), ("a%20b.png", "a b.png"), ("f", "f.png")]
+)
+def test_a_photo_is_not_taken_for_another_whose_name_it_is(tmp_path, other, there):
+    save_photo(tmp_path / there)
+    said = coco(2)
+    said["images"][0]["file_name"], said["images"][1]["file_name"] = other, there
+    (tmp_path / "coco.json").write_text(json.dumps(said))
+    found = read_annotations(tmp_path / "coco.json")
+    assert found.index.item.tolist() == [2] and other in found.index.skipped[0]
+
+
+def test_frames_without_an_ending_are_those_of_their_own_folder(tmp_path):
+    said = coco(2)
+    for row, folder in zip(said["images"], "ab"):
+        row["file_name"] = f"{folder}/frame_0"
+        save_photo(tmp_path / "images" / folder / "frame_0.png")
+    (tmp_path / "coco.json").write_text(json.dumps(said))
+    found = read_annotations(tmp_path / "coco.json")
+    assert [photo.path.parent.name for photo in found.photos] == ["a", "b"]
+    save_photo(tmp_path / "frame_0.png")
+    (tmp_path / "images" / "b" / "frame_0.png").unlink()  # then it is not another folder's
+    assert read_annotations(tmp_path / "coco.json").index.item.tolist() == [1]
+
+
+def test_what_has_no_id_joins_nothing(tmp_path):
+    write(tmp_path, "COCO")
+    said = coco()
+    del said["images"][0]["id"], said["annotations"][1]["image_id"]
+    (tmp_path / "coco.json").write_text(json.dumps(said))
+    assert read_annotations(tmp_path / "coco.json").index.item.tolist() == [3, 4]
+
+
+def joined(folder, said, results, **options):
+    """The photos' ids, and the objects that results are matched with."""
+    (folder / "coco.json").write_text(json.dumps(said))
+    rows = [
+        {"category_id": 1, "keypoints": [9, 9, 0.5, 20, 20, 0.5, 40, 30, 0.5]} | row
+        for row in results
+    ]
+    (folder / "found.json").write_text(json.dumps(rows))
+    annotations = read_annotations(folder / "coco.json", **options)
+    predictions, _ = read_predictions(folder / "found.json", annotations)
+    return [one.image for one in predictions], match(predictions, annotations).tolist()
+
+
+@pytest.mark.parametrize("number", [0, -1, -2, 10**17, 10**19])
+def test_a_photo_that_is_not_annotated_is_none_of_any_id(tmp_path, number):
+    write(tmp_path, "COCO", 1)
+    said = coco(1)
+    said["images"][0]["id"] = said["annotations"][0]["image_id"] = number
+    assert joined(tmp_path, said, [{"image_id": 77}])[1] == [UNMATCHED]
+    assert joined(tmp_path, said, [{"image_id": number}])[1] == [0]
+
+
+@pytest.mark.parametrize(
+    "size, place", [((WIDTH, HEIGHT), 0), ((HEIGHT, WIDTH), -1), ((WIDTH * 2, HEIGHT * 2), -1)]
+)
+def test_results_in_pixels_of_another_photo_than_was_annotated_match_nothing(tmp_path, size, place):
+    write(tmp_path, "COCO", 1)
+    row = {"image_id": 1, "width": size[0], "height": size[1]}
+    for named in ({}, {"file_name": "1.png"}):
+        assert joined(tmp_path, coco(1), [row | named])[1] == [place]
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_a_photo_that_is_listed_twice_has_both_ids(tmp_path, needed):
+    write(tmp_path, "COCO", 1)
+    said = coco(2)
+    said["images"][1]["file_name"] = "1.png"
+    said["annotations"][1]["bbox"] = [0, 0, 4, 4]
+    rows = [{"image_id": 1}, {"image_id": 2, "bbox": [0, 0, 4, 4]}]
+    assert joined(tmp_path, said, rows, photos_needed=needed) == ([1, 1], [0, 1])
+
+
+def test_results_name_a_photo_as_its_file_or_as_annotations_do(tmp_path):
+    save_photo(tmp_path / "a b.png")
+    said = coco(1)
+    said["images"][0]["file_name"] = "a%20b.png"
+    for name in ("a%20b.png", "a b.png", "x/A B.png"):
+        assert joined(tmp_path, said, [{"image_id": 5, "file_name": name}])[1] == [0]
+
+
+@pytest.mark.parametrize("number", [1, 2, 9])
+def test_photos_of_one_name_are_told_by_their_folders(tmp_path, number):
+    said = coco(2)
+    for row, folder in zip(said["images"], "ab"):
+        row["file_name"] = f"{folder}/1.png"
+        save_photo(tmp_path / "images" / folder / "1.png")
+    for name in ("b/1.png", "/elsewhere/b/1.png"):
+        row = {"image_id": number, "file_name": name}
+        assert joined(tmp_path, said, [row]) == ([2], [1])
+
+
+def test_a_category_that_is_not_annotated_is_not_another_of_its_id(tmp_path):
+    write(tmp_path, "COCO", 1)
+    said = coco(1)
+    said["categories"].append({"id": 2, "name": "bird", "keypoints": NAMES})
+    kite, dog = {"category": "KITE", "category_id": 2}, {"category": "dog", "category_id": 1}
+    assert joined(tmp_path, said, [{"image_id": 1} | kite, {"image_id": 1} | dog])[1] == [0]
+    assert joined(tmp_path, said, [{"image_id": 1} | dog])[1] == [0]  # no name says anything
+
+
+def test_skeletons_of_one_group_are_objects_of_their_own(tmp_path):
+    """CVAT groups a rider and a horse, or two dancers."""
+    path = write(tmp_path, "CVAT", 1)
+    dots = "".join(f'<points label="{n}" points="{x},{y}"/>' for n, (x, y) in zip(NAMES, POINTS))
+    for labels in (("kite", "kite"), ("kite", "boat")):
+        drawn = "".join(f'<skeleton label="{s}" group_id="1">{dots}</skeleton>' for s in labels)
+        drawn += '<skeleton label="kite" group_id="2">' + dots + "</skeleton>"
+        drawn += '<box label="b" xtl="1" ytl="2" xbr="59" ybr="39" group_id="2"/>'
+        path.write_text(f'<annotations><image id="1" name="1.png">{drawn}</image></annotations>')
+        found = read_annotations(path)
+        assert len(found.index) == 3 and found.index.skipped == ()
+        assert len(found.categories) == len(set(labels)) and found.index.visible.all()
+        assert found.index.box[2].tolist() == [1, 2, 59, 39]
+
+
 # --- objects that a metric must see
 
 
@@ -392,10 +510,14 @@ def noisy_set(folder, draw):
     return results
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_average_precision_is_cocos_with_crowds_and_bare_objects(tmp_path, seed, capsys):
+@pytest.mark.parametrize("seed, unsure", [*((k, False) for k in range(12)), (0, True), (1, True)])
+def test_average_precision_is_cocos_with_crowds_and_bare_objects(tmp_path, seed, unsure, capsys):
     coco_api, evaluation = (pytest.importorskip(f"pycocotools.{n}") for n in ("coco", "cocoeval"))
-    noisy_set(tmp_path, random.Random(seed))
+    results = noisy_set(tmp_path, random.Random(seed))
+    if unsure:  # a score of 0 moves no landmark
+        for row in results:
+            row["keypoints"][5] = 0
+        (tmp_path / "found.json").write_text(json.dumps(results))
     truth = coco_api.COCO(str(tmp_path / "coco.json"))
     theirs = evaluation.COCOeval(truth, truth.loadRes(str(tmp_path / "found.json")), "keypoints")
     theirs.params.kpt_oks_sigmas = np.array([0.05, 0.1, 0.08])
@@ -421,6 +543,52 @@ def test_what_is_found_of_a_bare_object_is_matched_with_none(tmp_path):
     annotations = read_annotations(tmp_path / "coco.json")
     predictions, _ = read_predictions(tmp_path / "found.json", annotations)
     assert match(predictions, annotations).tolist() == [IGNORED]
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"bbox": [30, 20, 0, 9]}, {"bbox": [70, 50, 9, 9]}, {"keypoints": [1, 2]}]
+)
+def test_an_object_that_is_left_out_is_ignored_unless_it_is_another_again(tmp_path, change):
+    write(tmp_path, "COCO", 1)
+    said = coco(1)
+    said["annotations"].append(said["annotations"][0] | {"id": 1 + len(change)} | change)
+    (tmp_path / "coco.json").write_text(json.dumps(said))
+    found = read_annotations(tmp_path / "coco.json")
+    assert len(found.index) == len(found.index.skipped) == 1
+    # Of a bbox that lies outside the photo, its landmarks' place is known.
+    assert len(found.ignored) == len(change)
+
+
+def test_a_labelmes_box_without_landmarks_is_ignored_in_any_group(tmp_path):
+    write(tmp_path, "LabelMe", 2)
+    said = labelme(1)
+    for group in (0, 1):
+        box = {"label": "kite", "shape_type": "rectangle", "points": [[1, 1], [9, 9]]}
+        (tmp_path / "1.json").write_text(
+            json.dumps(said | {"shapes": [*said["shapes"], box | {"group_id": group}]})
+        )
+        assert len(read_annotations(tmp_path).ignored) == 1
+
+
+def test_any_number_of_predictions_may_be_of_a_crowd_and_one_of_an_object(tmp_path):
+    write(tmp_path, "COCO", 1)
+    said = coco(1)
+    crowd = {"id": 2, "iscrowd": 1, "bbox": [30, 0, 30, 40]}
+    said["annotations"].append(said["annotations"][0] | crowd)
+    said["annotations"][0]["bbox"] = [0, 0, 30, 30]
+    boxes = [[30, 0, 20, 40], [31, 1, 29, 39], [0, 0, 33, 30], [0, 0, 9, 9], [50, 30, 9, 9]]
+    rows = [{"image_id": 1, "bbox": box} for box in boxes]
+    assert joined(tmp_path, said, rows)[1] == [IGNORED, IGNORED, 0, UNMATCHED, IGNORED]
+
+
+def test_predictions_without_a_box_are_matched_by_the_landmarks_they_have(tmp_path):
+    write(tmp_path, "COCO", 1)
+    said = coco(2)
+    said["annotations"][1] |= {"image_id": 1, "bbox": [0, 0, 30, 25]}
+    said["annotations"][0] |= {"bbox": [30, 20, 10, 10]}
+    for marks in ([0, 0, 0, 31, 21, 0.5, 38, 28, 0.5], [0, 0, 0, 35, 25, 0.5, 0, 0, 0]):
+        rows = [{"image_id": 1, "keypoints": marks}, {"image_id": 1, "bbox": [50, 30, 4, 4]}]
+        assert joined(tmp_path, said, rows)[1] == [0, UNMATCHED]
 
 
 # --- blemishes

@@ -26,6 +26,7 @@ from fewshot_landmarks.data.annotations import Annotations, read_annotations
 from fewshot_landmarks.data.index import Index
 from fewshot_landmarks.data.predictions import (
     IGNORED,
+    RESIZED,
     UNMATCHED,
     Prediction,
     match,
@@ -111,10 +112,17 @@ def execute(arguments: argparse.Namespace) -> int:
     )
     predictions, others = read_predictions(arguments.predictions, annotations)
     objects = match(predictions, annotations)
+    resized = (
+        f"{count} predictions are of photos of another size, or turned otherwise, than was "
+        "annotated: they match none. Predict with --boxes, which reads photos as annotated."
+        if (count := sum(one.image == RESIZED for one in predictions))
+        else ""
+    )
     if (objects < 0).all():
         raise UserError(
             f"none of the {len(predictions)} predictions of {arguments.predictions} matches an "
-            f"object of {arguments.annotations}: are image_id and annotation_id those of that file?"
+            f"object of {arguments.annotations}: "
+            + (resized or "are image_id and annotation_id those of that file?")
         )
     learnt = answered(predictions)
     matched = compare(predictions, objects, annotations, arguments.by, learnt)
@@ -133,6 +141,7 @@ def execute(arguments: argparse.Namespace) -> int:
         notes.append(
             f"{ignored} predictions are of crowds or of objects without labelled landmarks: they count neither way."
         )
+    notes += [resized] * bool(resized)
     for number, known in learnt.items():
         names = [name for name, yes in zip(annotations.categories[number].names, known) if not yes]
         if names:
@@ -181,8 +190,7 @@ def answered(predictions: Sequence[Prediction]) -> dict[int, np.ndarray]:
     """By category, which landmarks (N,) any prediction has; others are 0, 0 with a score of 0."""
     known: dict[int, np.ndarray] = {}
     for one in predictions:
-        there = one.points.any(axis=1) | (one.scores != 0)
-        known[one.category] = known.get(one.category, False) | there
+        known[one.category] = known.get(one.category, False) | one.there
     return known
 
 

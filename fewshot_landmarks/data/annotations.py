@@ -4,6 +4,7 @@ All become one `Index`, as DeepFashion2's. Coordinates are continuous: pixel i c
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,7 @@ def _row(one: Object, photos: list[Photo], place: dict[object, int], read: Read)
         box = _box(one, points[visible > 0], size)
     except Bad as reason:
         read.skipped.append(f"{one.name}: {reason}")
+        read.ignored.append(replace(one, box=None))
         return None
     return place[one.photo], one.item, one.category.id, box, _area(one, box), points, visible
 

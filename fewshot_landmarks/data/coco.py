@@ -7,6 +7,7 @@ landmarks are "flip_pairs" (from 0) or told by names that differ in left and rig
 """
 
 import json
+import math
 import os
 from collections import Counter
 from dataclasses import replace
@@ -55,10 +56,11 @@ def read(source: Path, content: bytes, wanted: str | None) -> Read:
             continue
         name = f"annotation {row.get('id', item)}"
         same = key_of(row.get("id")), brief(row.get("image_id")), str(row.get("keypoints"))
+        if same[0] is not None and same in seen:
+            lines.append(f"{name}: given a second time")
+            continue
+        seen.add(same)
         try:
-            if same[0] is not None and same in seen:
-                raise Bad("given a second time")
-            seen.add(same)
             if row.get("keypoints") and not said_true(row.get("iscrowd")):
                 found.objects.append(_object(name, row, item, by_key, found.photos, lines))
                 continue
@@ -92,7 +94,9 @@ def _photos(rows: list[dict], lines: list[str]) -> dict[object, Photo]:
     for row, key, number in zip(rows, keys, numbered(keys)):
         path = Path(PureWindowsPath(str(row.get("file_name"))).as_posix())
         size = pixels(row.get("width")), pixels(row.get("height"))
-        if photos.setdefault(key, Photo(number, path, *size, key)).path != path:
+        if key is None:
+            lines.append(f"photo {path}: no id; left out")
+        elif photos.setdefault(key, Photo(number, path, *size, (key,))).path != path:
             several.add(key)
     for key in several:
         lines.append(f"photo {photos.pop(key).path}: another photo has its id {key!r}; left out")
@@ -205,7 +209,7 @@ def _structure(row: dict, landmarks: int) -> tuple[tuple, tuple, tuple]:
     sigmas = tuple(map(float, row.get("sigmas") or ()))
     if not all(0 <= k < landmarks for pair in edges + pairs for k in pair):
         raise ValueError
-    if sigmas and not (len(sigmas) == landmarks and min(sigmas) > 0):
+    if sigmas and not (len(sigmas) == landmarks and all(0 < s < math.inf for s in sigmas)):
         raise ValueError
     return edges, pairs, sigmas
 

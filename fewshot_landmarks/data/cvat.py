@@ -33,7 +33,9 @@ def read(source: Path, content: bytes, wanted: str | None) -> Read:
     for image, key, number in zip(images, keys, numbered(keys)):
         name = Path(PureWindowsPath(image.get("subset", ""), image.get("name", "")).as_posix())
         size = pixels(image.get("width")), pixels(image.get("height"))
-        photos.append((Photo(number, name, *size, key), _shapes(name, image, lines)))
+        photos.append(
+            (Photo(number, name, *size, () if key is None else (key,)), _shapes(name, image, lines))
+        )
     return from_shapes(source, photos, lines, wanted)
 
 
@@ -55,11 +57,15 @@ def _images(source: Path, content: bytes) -> list[Element]:
 
 def _shapes(name: Path, image: Element, lines: list[str]) -> list[Shape]:
     lists, shapes = Counter(e.get("label") for e in image if _is_list(e)), []
+    skeletons = Counter(e.get("group_id") for e in image if e.tag == "skeleton")
     for k, element in enumerate(image, 1):
         try:
-            # A label's second list of points is another object's.
-            second = _is_list(element) and lists[element.get("label")] > 1
-            shapes += _drawn(element, (k,) if second or element.tag == "skeleton" else None)
+            # A label's second list of points is another object's, and each skeleton is one.
+            alone = _is_list(element) and lists[element.get("label")] > 1
+            own = (k,) if alone or element.tag == "skeleton" else None
+            several = skeletons[element.get("group_id")] > 1
+            group = None if several else key_of(element.get("group_id", "0"))
+            shapes += _drawn(element, group or own)
         except Bad as reason:
             lines.append(f"{name}: {element.tag} {element.get('label', '')!r}: {reason}")
     return shapes
@@ -69,9 +75,8 @@ def _is_list(element: Element) -> bool:
     return element.tag == "points" and ";" in element.get("points", "")
 
 
-def _drawn(element: Element, own: object) -> list[Shape]:
-    """What an element draws; `own` is its group where it says none."""
-    group = key_of(element.get("group_id", "0")) or own
+def _drawn(element: Element, group: object) -> list[Shape]:
+    """What an element draws, for a group."""
     if element.tag in ("box", "polygon"):
         points = _box(element) if element.tag == "box" else _points(element, 3)
         return [Shape(element.tag, points, group, plain(element.get("label", "")))]

@@ -15,7 +15,8 @@ class Photo:
     path: Path  # its file, or LabelMe's that holds it
     width: int | None  # as the annotations say, None where they do not
     height: int | None
-    key: int | str | None = field(default=None, compare=False)  # its id as it is written
+    keys: tuple[int | str, ...] = field(default=(), compare=False)  # its ids as they are written
+    stated: frozenset[str] = field(default=frozenset(), compare=False)  # names that it is listed by
     called: str = ""  # its file's name, where `path` is not the photo's own
     stem: str = field(default="", compare=False)  # of LabelMe's file, often the photo's too
 

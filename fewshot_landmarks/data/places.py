@@ -4,13 +4,14 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from urllib.parse import unquote
 
 from fewshot_landmarks.data.objects import Photo, Read
 from fewshot_landmarks.data.values import folded
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.photos import SUFFIXES, stored_size
+from fewshot_landmarks.photos import SUFFIXES, contradicts
 
 DEEPEST = 20  # folders of a photo's name that are tried
 
@@ -29,20 +30,24 @@ def find_photos(
     photos, place, by_path, otherwise = [], {}, {}, []
     for key, photo in read.photos.items():
         path = files.get(key) or (None if needed else photo.path)
-        why = "is not there, or empty" if path is None else _contradicted(path, photo)
+        lacking = "is not there, or empty, or another photo by its name"
+        why = lacking if path is None else _contradicted(path, photo)
         if path is None and photo.stem:
-            why += f", or another file has it, and {photo.stem}.json has none of its own name"
+            why += f", and {photo.stem}.json has none of its own name"
         if why:
             read.skipped.append(f"photo {photo.path}: {why}; its annotations are left out")
             continue
         if path in by_path:
-            first = photos[by_path[path]].id
-            read.skipped.append(f"photo {photo.path}: listed again; taken as photo {first}")
+            first = photos[by_path[path]]
+            read.skipped.append(f"photo {photo.path}: listed again; taken as photo {first.id}")
+            photos[by_path[path]] = replace(
+                first, keys=first.keys + photo.keys, stated=first.stated | {photo.name}
+            )
         else:
             by_path[path] = len(photos)
-            photos.append(replace(photo, path=path))
+            photos.append(replace(photo, path=path, stated=frozenset([photo.name])))
         place[key] = by_path[path]
-        if photo.name != photos[-1].name and key in files:
+        if photo.name != photos[place[key]].name and key in files:
             otherwise.append(f"{photo.name} as {path.name}")
     if read.photos and not files and needed:
         raise UserError(
@@ -61,27 +66,30 @@ def _files(read: Read, folders: Sequence[Path]) -> dict[object, Path]:
     """The file of each photo that is found.
 
     Names are tried without their first folders where no other photo's name ends in the same. A
-    name without a photo's ending stands for the one photo of that stem; and a photo of LabelMe's
-    that is not found, or that another of its files names with more right, is the one called as its
-    own file.
+    name without a photo's ending stands for the one photo of that stem. A photo of LabelMe's that
+    is not found is the one called as its own file. A file that several photos would be is that of
+    the one that is called so, if there is one.
     """
-    there, files = _There(folders), {}
-    names = {photo.path for photo in read.photos.values()}
+    there, photos = _There(folders), read.photos
+    files = {key: photo.path if photo.called else there.first([photo.path])
+             for key, photo in photos.items()}  # fmt: skip
+    missing = [key for key, path in files.items() if path is None]
+    names = {photo.path for photo in photos.values()} if missing else ()
     alike = Counter(ending for name in names for ending in _endings(name))
-    for key, photo in read.photos.items():
+    for key in missing:
+        photo = photos[key]
         endings = [e for e in _endings(photo.path) if e == photo.path or alike[e] == 1]
-        path = photo.path if photo.called else there.first(endings)
+        path = there.first(endings)
         if path is None and photo.path.suffix.lower() not in SUFFIXES:
-            path = there.of_stem(photo.path.name)
-        path = path or there.of_stem(photo.stem)
-        if path is not None:
-            files[key] = path
-    own = {key: folded(path.stem) == folded(read.photos[key].stem) for key, path in files.items()}
-    claims, owned = Counter(files.values()), {files[key] for key, yes in own.items() if yes}
-    for key in [key for key, path in files.items() if claims[path] > 1 and not own[key]]:
-        if stem := read.photos[key].stem:
-            path = there.of_stem(stem)
-            files[key] = path if path not in owned else None
+            path = there.of_stem(endings)
+        files[key] = path or there.of_stem([Path(photo.stem)])
+    claims = defaultdict(set)
+    for key, path in files.items():
+        claims[path].add((photos[key].path, photos[key].stem))
+    for key in [key for key, path in files.items() if path and len(claims[path]) > 1]:
+        if not there.calls(files[key], photos[key]):
+            path = there.of_stem([Path(photos[key].stem)])
+            files[key] = None if path in claims else path
     return {key: path for key, path in files.items() if path is not None}
 
 
@@ -102,14 +110,21 @@ class _There:
         tried = (self._file(folder, name) for name in names for folder in self._folders)
         return next((path for path in tried if path), None)
 
-    def of_stem(self, stem: str) -> Path | None:
-        """The only photo of that name without its ending."""
-        for folder in self._folders if stem else ():
-            names = [name for name in self._listing(folder)[folded(stem) + "."]
+    def of_stem(self, stems: Iterable[Path]) -> Path | None:
+        """The only photo of the first such name without its ending that there is."""
+        for stem, folder in product(stems, self._folders):
+            listing = self._listing(folder / stem.parent) if stem.name else {}
+            names = [name for name in listing.get(folded(stem.name) + ".", ())
                      if Path(name).suffix.lower() in SUFFIXES]  # fmt: skip
             if len(names) == 1:
-                return _usable(folder / names[0])
+                return _usable(folder / stem.parent / names[0])
         return None
+
+    def calls(self, path: Path, photo: Photo) -> bool:
+        """Whether a file is called just as a photo is; LabelMe's, as its own file."""
+        if photo.stem:
+            return folded(path.stem) == folded(photo.stem)
+        return any(Path(os.path.normpath(each / photo.path)) == path for each in self._folders)
 
     def _file(self, folder: Path, name: Path) -> Path | None:
         if (exact := _usable(folder / name)) is not None:
@@ -143,13 +158,10 @@ def _usable(path: Path) -> Path | None:
 
 def _contradicted(path: Path, photo: Photo) -> str:
     """That the photo is of another size than its annotations say, if so, even if it is turned."""
-    if not (photo.width and photo.height) or (size := stored_size(path)) is None:
-        return ""
-    width, height, turned = size
     said = photo.width, photo.height
-    if said == (width, height) or (turned and said == (height, width)):
+    if not all(said) or (size := contradicts(path, said)) is None:
         return ""
     return (
-        f"is {width} x {height}, and was annotated as {said[0]} x {said[1]}: give the photo as it "
-        "was, or annotate this one"
+        f"is {size[0]} x {size[1]}, and was annotated as {said[0]} x {said[1]}: give the photo as "
+        "it was, or annotate this one"
     )

@@ -1,17 +1,20 @@
 """Predictions in a COCO results file, and the annotated object that each is of."""
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+import operator
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, takewhile
+from pathlib import Path, PurePath, PureWindowsPath
+from urllib.parse import unquote
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from fewshot_landmarks.categories import Categories, Category
-from fewshot_landmarks.data.annotations import Annotations
-from fewshot_landmarks.data.values import aligned, folded, key_of, whole
+from fewshot_landmarks.data.annotations import Annotations, Photo
+from fewshot_landmarks.data.values import aligned, folded, key_of, pixels, whole
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import read_regular
 
@@ -27,6 +30,11 @@ class Prediction:
     score: float
     box: np.ndarray  # (4,) x1, y1, x2, y2: what was searched, else what holds the points
     annotation: int | None
+
+    @property
+    def there(self) -> np.ndarray:
+        """(N,) bool: which landmarks it has; others are 0, 0 with a score of 0."""
+        return self.points.any(axis=1) | (self.scores != 0)
 
 
 def read_predictions(path: Path, annotations: Annotations) -> tuple[list[Prediction], int]:
@@ -44,10 +52,12 @@ def read_predictions(path: Path, annotations: Annotations) -> tuple[list[Predict
     if not isinstance(entries, list):
         raise UserError(f"{path} holds no list of predictions: it should be as predict wrote it")
     categories, photos = annotations.categories, _Photos.of(annotations)
+    names = {folded(kind.name) for kind in categories.values()}
+    by_name = any(isinstance(e, dict) and folded(e.get("category")) in names for e in entries)
     predictions, others = [], 0
     for number, entry in enumerate(entries):
         try:
-            category = _category(entry, categories)
+            category = _category(entry, categories, by_name)
             if category is None:
                 others += 1
                 continue
@@ -60,13 +70,18 @@ def read_predictions(path: Path, annotations: Annotations) -> tuple[list[Predict
     return predictions, others
 
 
-def _category(entry: dict, categories: Categories) -> Category | None:
-    """The category of an entry: by its name where it has one that is known, else by its id."""
+def _category(entry: dict, categories: Categories, by_name: bool) -> Category | None:
+    """The category of an entry: by its name where it has one that is known, else by its id.
+
+    Where other entries' names are known (`by_name`), one that is not is another category's.
+    """
     number, name, kinds = _whole(entry, "category_id"), entry.get("category"), categories.values()
     named = [kind for kind in kinds if kind.name == name]
     named = named or [kind for kind in kinds if folded(kind.name) == folded(name)]
     if len(named) > 1 and number not in {kind.id for kind in named}:
         raise ValueError(f"category_id {number} is none of those called {name!r}")
+    if not named and name is not None and by_name:
+        return None
     return categories.get(number) if len(named) != 1 else named[0]
 
 
@@ -74,13 +89,14 @@ def _keypoints(entry: dict, category: Category) -> np.ndarray:
     """An entry's x, y, score (N, 3), in the category's order; what it does not have is 0, 0, 0.
 
     By their names where the entry has them (see `aligned`), else by their places. Where a score is
-    0 nothing is read.
+    0 the place need not be numbers.
     """
     said, names = entry.get("keypoints"), entry.get("keypoint_names")
     if not isinstance(said, list) or len(said) % 3:
         raise ValueError(f"keypoints is not a list of x, y and score: {said!r:.60}")
-    three = [[0, 0, 0] if each[2] == 0 else [*each] for each in zip(*[iter(said)] * 3)]
-    keypoints = _numbers(sum(three, []), "keypoints").reshape(-1, 3)
+    three = [each if each[2] != 0 or all(map(_is_number, each)) else (0, 0, 0)
+             for each in zip(*[iter(said)] * 3)]  # fmt: skip
+    keypoints = _numbers(list(chain(*three)), "keypoints").reshape(-1, 3)
     if isinstance(names, list) and len(keypoints) == len(names) and names:
         order = aligned(category.names, names)
         if max(order) < 0:
@@ -97,8 +113,9 @@ def _keypoints(entry: dict, category: Category) -> np.ndarray:
 def _prediction(entry: dict, category: Category, photo: int) -> Prediction:
     """An entry as it should be; raises `ValueError` that says what is wrong."""
     x, y, scores = _keypoints(entry, category).T
-    points = np.stack([x, y], 1)
-    box = np.concatenate([points.min(0), points.max(0)])
+    made = Prediction(photo, category.id, np.stack([x, y], 1), scores, 0.0, np.zeros(4), None)
+    held = made.points[made.there] if made.there.any() else made.points
+    box = np.concatenate([held.min(0) - 0.5, held.max(0) + 0.5])  # of pixels, whose sides are 1
     if "bbox" in entry:
         box = _numbers(entry["bbox"], "bbox")
         if len(box) != 4:
@@ -107,15 +124,8 @@ def _prediction(entry: dict, category: Category, photo: int) -> Prediction:
     score = scores.mean()
     if "score" in entry:
         (score,) = _numbers([entry["score"]], "score")
-    return Prediction(
-        image=photo,
-        category=category.id,
-        points=points,
-        scores=scores,
-        score=float(score),
-        box=box,
-        annotation=_whole(entry, "annotation_id") if "annotation_id" in entry else None,
-    )
+    annotation = _whole(entry, "annotation_id") if "annotation_id" in entry else None
+    return replace(made, score=float(score), box=box, annotation=annotation)
 
 
 def _whole(entry, key: str) -> int:
@@ -130,34 +140,49 @@ def _numbers(values, what: str) -> np.ndarray:
     if not isinstance(values, list):
         raise ValueError(f"{what} is not a list of numbers: {values!r:.60}")
     for value in values:
-        if type(value) not in (int, float) or not -1e18 < value < 1e18:  # NaN compares false
+        if not _is_number(value):
             raise ValueError(f"{what} has {value!r:.40}, which is no number")
     return np.array(values, np.float64)
 
 
+def _is_number(value) -> bool:
+    return type(value) in (int, float) and -1e18 < value < 1e18  # NaN compares false
+
+
 UNMATCHED, IGNORED = -1, -2  # what `match` has for a prediction of no scored object
-NOWHERE = -1  # the id of a photo that is not among the annotations'
+# For an id of a photo, and smaller than any: not among the annotations', or of another size there.
+NOWHERE, RESIZED = -(10**18) - 1, -(10**18) - 2
 
 
 @dataclass(frozen=True)
 class _Photos:
-    """The annotations' photos: their names by their ids, ids as they are written, and ids by names
-    that only one has.
-    """
+    """The annotations' photos by their names, and their ids by ids as they are written."""
 
-    names: Mapping[int, str]
+    named: Mapping[str, list[Photo]]
     written: Mapping[int | str, int]
-    ids: Mapping[str, int]
+    sizes: Mapping[int, tuple[int | None, int | None]]
 
     @classmethod
     def of(cls, annotations: Annotations) -> "_Photos":
-        names = {photo.id: folded(photo.name) for photo in annotations.photos}
-        counts = Counter(names.values())
-        written = {p.id: p.id for p in annotations.photos}
-        written |= {p.key: p.id for p in annotations.photos if p.key is not None}
-        return cls(names, written, {name: k for k, name in names.items() if counts[name] == 1})
+        named, photos = defaultdict(list), annotations.photos
+        for photo in photos:
+            named[_form(photo.name)].append(photo)
+        own = set(named)  # a file's name counts before one that annotations have for it
+        for photo in photos:
+            for name in {_form(name) for name in photo.stated} - own:
+                named[name].append(photo)
+        written = {p.id: p.id for p in photos}
+        written |= {key: p.id for p in photos for key in p.keys}
+        return cls(named, written, {p.id: (p.width, p.height) for p in photos})
 
     def find(self, entry: dict) -> int:
+        """The id of an entry's photo; `RESIZED` where it is not in pixels of what was annotated."""
+        number = self._find(entry)
+        found = pixels(entry.get("width")), pixels(entry.get("height"))
+        said = self.sizes.get(number, (None, None))
+        return RESIZED if all(found) and all(said) and found != said else number
+
+    def _find(self, entry: dict) -> int:
         """The id of an entry's photo; `predict` numbers photos of a folder in its own way.
 
         The name counts: an id that is another photo's in the annotations is `NOWHERE`.
@@ -168,14 +193,25 @@ class _Photos:
         number = self.written.get(key, NOWHERE)
         if not isinstance(name, str):
             return number
-        own = folded(PureWindowsPath(name).name)
-        if self.names.get(number) == own:
-            return number
-        if own in self.ids:
-            return self.ids[own]
-        if own in self.names.values():
-            raise ValueError(f"image_id {key} is none of the annotations' photos named {name}")
-        return NOWHERE
+        path = PureWindowsPath(name)
+        those = self.named.get(_form(path.name), [])
+        if len(those) > 1:  # those of the same folders
+            alike = [_alike(path, photo.path) for photo in those]
+            those = [photo for photo, same in zip(those, alike) if same == max(alike)]
+        ids = [photo.id for photo in those]
+        if len(ids) < 2 or number in ids:
+            return number if number in ids else next(iter(ids), NOWHERE)
+        raise ValueError(f"image_id {key} is none of the annotations' photos named {name}")
+
+
+def _form(name: str) -> str:
+    return folded(unquote(name))
+
+
+def _alike(a: PurePath, b: PurePath) -> int:
+    """How many last parts of two paths are the same."""
+    pairs = (map(_form, pair) for pair in zip(a.parts[::-1], b.parts[::-1]))
+    return len(list(takewhile(lambda pair: operator.eq(*pair), pairs)))
 
 
 # ------------------------------------------------------------------------------ matching
@@ -194,7 +230,8 @@ def match(predictions: Sequence[Prediction], annotations: Annotations) -> np.nda
     ]
     by_id = {int(item): i for i, item in enumerate(index.item)}
     found = np.full(len(predictions), UNMATCHED)
-    taken, free, members = set(), defaultdict(list), defaultdict(list)  # by photo and category
+    taken, free = set(), defaultdict(list)  # by photo and category
+    members, ignored = defaultdict(list), defaultdict(list)
     for k, prediction in enumerate(predictions):
         place = prediction.image, prediction.category
         if prediction.annotation is None:
@@ -213,22 +250,27 @@ def match(predictions: Sequence[Prediction], annotations: Annotations) -> np.nda
             members[place].append((i, index.box[i]))
     for one in annotations.ignored:
         place = annotations.photos[one.photo].id, one.category
-        members[place].append((IGNORED, np.array(one.box)))
+        ignored[place].append(np.array(one.box))
     for place, rivals in free.items():
-        for k, i in _overlapping(predictions, rivals, members.get(place, [])):
-            found[k] = i
+        objects, spare = members[place], ignored[place]
+        if len(rivals) == len(objects) == 1 and not spare:
+            found[rivals[0]] = objects[0][0]  # whatever the boxes
+            continue
+        boxes = [box for _, box in objects]
+        overlap, beside = (_overlaps(predictions, rivals, of) for of in (boxes, spare))
+        found[np.array(rivals)[beside.max(1, initial=0) > 0]] = IGNORED
+        # What an ignored object overlaps most is of that one; any number may be.
+        overlap[overlap.max(1, initial=0) < beside.max(1, initial=0)] = 0
+        for row, column in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
+            if overlap[row, column] > 0:
+                found[rivals[row]] = objects[column][0]
     return found
 
 
-def _overlapping(predictions, rivals, objects) -> Iterator[tuple[int, int]]:
-    """Pairs of a prediction and an object, such that boxes overlap most over all pairs."""
-    if len(rivals) == len(objects) == 1 and objects[0][0] != IGNORED:
-        yield rivals[0], objects[0][0]  # whatever the boxes
-        return
-    overlap = np.array([[_iou(predictions[k].box, box) for _, box in objects] for k in rivals])
-    for row, column in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
-        if overlap[row, column] > 0:
-            yield rivals[row], objects[column][0]
+def _overlaps(predictions, rivals, boxes) -> np.ndarray:
+    """How much each rival's box overlaps each of some boxes."""
+    each = [[_iou(predictions[k].box, box) for box in boxes] for k in rivals]
+    return np.array(each, float).reshape(len(rivals), len(boxes))
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> float:

@@ -113,7 +113,11 @@ def _groups(photo: Photo, shapes: list[Shape], read: Read) -> list[_Group]:
                 "left out; give each object of a photo a group id of its own"
             )
     for shape in shapes:
-        if shape.kind == "box" and shape.group not in points and (shape.group or not points):
+        if (
+            shape.kind == "box"
+            and shape.group not in points
+            and (shape.group is not None or not points)
+        ):
             bare.append(
                 _Group(str(photo.path), photo.id, None, {}, [np.array(shape.points, float)])
             )

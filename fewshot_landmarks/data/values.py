@@ -48,9 +48,14 @@ def said_true(value: object) -> bool:
 
 
 def numbered(keys: list[int | str | None], largest: int = 10**18) -> list[int]:
-    """The ids, with numbers after the largest for those that repeat or are not whole numbers."""
-    whole = [key for key in keys if isinstance(key, int) and abs(key) <= largest]
-    fresh, free = count(max(whole, default=0) + 1), set(whole)
+    """The ids, with free numbers for those that repeat or are not whole numbers.
+
+    Those come after the largest id, or from 1 where that would lead beyond what is allowed.
+    """
+    whole = {key for key in keys if isinstance(key, int) and abs(key) <= largest}
+    top = max(whole, default=0)
+    start, free = top + 1 if top + len(keys) <= largest else 1, set(whole)
+    fresh = (number for number in count(start) if number not in whole)
     numbers = []
     for key in keys:
         numbers.append(key if key in free else next(fresh))
