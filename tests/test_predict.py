@@ -1,6 +1,7 @@
 """fewshot-landmarks adapt and predict, as a user calls them."""
 
 import json
+from argparse import Namespace
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,9 @@ import torch
 from fewshot_landmarks.__main__ import main
 from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.commands import common, predict
+from fewshot_landmarks.commands.draw import predicted
+from fewshot_landmarks.data.annotations import read_annotations
+from fewshot_landmarks.data.predictions import match, read_predictions
 from fewshot_landmarks.fenets import SmallFENet
 from fewshot_landmarks.learner import find_learner
 from fewshot_landmarks.model import Finder, Model, load
@@ -66,6 +70,31 @@ def run(finder, out, *options) -> int:
 
 def results(path) -> list[dict]:
     return json.loads(path.read_text())
+
+
+def test_results_say_which_photo_they_are_of_and_in_whose_pixels(finder, tmp_path):
+    """Two photos of one name in two folders, the second turned by EXIF and annotated as stored."""
+    said = json.loads(annotate(tmp_path / "query", [10, 11]).read_text())
+    for row, folder in zip(said["images"], "ab"):
+        (tmp_path / "query" / folder).mkdir()
+        image = PIL.Image.open(tmp_path / "query" / row["file_name"])
+        exif = image.getexif()
+        exif[0x0112] = 6 if folder == "b" else 1
+        row["file_name"] = f"{folder}/1.png"
+        row["width"], row["height"] = image.size
+        image.save(tmp_path / "query" / row["file_name"], exif=exif)
+    boxes, out = tmp_path / "query" / "annotations.json", tmp_path / "found.json"
+    boxes.write_text(json.dumps(said))
+    assert run(finder, out, "--boxes", boxes, "--no-drawings") == 0
+    sizes = [(row["width"], row["height"]) for row in said["images"]]
+    assert [one["file_name"] for one in results(out)] == ["a/1.png", "b/1.png"]
+    assert [(one["width"], one["height"]) for one in results(out)] == sizes
+    asked = Namespace(predictions=out, images=tmp_path / "query", category=None, count=9)
+    drawn, _ = predicted(asked)
+    assert [each.photo for each in drawn] == [tmp_path / "query" / f"{k}/1.png" for k in "ab"]
+    assert [each.declared for each in drawn] == sizes
+    annotations = read_annotations(boxes, photos_needed=False)
+    assert match(read_predictions(out, annotations)[0], annotations).tolist() == [0, 1]
 
 
 def test_adapt_keeps_names_and_category(finder):

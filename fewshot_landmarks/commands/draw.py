@@ -174,7 +174,7 @@ def predicted(arguments: argparse.Namespace) -> tuple[list[Drawn], int]:
             marks[~marks.any(axis=1), :2] = np.nan  # what predict could not find
             return Drawn(
                 arguments.images / row["file_name"],
-                None,
+                (row.get("width"), row.get("height")),
                 f"{row['score']:.2f}  {Path(row['file_name']).name}",
                 np.array([x, y, x + width, y + height]),
                 marks[:, :2],

@@ -10,6 +10,7 @@ A photo that cannot be read is skipped and said. Stopped and run again, it goes 
 import argparse
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 from fewshot_landmarks import __version__
 from fewshot_landmarks.commands.common import add_learner, check_out, outside, spare_threads
-from fewshot_landmarks.data.annotations import read_annotations
+from fewshot_landmarks.data.annotations import Photo, read_annotations
 from fewshot_landmarks.data.keypoints import declared
 from fewshot_landmarks.data.values import aligned
 from fewshot_landmarks.devices import find_device
@@ -157,6 +158,8 @@ def _wanted(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[Wan
                 "have the model's, in its own order",
                 file=sys.stderr,
             )
+    beside = arguments.boxes if arguments.boxes.is_dir() else arguments.boxes.parent
+    folders = [arguments.images] if arguments.images else [beside / "images", beside]
     for i, number in enumerate(index.photo):
         photo = annotations.photos[number]
         yield Wanted(
@@ -167,8 +170,16 @@ def _wanted(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[Wan
             int(index.item[i]),
             int(index.category[i]),
             *orders[int(index.category[i])],
-            photo.name,
+            _name(photo, folders),
         )
+
+
+def _name(photo: Photo, folders: Sequence[Path]) -> str:
+    """A photo's name from the first of the folders that it lies in, which tells it from others."""
+    for folder in map(Path, map(os.path.normpath, folders)):
+        if photo.path.is_relative_to(folder) and not photo.called:
+            return photo.path.relative_to(folder).as_posix()
+    return photo.name
 
 
 def _own_pictures(wanted: Iterable[Wanted]) -> list[Wanted]:
@@ -286,7 +297,10 @@ def _predict(
     ):
         if drawings:
             _draw(drawings, wanted, photo, landmarks, scores)
-        yield {"key": wanted.key, "result": _result(wanted, finder.support, landmarks, scores, box)}
+        result = _result(wanted, finder.support, landmarks, scores, box)
+        # In whose pixels it is: EXIF may turn the photo, or not.
+        result |= {"width": photo.shape[1], "height": photo.shape[0]}
+        yield {"key": wanted.key, "result": result}
 
 
 def _outside(wanted: Wanted, photo: np.ndarray) -> str:
