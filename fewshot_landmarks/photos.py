@@ -195,7 +195,7 @@ def _bytes(source) -> int:
 
 def _embedded(source: str | os.PathLike | bytes) -> str | os.PathLike | bytes:
     """The photo that one of LabelMe's files embeds; anything else as it is."""
-    if isinstance(source, bytes) or Path(source).suffix.lower() != ".json":
+    if isinstance(source, bytes) or not os.fspath(source).lower().endswith(".json"):
         return source
     return base64.b64decode(json.loads(read_regular(source, MOST_BYTES))["imageData"])
 

@@ -107,6 +107,8 @@ FORMS = ("COCO", "LabelMe", "CVAT")
         ("aab", "ab", [0, -1, 1]),
         ("123", "abc", [0, 1, 2]),
         ("123", "321", [2, 1, 0]),
+        ("123", "012", [0, 1, 2]),  # counted from 0 or 1
+        ("012", "0123", [0, 1, 2]),
         ("abc", "xyz", [-1, -1, -1]),
         (["Left  cuff", "tip"], ["tip", "left cuff "], [1, 0]),
         (["a", "A"], ["A", "a"], [1, 0]),  # where case tells names apart, it counts

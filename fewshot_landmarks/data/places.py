@@ -1,6 +1,7 @@
 """Which files the photos are that annotations speak of, and whether they are as annotated."""
 
 import os
+import stat
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -152,8 +153,12 @@ class _There:
 
 def _usable(path: Path) -> Path | None:
     """The path, normalised, if it is that of a file that is not empty."""
-    path = Path(os.path.normpath(path))
-    return path if os.path.isfile(path) and os.path.getsize(path) else None
+    name = os.path.normpath(path)
+    try:
+        found = os.stat(name)
+    except (OSError, ValueError):
+        return None
+    return Path(name) if stat.S_ISREG(found.st_mode) and found.st_size else None
 
 
 def _contradicted(path: Path, photo: Photo) -> str:

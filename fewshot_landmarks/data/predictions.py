@@ -53,7 +53,7 @@ def read_predictions(path: Path, annotations: Annotations) -> tuple[list[Predict
         raise UserError(f"{path} holds no list of predictions: it should be as predict wrote it")
     categories, photos = annotations.categories, _Photos.of(annotations)
     names = {folded(kind.name) for kind in categories.values()}
-    by_name = any(isinstance(e, dict) and folded(e.get("category")) in names for e in entries)
+    by_name = any(isinstance(e, dict) and folded(e.get("category") or "") in names for e in entries)
     predictions, others = [], 0
     for number, entry in enumerate(entries):
         try:
@@ -75,12 +75,13 @@ def _category(entry: dict, categories: Categories, by_name: bool) -> Category | 
 
     Where other entries' names are known (`by_name`), one that is not is another category's.
     """
-    number, name, kinds = _whole(entry, "category_id"), entry.get("category"), categories.values()
+    number, kinds = _whole(entry, "category_id"), categories.values()
+    name = entry.get("category") or ""
     named = [kind for kind in kinds if kind.name == name]
     named = named or [kind for kind in kinds if folded(kind.name) == folded(name)]
     if len(named) > 1 and number not in {kind.id for kind in named}:
         raise ValueError(f"category_id {number} is none of those called {name!r}")
-    if not named and name is not None and by_name:
+    if not named and name and by_name:
         return None
     return categories.get(number) if len(named) != 1 else named[0]
 

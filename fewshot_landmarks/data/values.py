@@ -108,8 +108,9 @@ def aligned(ours: Iterable[str], theirs: Iterable[str]) -> list[int]:
     """For each of our landmarks its position among theirs, by name; -1 where there is none.
 
     A name that repeats is told by its turn: its first is their first. Case and spaces do not count
-    unless they tell names of one side apart. Where no name agrees, one side's say nothing (they
-    are all alike, or the numbers 1 to N) and there are as many, landmarks are told by their place.
+    unless they tell names of one side apart. Names say nothing that are all alike, or the numbers
+    from 0 or 1. Where both sides' are such, or one's and no name agrees, and there are as many,
+    landmarks are told by their place.
     """
     sides = [tuple(map(plain, side)) for side in (ours, theirs)]
     if all(len(set(map(folded, side))) == len(set(side)) for side in sides):
@@ -117,7 +118,8 @@ def aligned(ours: Iterable[str], theirs: Iterable[str]) -> list[int]:
     own, other = map(_with_turns, sides)
     place = {name: i for i, name in enumerate(other)}
     found = [place.get(name, -1) for name in own]
-    if max(found, default=-1) < 0 and len(own) == len(other) and any(map(_nameless, sides)):
+    silent = sum(map(_nameless, sides))
+    if len(own) == len(other) and (silent == 2 or (silent and max(found, default=-1) < 0)):
         return list(range(len(own)))
     return found
 
@@ -132,9 +134,8 @@ def _with_turns(names: tuple[str, ...]) -> list[tuple[str, int]]:
 
 
 def _nameless(names: tuple[str, ...]) -> bool:
-    return names == tuple(str(i + 1) for i in range(len(names))) or 1 == len(set(names)) < len(
-        names
-    )
+    counts = [tuple(str(i + first) for i in range(len(names))) for first in (0, 1)]
+    return names in counts or 1 == len(set(names)) < len(names)
 
 
 def repeated(names: Iterable[str]) -> list[str]:
