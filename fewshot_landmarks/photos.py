@@ -197,7 +197,8 @@ def _embedded(source: str | os.PathLike | bytes) -> str | os.PathLike | bytes:
     """The photo that one of LabelMe's files embeds; anything else as it is."""
     if isinstance(source, bytes) or not os.fspath(source).lower().endswith(".json"):
         return source
-    return base64.b64decode(json.loads(read_regular(source, MOST_BYTES))["imageData"])
+    data = json.loads(read_regular(source, MOST_BYTES))["imageData"]
+    return base64.b64decode(data.rpartition(",")[2])  # some tools write "data:image/png;base64,"
 
 
 def _start(source: str | os.PathLike | bytes) -> tuple[bytes, int]:

@@ -314,10 +314,11 @@ def test_a_labelme_file_whose_photo_is_gone_has_that_of_its_own_name(tmp_path):
     assert "IMG_1.png as 1.png" in found.notes[0]
 
 
-def test_a_photo_that_labelme_embeds_is_read_from_there(tmp_path):
+@pytest.mark.parametrize("before", ["", "data:image/png;base64,"])
+def test_a_photo_that_labelme_embeds_is_read_from_there(tmp_path, before):
     content = io.BytesIO()
     Image.new("RGB", (WIDTH, HEIGHT), (1, 2, 3)).save(content, "png")
-    data = base64.b64encode(content.getvalue()).decode()
+    data = before + base64.b64encode(content.getvalue()).decode()
     for k in (1, 2):
         (tmp_path / f"{k}.json").write_text(json.dumps(labelme(1, imageData=data)))
     save_photo(tmp_path / "1.png", (WIDTH * 2, HEIGHT * 2))
@@ -548,7 +549,14 @@ def test_what_is_found_of_a_bare_object_is_matched_with_none(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"bbox": [30, 20, 0, 9]}, {"bbox": [70, 50, 9, 9]}, {"keypoints": [1, 2]}]
+    "change",
+    [
+        {},
+        {"bbox": [30, 20, 0, 9]},
+        {"bbox": [70, 50, 9, 9]},
+        {"bbox": [9, None, 9, 9]},
+        {"keypoints": [1, 2]},
+    ],
 )
 def test_an_object_that_is_left_out_is_ignored_unless_it_is_another_again(tmp_path, change):
     write(tmp_path, "COCO", 1)

@@ -117,7 +117,7 @@ def _object(
     if photo not in photos:
         raise Bad(f"there is no photo of id {brief(row.get('image_id'))}")
     none = [0] * 3 * category.landmarks
-    places = marks(row["keypoints"] or none, "keypoints", category.landmarks)
+    places = marks(row.get("keypoints") or none, "keypoints", category.landmarks)
     area = row.get("area") or None
     if area is not None and not (type(area) in (int, float) and 0 < area < 1e18):
         lines.append(f"{name}: its area is {brief(area)}, no number above 0; its box's is taken")
@@ -140,10 +140,12 @@ def _box(row: dict) -> tuple[float, ...] | None:
 def _ignored(
     name: str, row: dict, item: int, by_key: dict[object, Category], photos: dict[object, Photo]
 ) -> list[Object]:
-    """The object with the landmarks that can be read, which may be none; nothing without a place."""
-    for keypoints in (row.get("keypoints"), None):
+    """The object without the landmarks, or else the box, that cannot be read; nothing without a
+    place.
+    """
+    for lacking in ({}, {"keypoints": None}, {"bbox": None}):
         try:
-            return [_object(name, row | {"keypoints": keypoints}, item, by_key, photos, [])]
+            return [_object(name, row | lacking, item, by_key, photos, [])]
         except Bad:
             pass
     return []
