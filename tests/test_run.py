@@ -218,7 +218,7 @@ def test_a_category_with_too_few_garments_is_one_line(in_smoke_folder, tmp_path,
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
     assert not list((tmp_path / "out").rglob("*.safetensors"))  # told before any training
     shown = capsys.readouterr().err.strip().splitlines()[-1]
-    assert re.search(r"error: category '.*' has garments in \d+ photos.*needs 14", shown)
+    assert re.search(r"error: validation: .* has \d+ photos.* 14 ", shown)
 
 
 @pytest.mark.parametrize(
