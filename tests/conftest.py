@@ -47,7 +47,9 @@ def in_smoke_folder(smoke_folder, monkeypatch):
     return smoke_folder
 
 
-@pytest.fixture
-def colours(monkeypatch):
+@pytest.fixture(scope="module")
+def colours():
     """`tests.photos.Colours` as if it were one of this project's learners."""
-    monkeypatch.setitem(REGISTRY, "COLOURS", "tests.photos:Colours")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(REGISTRY, "COLOURS", "tests.photos:Colours")
+        yield

@@ -407,7 +407,7 @@ def test_many_annotations_are_read_in_little_time(tmp_path):
     before = time.process_time()
     found = read_annotations(path)
     assert len(found.index) == 20_000
-    assert time.process_time() - before < 3  # 0.3 where this was written
+    assert time.process_time() - before < 6  # 0.5 on an idle machine
 
 
 # --- whole files

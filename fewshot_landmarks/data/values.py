@@ -31,6 +31,8 @@ def parsed(path: Path, content: bytes) -> object:
 
 def key_of(value: object) -> int | str | None:
     """An id as annotations are matched by: "007" and 7.0 are 7; None for what is no id."""
+    if type(value) is int and -(10**18) < value < 10**18:
+        return value
     if whole := re.fullmatch(r"(-?[0-9]{1,18})(\.0*)?", str(value)):
         return int(whole[1])
     return str(value) if isinstance(value, (int, str)) else None
