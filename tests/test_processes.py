@@ -145,7 +145,7 @@ def test_two_that_draw_the_same_draw_it_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "left", ["", "plan.json.partial", ".lock", "train/image/000001.jpg.partial"]
+    "left", ["", ".0123456789abcdef.partial", ".lock", "train/image/000001.jpg.partial"]
 )
 def test_what_a_killed_drawing_leaves_is_taken_up(left, tmp_path):
     write_garments(tmp_path / "whole", photos={"train": 2}, minimum={}, progress=False)
