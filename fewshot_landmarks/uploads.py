@@ -43,7 +43,7 @@ ASKED = {
     ),
     "POST": (UPLOAD, f"{API}/queue/join", f"{API}/reset", f"{API}/cancel"),
 }  # fmt: skip
-PREFIX, LOCK, KEPT = "fewshot-landmarks-", "lock", "photos"
+PREFIX, LOCK, KEPT = "fewshot-landmarks-", ".fewshot-landmarks-page", "photos"
 
 
 @contextmanager
@@ -52,7 +52,8 @@ def own_folder() -> Iterator[Path]:
     # The photos' folder is made after the lock is held: where there is none, a page is starting.
     for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{KEPT}"):
         try:
-            if not hasattr(os, "getuid") or left.lstat().st_uid == os.getuid():
+            own = not hasattr(os, "getuid") or left.lstat().st_uid == os.getuid()
+            if own and (left.parent / LOCK).is_file():  # or it is somebody's, of a like name
                 with FileLock(left.parent / LOCK, timeout=0):
                     shutil.rmtree(left.parent, ignore_errors=True)
         except (Timeout, OSError):

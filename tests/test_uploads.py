@@ -4,6 +4,7 @@ import gc
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -271,11 +272,12 @@ def test_what_a_killed_page_left_is_removed_and_no_other_folder(tmp_path, monkey
     left = tmp_path / "fewshot-landmarks-left"
     (left / "photos").mkdir(parents=True)
     (left / "photos" / "1").write_bytes(photo())
-    (left / "lock").touch()
-    mine = tmp_path / "fewshot-landmarks-results"
-    mine.mkdir()
+    (left / uploads.LOCK).touch()
+    mine = tmp_path / "fewshot-landmarks-main"  # as somebody unpacked it
+    shutil.copytree(left / "photos", mine / "photos")
+    (mine / "lock").touch()
     with uploads.own_folder() as first:
-        assert not left.exists() and mine.exists()
+        assert not left.exists() and [*(mine / "photos").iterdir()]
         with uploads.own_folder() as second:
             assert first.exists() and second != first
         assert first.exists() and not second.exists()
