@@ -478,7 +478,7 @@ def write_jointed(
     Raises `UserError` for impossible arguments, for a folder with other content, and for a disk
     that cannot be written.
     """
-    out = Path(out)
+    out = Path(out).resolve()  # the folder itself, or it could not be replaced in the end
     if not (2 <= categories <= len(SHAPES) and seed >= 0 and size >= 32):
         raise UserError(
             f"categories {categories}, seed {seed}, size {size}: choose 2 to {len(SHAPES)} "
@@ -495,10 +495,10 @@ def write_jointed(
     if (done := _finished(out, asked)) is not None:
         return done
     try:
-        with alone(out.with_name(f".{out.name}.lock")):
+        with alone(out.with_name(f".{out.name[-60:]}.lock")):
             if (done := _finished(out, asked)) is not None:  # by another process, in the meantime
                 return done
-            unfinished = out.with_name(f".{out.name}.partial")
+            unfinished = out.with_name(f".{out.name[-60:]}.fewshot-landmarks.partial")
             shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
             try:
                 record = _write(unfinished, asked, progress)
@@ -512,12 +512,16 @@ def write_jointed(
     return record
 
 
+_OWN = {*(f"{name}.json" for name in (*PHOTOS, "split", "generator")), "generator.json.sum", "images"}
+
+
 def _finished(out: Path, asked: dict) -> dict | None:
     """The record of an equal set at `out`; None where there is nothing yet."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     record = out / "generator.json"
-    if record.exists() and not is_whole(record):
+    own = {path.name for path in out.iterdir()} <= _OWN if out.is_dir() else False
+    if record.is_file() and not is_whole(record) and own:
         put_aside(out, "what was drawn is not known")
         return None
     try:
@@ -534,7 +538,8 @@ def _finished(out: Path, asked: dict) -> dict | None:
 
 def _write(folder: Path, asked: dict, progress: bool) -> dict:
     shapes, first, record = SHAPES[: asked["categories"]], 1, asked | {"photos_of": {}}
-    (folder / "images").mkdir(parents=True)
+    folder.mkdir(parents=True)  # not a link, nor a folder of somebody's
+    (folder / "images").mkdir()
     with tqdm(
         total=sum(asked["photos"].values()), desc="shapes", unit="photo", disable=not progress
     ) as bar:

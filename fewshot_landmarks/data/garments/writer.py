@@ -138,7 +138,8 @@ def _finished(root: Path, parameters: dict) -> dict | None:
                 return stored
     begun = plan.exists()
     for path in root.rglob("*") if root.exists() else ():
-        if not (begun or path.is_dir() or _MARKER.fullmatch(path.name)) or not _is_ours(path, root):
+        early = begun or path.is_dir() or _MARKER.fullmatch(path.name)
+        if path.is_symlink() or not (early and _is_ours(path, root)):
             raise UserError(
                 f"{root} holds {path.relative_to(root)}, which this generator did not write: "
                 "choose an empty folder"
