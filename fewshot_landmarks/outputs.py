@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable
 from itertools import groupby
@@ -17,6 +18,11 @@ from pathlib import Path
 from fewshot_landmarks.errors import UserError
 
 RECORD = ".fewshot-landmarks"
+_LONGEST = 2**26  # bytes of what folders of others say
+_RESULTS = re.compile(  # what runs and their tables, without a record, have written
+    r"(adequacy|calibration|claims|costs|curves|episodes|figure\w+|heatmaps|horizon|metrics|report|run"
+    r"|similarities|table\d|trials)\.(csv(\.gz)?|html|json|md|npz|pdf|png|tex)"
+)
 
 
 def add_overwrite(made: argparse.ArgumentParser) -> None:
@@ -71,22 +77,29 @@ def _opened(record: Path):
 
 
 def _known(folder: Path) -> set[str]:
-    """Digests of what this project wrote to a folder; of results without a record, of all files."""
+    """Digests of what this project wrote to a folder; of results without a record, of these."""
     record, run = folder / RECORD, folder / "run.json"
     if record.is_file():
-        return set(record.read_text("ascii", errors="replace").split())
+        return set(_start(record).decode("ascii", errors="replace").split())
     if run.is_file() and _is_run(run):
-        return {_digest(path.name, path) for path in folder.iterdir() if path.is_file()}
+        files = (path for path in folder.iterdir() if _RESULTS.fullmatch(path.name))
+        return {_digest(path.name, path) for path in files if path.is_file()}
     return set()
 
 
 def _is_run(path: Path) -> bool:
     """Whether a file is what a run of the benchmark notes of itself."""
     try:
-        said = json.loads(path.read_bytes())
+        said = json.loads(_start(path))
     except (ValueError, RecursionError):
         return False
     return isinstance(said, dict) and {"preset", "plan"} <= said.keys()
+
+
+def _start(path: Path) -> bytes:
+    """What a file says, as far as it is no longer than such files are."""
+    with path.open("rb") as file:
+        return file.read(_LONGEST)
 
 
 def _ours(path: Path, known: set[str]) -> bool:

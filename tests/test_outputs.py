@@ -26,16 +26,19 @@ from benchmarks import (
     tables,
     tune,
 )
+from fewshot_landmarks import outputs
 from fewshot_landmarks.__main__ import main
 from fewshot_landmarks.console import answer
 from fewshot_landmarks.data import jointed
 from fewshot_landmarks.data.garments import __main__ as garments_command
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
+from fewshot_landmarks.learner import REGISTRY
 from fewshot_landmarks.outputs import RECORD, claim
 from tests.photos import model
 from tests.test_predict import annotate
 
+pytestmark = pytest.mark.usefixtures("colours")
 RESULTS = Path(__file__).parents[1] / "results"
 MINE = b"by hand"
 
@@ -65,6 +68,7 @@ def place(tmp_path_factory, colours):
     folder = tmp_path_factory.mktemp("own")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setitem(REGISTRY, "COLOURS", "tests.photos:Colours")
         model().save("models/COLOURS.safetensors")
         annotate(folder / "support", range(2))
         annotate(folder / "query", range(10, 12))
@@ -203,6 +207,49 @@ def test_drawn_data_do_not_replace_anything(tmp_path, monkeypatch):
     assert held(tmp_path) == before
 
 
+def test_photos_behind_links_are_not_drawn_over(tmp_path):
+    """Folders that look empty, and unfinished files that are not."""
+    real, root = tmp_path / "deepfashion2", tmp_path / "set"
+    for split in ("train", "validation"):
+        (real / split / "image").mkdir(parents=True)
+        (root / split).parent.mkdir(exist_ok=True)
+        (root / split).symlink_to(real / split)
+    (real / "train/image/000001.jpg").write_bytes(MINE)
+    few = ["--photos-train", "1", "--photos-validation", "1"]
+    assert garments_command.main(["--root", str(root), *few]) == 2
+    assert held(real) == {real / "train/image/000001.jpg": MINE}
+
+
+def test_shapes_are_drawn_to_the_folder_that_a_link_leads_to(tmp_path, monkeypatch):
+    few = {"photos": {"train": 2, "test": 2}, "categories": 2, "size": 32, "progress": False}
+    (tmp_path / "big").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "big")
+    jointed.write_jointed(tmp_path / "link", **few)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    jointed.write_jointed(".", **few)
+    assert (tmp_path / "big" / "split.json").exists() and (tmp_path / "here/split.json").exists()
+
+
+def test_a_folder_of_the_users_is_not_taken_for_damaged_or_unfinished_shapes(tmp_path):
+    few = {"photos": {"train": 2, "test": 2}, "categories": 2, "size": 32, "progress": False}
+    for path in ("a/generator.json/mine", "b/mine.jpg", ".c.partial/mine"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_bytes(MINE)
+    (tmp_path / "b/generator.json").write_text("{}")
+    (tmp_path / "b/generator.json.sum").write_text("0" * 64)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / ".d.fewshot-landmarks.partial").symlink_to(tmp_path / "photos")
+    for name in "abd":
+        with pytest.raises(UserError):
+            jointed.write_jointed(tmp_path / name, **few)
+    (tmp_path / ".d.fewshot-landmarks.partial").unlink()
+    jointed.write_jointed(tmp_path / "c", **few)
+    mine = {str(path.relative_to(tmp_path)) for path, b in held(tmp_path).items() if b == MINE}
+    assert mine == {"a/generator.json/mine", "b/mine.jpg", ".c.partial/mine"}
+    assert not [*(tmp_path / "photos").iterdir()]
+
+
 # --------------------------------------------------------------------------- the record
 
 
@@ -218,6 +265,24 @@ def test_results_of_an_earlier_version_are_this_projects(tmp_path):
     other.write_bytes(MINE)  # since then
     with pytest.raises(UserError, match=other.name):
         claim([path, other], overwrite=False)
+
+
+def test_not_all_that_lies_among_earlier_results_is_this_projects(tmp_path):
+    shutil.copy(RESULTS / "full" / "run.json", tmp_path)
+    for name in ("mine.json", "mine.safetensors", "found.jpg"):
+        (tmp_path / name).write_bytes(MINE)
+        for _ in range(2):
+            with pytest.raises(UserError):
+                claim([tmp_path / name], overwrite=False)
+            claim([tmp_path / "table2.md"], overwrite=False)
+
+
+@pytest.mark.parametrize("name", [RECORD, "run.json"])
+def test_a_record_of_any_size_takes_little_memory(name, tmp_path, monkeypatch):
+    (tmp_path / name).touch()
+    os.truncate(tmp_path / name, 10**13)
+    monkeypatch.setattr(outputs, "_LONGEST", 2**16)
+    claim([tmp_path / "a.json"], overwrite=False)
 
 
 def test_what_is_written_is_known_by_name_and_content(tmp_path):

@@ -162,7 +162,7 @@ def test_what_a_killed_drawing_leaves_is_taken_up(left, tmp_path):
 
 
 def test_a_killed_drawing_of_shapes_leaves_nothing_for_long(tmp_path):
-    (tmp_path / ".shapes.partial" / "images").mkdir(parents=True)
+    (tmp_path / ".shapes.fewshot-landmarks.partial" / "images").mkdir(parents=True)
     write_jointed(tmp_path / "shapes", **SHAPES)
     assert [path.name for path in tmp_path.iterdir()] == ["shapes"]
 
