@@ -15,7 +15,14 @@ from dataclasses import replace
 import pandas as pd
 
 from benchmarks import grid
-from benchmarks.commands import add_work_options, asked_preset, command, open_workshop, work_off
+from benchmarks.commands import (
+    add_work_options,
+    asked_preset,
+    check_garments,
+    command,
+    open_workshop,
+    work_off,
+)
 from benchmarks.controls import CONTROLS, TunedFeatures
 from benchmarks.grid import Cell
 from benchmarks.workshop import Workshop
@@ -127,6 +134,7 @@ def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
     preset = asked_preset(arguments, apart=True)
     preset = replace(preset, episodes=min(EPISODES, preset.episodes))
+    check_garments(arguments)
     out, workshop = open_workshop(arguments, preset, [FILE])
     wanted = cells()
     for cell in wanted:

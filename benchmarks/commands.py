@@ -133,6 +133,15 @@ def results(arguments: argparse.Namespace, preset: Preset) -> Path:
     return arguments.out or Path("results") / name
 
 
+def check_garments(arguments: argparse.Namespace) -> None:
+    """Raise `UserError` where a command of the paper's benchmarks alone is given other data."""
+    if arguments.seen or (arguments.data and arguments.data.is_file()):
+        raise UserError(
+            f"--data {arguments.data}: this command is for the paper's benchmarks, give the folder "
+            "of DeepFashion2"
+        )
+
+
 def open_workshop(
     arguments: argparse.Namespace, preset: Preset, files: Sequence[str]
 ) -> tuple[Path, Workshop]:

@@ -19,7 +19,13 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from benchmarks.commands import add_work_options, asked_preset, command, open_workshop
+from benchmarks.commands import (
+    add_work_options,
+    asked_preset,
+    check_garments,
+    command,
+    open_workshop,
+)
 from benchmarks.gpu_check import PLACE, build
 from benchmarks.presets import change
 from benchmarks.speed import machine
@@ -101,6 +107,7 @@ def execute(arguments: argparse.Namespace) -> None:
     preset = replace(asked_preset(arguments, own=("episodes",)), episodes=arguments.episodes)
     for name in arguments.learner:
         find_learner(name)
+    check_garments(arguments)
     out, workshop = open_workshop(arguments, preset, FILES)
     episodes = workshop.episodes(PLACE.unseen[0])
     rows = []

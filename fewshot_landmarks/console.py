@@ -58,7 +58,7 @@ def _checked(asked: argparse.Namespace) -> argparse.Namespace:
         for value in given if isinstance(given, list) else [given]:
             try:
                 if isinstance(value, Path):
-                    value.lstat()
+                    value.stat()
             except (FileNotFoundError, NotADirectoryError, PermissionError):
                 pass
             except (OSError, ValueError) as error:

@@ -15,6 +15,7 @@ import torch
 
 from fewshot_landmarks.confidence import SIGNS, Calibration
 from fewshot_landmarks.fenets import FENETS, PRECISIONS
+from fewshot_landmarks.files import SMALL
 from fewshot_landmarks.learner import Learner
 from fewshot_landmarks.samples import Samples
 
@@ -58,6 +59,8 @@ class Header:
 
 def parsed(text: str) -> dict:
     """A header as JSON; raises `ValueError`."""
+    if len(text) > SMALL:  # as JSON it may take 25 times as much memory
+        raise ValueError(f"its header is larger than {SMALL >> 20} MiB")
     try:
         said = json.loads(text)
     except RecursionError:

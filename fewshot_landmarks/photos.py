@@ -42,6 +42,7 @@ if Image.MAX_IMAGE_PIXELS is not None:
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, MOST_PIXELS)
 
 _STRIP = 2**20  # pixels that are converted at once
+_MOST_VALUES = 2**20  # of a JSON file with a photo: parsed, each takes up to a hundred bytes
 _TILE = 322, 323  # of TIFF: a tile's width and height
 _ORIENTATION = 0x0112  # of EXIF: 1 as stored, 2 to 8 mirrored or turned
 
@@ -197,7 +198,10 @@ def _embedded(source: str | os.PathLike | bytes) -> str | os.PathLike | bytes:
     """The photo that one of LabelMe's files embeds; anything else as it is."""
     if isinstance(source, bytes) or not os.fspath(source).lower().endswith(".json"):
         return source
-    data = json.loads(read_regular(source, MOST_BYTES))["imageData"]
+    content = read_regular(source, MOST_BYTES)
+    if content.count(b",") > _MOST_VALUES:
+        raise Unreadable("more annotations than a file of LabelMe's has")
+    data = json.loads(content)["imageData"]
     return base64.b64decode(data.rpartition(",")[2])  # some tools write "data:image/png;base64,"
 
 

@@ -238,6 +238,14 @@ def test_a_support_too_large_is_refused_before_it_is_saved():
 
 # ----------------------------------------------------------------------- slow: thousands
 
+@pytest.mark.parametrize("length", [17_000_000, 90_000_000])
+def test_a_long_header_is_refused_before_it_is_parsed(tmp_path, length, monkeypatch):
+    monkeypatch.setattr(json, "loads", None)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(save({}, {HEADER: "[]," * (length // 3)}))
+    refused(path)
+
+
 WIDE = """
 import resource, sys
 from fewshot_landmarks.errors import UserError

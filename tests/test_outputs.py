@@ -348,6 +348,28 @@ def test_a_path_that_no_file_has_is_one_line_in_the_benchmark(tmp_path, monkeypa
     assert not held(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "command, words",
+    [
+        (jointed, "--out loop"),
+        (jointed, f"--out j --photos {10**30}"),
+        (garments_command, f"--root g --photos-train {10**30}"),
+        (garments_command, "--sheet s.png --categories 0"),
+        (garments_command, "--sheet s.png --seed -1"),
+        (garments_command, "--sheet s.png --columns 0"),
+        (prepare, "--weights loop"),
+        (adequacy, "--data mine.json"),
+        (evaluation_speed, "--data mine.json"),
+    ],
+)
+def test_what_cannot_be_is_one_line(command, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "mine.json").write_text("{}")
+    assert command.main(words.split()) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize("name", [":x", ":", "x:", "..:x", "a b:c", "nul\0:x"])
 def test_a_learner_that_cannot_be_is_one_line(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -392,6 +392,14 @@ def test_what_is_no_image_is_unreadable_in_one_line(tmp_path, content, why):
     assert "\n" not in str(caught.value) and str(tmp_path) not in str(caught.value)
 
 
+def test_a_file_that_embeds_a_photo_is_not_parsed_where_it_holds_too_much(tmp_path, monkeypatch):
+    monkeypatch.setattr(photos.json, "loads", None)
+    path = tmp_path / "photo.json"
+    path.write_text('{"imageData": "", "shapes": [' + "[]," * 1_100_000 + "[]]}")
+    with pytest.raises(Unreadable, match="more"):
+        read_photo(path)
+
+
 def test_a_missing_photo_or_a_folder_is_unreadable(tmp_path):
     for path in (tmp_path / "none.jpg", tmp_path, str(tmp_path / "none.jpg")):
         with pytest.raises(Unreadable):

@@ -286,6 +286,20 @@ def test_another_model_begins_anew(finder, tmp_path, monkeypatch):
     assert all(one["keypoints"] for one in results(tmp_path / "found.json"))
 
 
+@pytest.mark.parametrize("name", ["x" * 250, "\u00e9" * 125])
+def test_pictures_of_photos_of_the_longest_names_have_shorter_ones(finder, tmp_path, name):
+    annotations = annotate(tmp_path / "query", [10, 11])
+    coco = json.loads(annotations.read_text())
+    image = coco["images"][0]
+    (tmp_path / "query" / image["file_name"]).rename(tmp_path / "query" / f"{name}.png")
+    image["file_name"] = f"{name}.png"
+    annotations.write_text(json.dumps(coco))
+    command = ["predict", "--model", str(finder), "--boxes", str(annotations)]
+    assert main([*command, "--out", str(tmp_path / "found.json")]) == 0
+    pictures = list((tmp_path / "found-drawn").glob("*.jpg"))
+    assert len(pictures) == len(coco["images"])
+
+
 def test_photos_of_one_name_have_their_own_pictures(finder, tmp_path):
     annotate(tmp_path / "query", [10])
     PIL.Image.open(tmp_path / "query" / "010.png").save(tmp_path / "query" / "010.jpg")

@@ -187,7 +187,8 @@ def _own_pictures(wanted: Iterable[Wanted]) -> list[Wanted]:
     named, taken = [], set()
     for each in wanted:
         item = "" if each.annotation_id is None else f"-{each.annotation_id}"
-        name = f"{each.path.stem}{item}"
+        stem = each.path.stem  # cut where not all of it and what is added would fit in a name
+        name = f"{stem if len(os.fsencode(stem)) <= 200 else stem[:50]}{item}"
         while name.casefold() in taken:  # some file systems take A.jpg for a.jpg
             name += f"-{each.image_id}"
         taken.add(name.casefold())

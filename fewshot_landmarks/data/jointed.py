@@ -42,6 +42,7 @@ from fewshot_landmarks.locks import alone
 
 VERSION = 1  # to be raised whenever the drawing changes
 PHOTOS = {"train": 1600, "test": 800}
+MOST = 999_999  # photos: their names have six digits
 SUPER = 4  # a photo is drawn this much larger, then averaged
 SIGMA = 0.05  # of every keypoint, for COCO's object keypoint similarity
 
@@ -490,6 +491,8 @@ def write_jointed(
             f"{photos['train']} photos for training and {photos['test']} for testing: {needed} "
             f"or more of each are needed for {categories} categories"
         )
+    if sum(photos.values()) > MOST:
+        raise UserError(f"{sum(photos.values())} photos: their names have room for {MOST}")
     asked = {"name": "jointed", "version": VERSION, "seed": int(seed), "size": int(size),
              "categories": int(categories), "photos": photos}  # fmt: skip
     if (done := _finished(out, asked)) is not None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 
+from fewshot_landmarks.categories import CATEGORIES
 from fewshot_landmarks.console import answer
 from fewshot_landmarks.data.garments.scene import DIFFICULTIES
 from fewshot_landmarks.data.garments.sheet import write_sheet
@@ -55,6 +56,11 @@ def execute(args: argparse.Namespace) -> None:
         names = ", ".join(DIFFICULTIES)
         raise UserError(f"unknown difficulty {args.difficulty!r}: choose one of {names}")
     if args.sheet:
+        known = {category.id for category in CATEGORIES}
+        if not 1 <= args.columns <= 100 or args.seed < 0 or not known.issuperset(args.categories or ()):
+            raise UserError(
+                f"--columns is 1 to 100, --seed 0 or more, --categories of 1 to {max(known)}"
+            )
         claim([args.sheet], args.overwrite)
         write_sheet(args.sheet, args.columns, args.seed, args.difficulty,
                     categories=args.categories, marks=not args.no_marks)  # fmt: skip

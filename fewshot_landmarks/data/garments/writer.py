@@ -24,6 +24,7 @@ NAME = "procedural garments"
 VERSION = 2  # to be raised whenever the drawing changes
 SPLITS = ("train", "validation")
 LOCK = ".lock"
+MOST = 999_999  # photos of a split: their names have six digits
 _CHUNK = 16
 _LEADS, _DRAWING = 1, 2  # streams of random numbers
 _MARKER = re.compile(  # what may be there before the plan is
@@ -111,6 +112,8 @@ def _parameters(photos, minimum, seed, difficulty) -> dict:
                 f"{count} photos in {split} cannot hold {least} garments of each of "
                 f"{len(CATEGORIES)} categories: ask for {needed} photos or more"
             )
+        if count > MOST:
+            raise UserError(f"{count} photos in {split}: their names have room for {MOST}")
     return {
         "name": NAME,
         "version": VERSION,
