@@ -4,6 +4,7 @@ A file that is missing or broken is a `UserError` of one line that says what mak
 """
 
 import argparse
+import gzip
 import io
 import json
 import shlex
@@ -23,6 +24,7 @@ from fewshot_landmarks.markup import unquoted
 from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.protocol import BENCHMARKS
 
+MOST = 2**29  # bytes of a file when it is unpacked; the largest that is known has 65 MB
 KEY = ["benchmark", "learner", "seed", "category", "episode", "shots"]  # one row each
 EPISODES = dict.fromkeys(KEY, str) | dict.fromkeys(("seed", "episode", "shots", "scored"), int)
 EPISODES |= {"ne": float, "left_out": int, "landmarks": str}
@@ -78,10 +80,13 @@ def read_heatmaps(directory: str | Path) -> Maps:
     path, maps = Path(directory, "heatmaps.npz"), {}
     try:
         with np.load(io.BytesIO(read_regular(path)), allow_pickle=False) as archive:
+            _check_room(sum(member.file_size for member in archive.zip.infolist()))
             for key in archive.files:
                 place, _, name = key.rpartition("/")
                 maps.setdefault(place, {})[name] = archive[key]
-    except (OSError, EOFError, zlib.error, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        OSError, EOFError, MemoryError, zlib.error, ValueError, AttributeError, zipfile.BadZipFile
+    ) as error:  # fmt: skip
         raise _unreadable(path, error) from error
     return maps
 
@@ -101,8 +106,9 @@ def read_table(
     try:
         with open_regular(path) as file:
             options = {"dtype": columns, "keep_default_na": False, "na_values": missing}
-            packed = "gzip" if path.suffix == ".gz" else None
-            frame = pd.read_csv(file, compression=packed, **options)
+            content = (gzip.open(file) if path.suffix == ".gz" else file).read(MOST + 1)
+        _check_room(len(content))
+        frame = pd.read_csv(io.BytesIO(content), **options)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise _unreadable(path, error, by) from error
     if absent := [name for name in columns if name not in frame]:
@@ -113,6 +119,12 @@ def read_table(
         row = ", ".join(map(str, frame.loc[twice, key].iloc[0]))
         raise UserError(f"{path} has more than one row for {row}")
     return frame
+
+
+def _check_room(size: int) -> None:
+    """Raise `ValueError` where a file, unpacked, would fill memory."""
+    if size > MOST:
+        raise ValueError(f"more than {MOST >> 20} MiB when it is unpacked")
 
 
 def _existing(directory: str | Path, name: str) -> Path:

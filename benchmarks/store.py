@@ -60,7 +60,7 @@ def known(work: Path) -> list[tuple[str, int]]:
 def _learners(work: Path) -> list[list]:
     """Names and seeds as noted; where the note is lost, those of the records."""
     noted = _json(work / "learners.json", None)
-    if noted is not None:
+    if isinstance(noted, list) and all(map(_is_noted, noted)):
         return noted
     found = {}
     for path in sorted(work.glob("episodes/*/*/*.csv")):
@@ -68,6 +68,10 @@ def _learners(work: Path) -> list[list]:
             row = next(csv.DictReader(path.read_text("utf-8").splitlines()), None)
             found |= {(row["learner"], int(row["seed"])): None} if row else {}
     return [list(one) for one in found]
+
+
+def _is_noted(one: object) -> bool:
+    return isinstance(one, list) and [type(part) for part in one] == [str, int]
 
 
 def _there(name: str) -> bool:

@@ -1,6 +1,7 @@
 """Files: whole or not at all, read only where they are files, and finished work that is damaged."""
 
 import errno
+import gzip
 import json
 import os
 import shutil
@@ -8,10 +9,12 @@ import signal
 import subprocess
 import sys
 import threading
+import zipfile
 
+import numpy as np
 import pytest
 
-from benchmarks import grid
+from benchmarks import grid, reading, store
 from benchmarks.reading import read_heatmaps, read_run, read_table
 from benchmarks.run import main
 from fewshot_landmarks import files
@@ -163,6 +166,30 @@ def test_what_is_no_file_is_one_line(tmp_path, read):
         with pytest.raises(UserError) as error:
             read(path)
         assert "\n" not in str(error.value)
+
+
+def test_results_that_grow_when_they_are_unpacked_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "MOST", 2**20)
+    (tmp_path / "episodes.csv.gz").write_bytes(gzip.compress(bytes(2**22)))
+    np.savez_compressed(tmp_path / "heatmaps.npz", **{"B-1/x": np.zeros(2**22)})
+    for read in (read_heatmaps, lambda folder: read_table(folder / "episodes.csv.gz", {})):
+        with pytest.raises(UserError, match="MiB"):
+            read(tmp_path)
+
+
+def test_a_map_that_says_it_is_larger_than_any_memory_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "heatmaps.npz", "w") as archive:
+        with archive.open("B-1/x.npy", "w") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (10**15,)}
+            np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(UserError):
+        read_heatmaps(tmp_path)
+
+
+@pytest.mark.parametrize("noted", ["[[1]]", '{"a": 1}', '[["PROTO", "x"]]', "3", "[[[], 0]]"])
+def test_a_note_of_learners_that_is_none_is_as_good_as_lost(tmp_path, noted):
+    (tmp_path / "learners.json").write_text(noted)
+    assert store.known(tmp_path) == store.seeds(tmp_path) == []
 
 
 def test_a_pipe_among_annotations_is_left_out(tmp_path, smoke_folder):

@@ -236,8 +236,6 @@ def test_a_support_too_large_is_refused_before_it_is_saved():
         model("tests.photos:Colours").adapt(images, many, boxes=boxes)
 
 
-# ----------------------------------------------------------------------- slow: thousands
-
 @pytest.mark.parametrize("length", [17_000_000, 90_000_000])
 def test_a_long_header_is_refused_before_it_is_parsed(tmp_path, length, monkeypatch):
     monkeypatch.setattr(json, "loads", None)
@@ -245,6 +243,8 @@ def test_a_long_header_is_refused_before_it_is_parsed(tmp_path, length, monkeypa
     path.write_bytes(save({}, {HEADER: "[]," * (length // 3)}))
     refused(path)
 
+
+# ----------------------------------------------------------------------- slow: thousands
 
 WIDE = """
 import resource, sys

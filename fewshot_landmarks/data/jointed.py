@@ -515,7 +515,11 @@ def write_jointed(
     return record
 
 
-_OWN = {*(f"{name}.json" for name in (*PHOTOS, "split", "generator")), "generator.json.sum", "images"}
+_OWN = {
+    *(f"{name}.json" for name in (*PHOTOS, "split", "generator")),
+    "generator.json.sum",
+    "images",
+}
 
 
 def _finished(out: Path, asked: dict) -> dict | None:

@@ -57,7 +57,8 @@ def execute(args: argparse.Namespace) -> None:
         raise UserError(f"unknown difficulty {args.difficulty!r}: choose one of {names}")
     if args.sheet:
         known = {category.id for category in CATEGORIES}
-        if not 1 <= args.columns <= 100 or args.seed < 0 or not known.issuperset(args.categories or ()):
+        strange = not known.issuperset(args.categories or ())
+        if strange or args.seed < 0 or not 1 <= args.columns <= 100:
             raise UserError(
                 f"--columns is 1 to 100, --seed 0 or more, --categories of 1 to {max(known)}"
             )
