@@ -38,6 +38,8 @@ def unbroken(smoke_folder):
     out = smoke_folder / "unbroken"
     command = [sys.executable, "-m", "benchmarks.run", *SOME, "--out", str(out), "--workers", "1"]
     subprocess.run(command, cwd=smoke_folder, check=True, capture_output=True)
+    written = sorted(path.name for path in out.iterdir() if path.is_file())
+    (smoke_folder / "written.txt").write_text("\n".join(written))  # before tests add to it
     return out
 
 
