@@ -56,9 +56,8 @@ class MRN(Learner):
         learnt = task.learnable()
         distance = regressed[learnt] - self.base.detectors(task.category)[learnt]
         heatmaps = detect(self.features(task.query.images), regressed)
-        return distance.square().sum() / learnt.sum().clamp(
-            min=1
-        ) + self.settings.sample_weight * query_loss(heatmaps, task)
+        distances = distance.square().sum() / learnt.sum().clamp(min=1)
+        return distances + self.settings.sample_weight * query_loss(heatmaps, task)
 
     def few_shot_detectors(self, support: Samples) -> torch.Tensor:
         """omega_K (N, C): detectors trained on the support set alone, over frozen features."""

@@ -20,6 +20,7 @@ from fewshot_landmarks.data.source import find_source
 from fewshot_landmarks.devices import find_device
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.fenets import FENETS
+from fewshot_landmarks.files import advice
 from fewshot_landmarks.outputs import add_overwrite, claim
 from fewshot_landmarks.protocol import BENCHMARKS, Benchmark
 from fewshot_landmarks.ranks import leave
@@ -191,9 +192,7 @@ def work_folder(out: Path) -> Path:
         work.mkdir(parents=True, exist_ok=True)
         (work / MARK).touch()
     except OSError as error:
-        raise UserError(
-            f"cannot write to {work}: {error.strerror}; choose another folder, --out"
-        ) from None
+        raise UserError(f"cannot write to {work}, see --out: {advice(error)}") from None
     return work
 
 

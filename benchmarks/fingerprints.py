@@ -30,10 +30,13 @@ def key(**decides) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+_version = cache(metadata.version)  # it is read from a file, and asked for with every name
+
+
 def computing() -> dict[str, object]:
     """What computes, whichever learner asks."""
     versions = {"torch": torch.__version__, "numpy": np.__version__, "OpenCV": cv2.__version__}
-    return {**versions, "higher": metadata.version("higher"), "algorithms": ALGORITHMS}
+    return {**versions, "higher": _version("higher"), "algorithms": ALGORITHMS}
 
 
 def versions(learner: type[Learner]) -> list[tuple[str, object]]:

@@ -63,6 +63,12 @@ class Categories(Mapping[int, Category]):
         """Of any category."""
         return max(found.landmarks for found in self._by_id.values())
 
+    def called(self, name: object) -> list[Category]:
+        """Those of a name, or else of one that differs in case and spaces alone."""
+        kinds = self._by_id.values()
+        named = [kind for kind in kinds if kind.name == name]
+        return named or [kind for kind in kinds if folded(kind.name) == folded(name)]
+
     def find(self, key: int | str) -> Category:
         """The category of a name, whatever its case and spaces, or else of an id.
 
@@ -71,10 +77,9 @@ class Categories(Mapping[int, Category]):
         kinds, number = self._by_id.values(), whole(key)
         if isinstance(key, int) and key in self._by_id:
             return self._by_id[key]
-        named = [kind for kind in kinds if kind.name == key]
-        if not named and number in self._by_id:
+        named = self.called(key)
+        if number in self._by_id and not any(kind.name == key for kind in named):
             return self._by_id[number]
-        named = named or [kind for kind in kinds if folded(kind.name) == folded(key)]
         if len(named) == 1:
             return named[0]
         if named:

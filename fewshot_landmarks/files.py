@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.outputs import note
+from fewshot_landmarks.outputs import note, sha256_of
 
 try:
     from fcntl import LOCK_EX, LOCK_NB, flock
@@ -256,8 +256,5 @@ def _sums(path: Path) -> list[str]:
 
 
 def _digest(path: Path) -> str:
-    total = hashlib.sha256()
     with open_regular(path) as file:
-        while part := file.read(2**20):
-            total.update(part)
-    return total.hexdigest()
+        return sha256_of(file)

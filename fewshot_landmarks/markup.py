@@ -60,6 +60,11 @@ def markdown(text: str) -> Markdown:
     return Markdown(re.sub(r"^(\d+)(?=[.)](\s|$))", r"\1\\", escaped))
 
 
+def entities(text: str) -> str:
+    """A text that shows as it is written, in Markdown and in HTML alike."""
+    return re.sub(r"[^\w\s]", lambda sign: f"&#{ord(sign[0])};", text)
+
+
 def pipes(lines: Sequence[Sequence[str]]) -> str:
     """A Markdown table of a head and rows, padded so that it reads as plain text too."""
     lines = [[markdown(text) for text in line] for line in lines]

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from typing import BinaryIO
 
 from fewshot_landmarks.errors import UserError
 
@@ -114,8 +115,13 @@ def _ours(path: Path, known: set[str]) -> bool:
 
 
 def _digest(name: str, path: Path) -> str:
-    found = hashlib.sha256(os.fsencode(name) + b"\0")
     with path.open("rb") as file:
-        while part := file.read(2**20):
-            found.update(part)
+        return sha256_of(file, os.fsencode(name) + b"\0")
+
+
+def sha256_of(file: BinaryIO, before: bytes = b"") -> str:
+    """SHA-256 of what an open file holds, after some bytes."""
+    found = hashlib.sha256(before)
+    while part := file.read(2**20):
+        found.update(part)
     return found.hexdigest()

@@ -4,7 +4,6 @@ A `Session` is what one visitor has done so far. It never changes: every step ma
 How it is shown in a browser stands in `commands/page.py`.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -17,6 +16,7 @@ import numpy as np
 
 from fewshot_landmarks.drawing import draw_landmarks
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.markup import entities
 from fewshot_landmarks.model import Model, around
 from fewshot_landmarks.photos import Unreadable, read_photo
 
@@ -288,7 +288,7 @@ class Session:
         if not self.names:
             return "Click the first landmark in the photo."
         known = self.current < len(self.names)
-        name = plain(self.names[self.current]) if known else self.current + 1
+        name = entities(self.names[self.current]) if known else self.current + 1
         if self.chosen not in self.marks:
             if self.chosen in self.found:
                 return (
@@ -370,11 +370,6 @@ class Session:
             "skeleton": [],
         }
         return {"images": images, "annotations": rows, "categories": [kind]}
-
-
-def plain(text: str) -> str:
-    """A text that shows as it is written, in Markdown and in HTML."""
-    return re.sub(r"[^\w\s]", lambda sign: f"&#{ord(sign[0])};", text)
 
 
 def _finding(photo: Photo, points: np.ndarray, scores: np.ndarray, box: np.ndarray) -> Finding:

@@ -215,9 +215,11 @@ def _start(source: str | os.PathLike | bytes) -> tuple[bytes, int]:
 
 def _read(path: str | os.PathLike) -> tuple[np.ndarray, int, bool]:
     """What `_decoded` makes of a file; the image itself is then gone, which is larger."""
-    with open_photo(path) as image, _reasons(image):
-        if image.format == "PNG":
-            image.verify()  # its checksums, which decoding does not look at
+    with open_photo(path) as image:
+        if image.format != "PNG":
+            return _decoded(image)
+        with _reasons(image):
+            image.verify()  # its checksums, which decoding does not look at; then it is used up
     with open_photo(path) as image:
         return _decoded(image)
 

@@ -27,6 +27,7 @@ from types import ModuleType
 from typing import BinaryIO
 
 from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.files import advice
 
 
 class Processes(ProcessPoolExecutor):
@@ -122,8 +123,7 @@ def _nameless(thing: object) -> BinaryIO:
         file.flush()
     except OSError as error:
         raise UserError(
-            f"cannot write to {tempfile.gettempdir()}: {error.strerror or error}; make room there "
-            "or set TMPDIR"
+            f"cannot write to {tempfile.gettempdir()}: {advice(error)}, by TMPDIR"
         ) from None
     return file
 

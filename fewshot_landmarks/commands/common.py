@@ -11,7 +11,6 @@ import torch
 from fewshot_landmarks.data.annotations import Annotations, read_annotations
 from fewshot_landmarks.data.crops import crop_window
 from fewshot_landmarks.data.index import Index
-from fewshot_landmarks.data.keypoints import declared
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.learner import find_learner
 from fewshot_landmarks.model import MARGIN, MODELS, Finder, Model, Shot, load
@@ -105,7 +104,7 @@ def adapt_to(path: Path, images: Path | None, category: str | None, model: Model
     Raises `UserError` where there are several categories to choose from, or nothing is left.
     """
     annotations = one_category(read_annotations(path, images=images, category=category))
-    for line in [*annotations.notes, *(f"skipped: {line}" for line in annotations.index.skipped)]:
+    for line in annotations.lines:
         print(line)
     shots, total = list(_shots(annotations, model)), len(annotations.index)
     if not shots:
@@ -131,7 +130,7 @@ def _shots(annotations: Annotations, model: Model) -> Iterator[Shot]:
     for number, objects in groupby(range(len(index)), index.photo.item):
         photo = annotations.photos[number]
         try:
-            pixels = read_photo(photo.path, declared(photo))
+            pixels = read_photo(photo.path, photo.declared)
         except Unreadable as reason:
             print(f"skipped: {photo.path}: {reason}")
             continue

@@ -131,7 +131,7 @@ def annotated(arguments: argparse.Namespace) -> tuple[list[Drawn], int]:
         points, visible = index.landmarks(i)
         return Drawn(
             photo.path,
-            (photo.width, photo.height) if photo.width and photo.height else None,
+            photo.declared,
             f"{photo.name}  {category.name} {index.item[i]}",
             index.box[i],
             points,

@@ -139,7 +139,8 @@ def execute(arguments: argparse.Namespace) -> int:
     ]
     if ignored := (objects == IGNORED).sum():
         notes.append(
-            f"{ignored} predictions are of crowds or of objects without labelled landmarks: they count neither way."
+            f"{ignored} predictions are of crowds or of objects without labelled landmarks: they "
+            "count neither way."
         )
     notes += [resized] * bool(resized)
     for number, known in learnt.items():

@@ -27,8 +27,9 @@ from fewshot_landmarks.commands.common import add_model, open_model
 from fewshot_landmarks.devices import find_device
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import write_text
+from fewshot_landmarks.markup import entities
 from fewshot_landmarks.model import Model
-from fewshot_landmarks.page import Session, plain
+from fewshot_landmarks.page import Session
 
 ADDRESS = "127.0.0.1"
 NAMES = (ADDRESS, "localhost", "[::1]")
@@ -286,12 +287,12 @@ def build(model: Model, uploads):
             try:
                 return show(before, go(before))
             except UserError as error:
-                raise gr.Error(plain(str(error)), print_exception=False) from None
+                raise gr.Error(entities(str(error)), print_exception=False) from None
 
         def on_upload(before: Session, files: list) -> list:
             after, lines = before.add(files, uploads.pop)
             for line in lines[:SAID]:
-                gr.Warning(plain(line))
+                gr.Warning(entities(line))
             if len(lines) > SAID:
                 gr.Warning(f"{len(lines) - SAID} more files were not taken")
             return [*step(before, lambda _: after), None]

@@ -24,7 +24,6 @@ from tqdm import tqdm
 from fewshot_landmarks import __version__
 from fewshot_landmarks.commands.common import add_learner, check_out, outside, spare_threads
 from fewshot_landmarks.data.annotations import Photo, read_annotations
-from fewshot_landmarks.data.keypoints import declared
 from fewshot_landmarks.data.values import aligned
 from fewshot_landmarks.devices import find_device
 from fewshot_landmarks.drawing import draw_landmarks
@@ -145,7 +144,7 @@ def _wanted(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[Wan
         arguments.boxes, images=arguments.images, category=arguments.category
     )
     index = annotations.index
-    for line in [*annotations.notes, *(f"skipped: {line}" for line in index.skipped)]:
+    for line in annotations.lines:
         print(line, file=sys.stderr)
     orders = {}
     for number in sorted(set(index.category.tolist())):
@@ -165,7 +164,7 @@ def _wanted(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[Wan
         yield Wanted(
             photo.path,
             photo.id,
-            declared(photo),
+            photo.declared,
             tuple(map(float, index.box[i])),
             int(index.item[i]),
             int(index.category[i]),
@@ -319,7 +318,7 @@ def _result(
 ) -> dict:
     """An object in COCO's results format. A landmark that cannot be found is 0, 0 with score 0."""
     x1, y1, x2, y2 = map(float, box)
-    known, score = np.nan_to_num(landmarks), float(scores.mean())
+    known, mean = np.nan_to_num(landmarks), float(scores.mean())
     if wanted.order:
         there = np.array(wanted.order) >= 0
         known = np.where(there[:, None], known[list(wanted.order)], 0)
@@ -335,7 +334,7 @@ def _result(
         "category": support.category,
         "keypoint_names": list(wanted.names or support.names),
         "keypoints": keypoints,
-        "score": round(score, 4),
+        "score": round(mean, 4),
         "bbox": [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)],
         "file_name": wanted.name or wanted.path.name,
     }

@@ -149,8 +149,7 @@ def _ignored(one: Object, photos: list[Photo], place: dict[object, int]) -> Igno
 
 def _size(photo: Photo) -> np.ndarray:
     """Width and height, infinite where they are not said."""
-    said = (photo.width, photo.height) if photo.width and photo.height else (np.inf, np.inf)
-    return np.array(said, float)
+    return np.array(photo.declared or (np.inf, np.inf), float)
 
 
 def _area(one: Object, box: tuple[float, ...]) -> float:

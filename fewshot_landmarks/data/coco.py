@@ -2,8 +2,9 @@
 
 A visibility between 0 and 2 is rounded up. Ids that are not whole numbers, and those that another
 annotation has, are replaced by numbers after the largest. A photo or category cannot be told by an
-id that another one has: their annotations are left out. A skeleton that has a 0 counts from 0, others from 1. Pairs of mirrored
-landmarks are "flip_pairs" (from 0) or told by names that differ in left and right.
+id that another one has: their annotations are left out. A skeleton that has a 0 counts from 0,
+others from 1. Pairs of mirrored landmarks are "flip_pairs" (from 0) or told by names that differ in
+left and right.
 """
 
 import json
@@ -131,9 +132,7 @@ def _box(row: dict) -> tuple[float, ...] | None:
     said = row.get("bbox")
     if not said or said == [0, 0, 0, 0]:
         return None
-    if isinstance(said, list) and len(said) != 4:
-        raise Bad(f"bbox has {len(said)} values, not x, y, width, height")
-    x, y, width, height = numbers(said, "bbox")
+    x, y, width, height = numbers(said, "bbox", count=4)
     return x, y, x + width, y + height
 
 

@@ -19,7 +19,7 @@ from fewshot_landmarks.data.crops import Damaged, Garments
 from fewshot_landmarks.data.index import load_index
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import read_regular
-from fewshot_landmarks.photos import Unreadable, open_photo
+from fewshot_landmarks.photos import MOST_BYTES, Unreadable, open_photo
 
 
 class DeepFashion2(Garments):
@@ -72,8 +72,9 @@ class DeepFashion2(Garments):
     def _read(self, number: int) -> np.ndarray:
         name = f"{self.split}/image/{number:06d}.jpg"
         try:
-            open_photo(self.root / name).close()  # of a form and a size that may be decoded
-            return _decode(read_regular(self.root / name))
+            content = read_regular(self.root / name, MOST_BYTES)
+            open_photo(content).close()  # of a form and a size that may be decoded
+            return _decode(content)
         except OSError as error:
             raise Damaged(f"{name}: cannot be read: {error.strerror or error}") from None
         except (Damaged, Unreadable) as reason:

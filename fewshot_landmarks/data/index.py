@@ -470,10 +470,8 @@ def _parse(item: object, area: str) -> _Item:
     if not isinstance(item, dict):
         raise Bad(f"not an object but {brief(item)}")
     kind = _category(item)
-    said = _get(item, "bounding_box")
-    if not isinstance(said, list) or len(said) != 4:
-        raise Bad(f"bounding_box is {brief(said)}, not 4 values")
-    box = np.array(numbers(said, "bounding_box", _LIMIT), np.float32)
+    said = numbers(_get(item, "bounding_box"), "bounding_box", _LIMIT, count=4)
+    box = np.array(said, np.float32)
     x1, y1, x2, y2 = box
     # The photo's far edges are not known here; a box beyond them shows when the photo is read.
     if not (x2 > max(x1, 0) and y2 > max(y1, 0)):

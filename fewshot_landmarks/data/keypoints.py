@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from fewshot_landmarks.categories import Categories, Category
-from fewshot_landmarks.data.annotations import Annotations, Photo, read_annotations
+from fewshot_landmarks.data.annotations import Annotations, read_annotations
 from fewshot_landmarks.data.crops import Damaged, Garments
 from fewshot_landmarks.data.values import aligned, folded
 from fewshot_landmarks.errors import UserError
@@ -61,17 +61,12 @@ class Keypoints(Garments):
     def _read(self, number: int) -> np.ndarray:
         photo = self.annotations.photos[number]
         try:
-            return read_photo(photo.path, declared(photo))
+            return read_photo(photo.path, photo.declared)
         except Unreadable as reason:
             raise Damaged(f"{photo.path}: {reason}") from None
 
     def _place(self, i: int) -> str:
         return f"annotation {self._index.item[i]}"
-
-
-def declared(photo: Photo) -> tuple[int, int] | None:
-    """Width and height, if its annotations say them: they tell whether they mean it as turned."""
-    return (photo.width, photo.height) if photo.width and photo.height else None
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,11 @@ class Photo:
         """Its file's name."""
         return self.called or self.path.name
 
+    @property
+    def declared(self) -> tuple[int, int] | None:
+        """Width and height, if the annotations say both: they tell whether they mean it as turned."""
+        return (self.width, self.height) if self.width and self.height else None
+
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
@@ -36,6 +41,11 @@ class Annotations:
     index: Index  # `photo` is the position in `photos`, `item` (int64) the annotation's id
     ignored: tuple["Ignored", ...] = ()  # what a detector may find or not
     notes: tuple[str, ...] = ()  # on what was read in another way than it is written
+
+    @property
+    def lines(self) -> list[str]:
+        """All that a reader of them has to know."""
+        return [*self.notes, *(f"skipped: {line}" for line in self.index.skipped)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -163,8 +163,8 @@ def _usable(path: Path) -> Path | None:
 
 def _contradicted(path: Path, photo: Photo) -> str:
     """That the photo is of another size than its annotations say, if so, even if it is turned."""
-    said = photo.width, photo.height
-    if not all(said) or (size := contradicts(path, said)) is None:
+    said = photo.declared
+    if said is None or (size := contradicts(path, said)) is None:
         return ""
     return (
         f"is {size[0]} x {size[1]}, and was annotated as {said[0]} x {said[1]}: give the photo as "

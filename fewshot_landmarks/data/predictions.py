@@ -1,11 +1,10 @@
 """Predictions in a COCO results file, and the annotated object that each is of."""
 
 import json
-import operator
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, takewhile
+from itertools import takewhile
 from pathlib import Path, PurePath, PureWindowsPath
 from urllib.parse import unquote
 
@@ -14,9 +13,20 @@ from scipy.optimize import linear_sum_assignment
 
 from fewshot_landmarks.categories import Categories, Category
 from fewshot_landmarks.data.annotations import Annotations, Photo
-from fewshot_landmarks.data.values import aligned, folded, key_of, pixels, whole
+from fewshot_landmarks.data.values import (
+    Bad,
+    aligned,
+    folded,
+    is_number,
+    key_of,
+    numbers,
+    pixels,
+    whole,
+)
 from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.files import read_regular
+
+LARGEST = 1e18  # of a number in a results file
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +72,7 @@ def read_predictions(path: Path, annotations: Annotations) -> tuple[list[Predict
                 others += 1
                 continue
             predictions.append(_prediction(entry, category, photos.find(entry)))
-        except ValueError as reason:
+        except Bad as reason:
             raise UserError(f"{path}, prediction {number}: {reason}") from None
     if not predictions:
         names = ", ".join(f"{c.id} {c.name}" for c in categories.values())
@@ -75,12 +85,11 @@ def _category(entry: dict, categories: Categories, by_name: bool) -> Category | 
 
     Where other entries' names are known (`by_name`), one that is not is another category's.
     """
-    number, kinds = _whole(entry, "category_id"), categories.values()
+    number = _whole(entry, "category_id")
     name = entry.get("category") or ""
-    named = [kind for kind in kinds if kind.name == name]
-    named = named or [kind for kind in kinds if folded(kind.name) == folded(name)]
+    named = categories.called(name)
     if len(named) > 1 and number not in {kind.id for kind in named}:
-        raise ValueError(f"category_id {number} is none of those called {name!r}")
+        raise Bad(f"category_id {number} is none of those called {name!r}")
     if not named and name and by_name:
         return None
     return categories.get(number) if len(named) != 1 else named[0]
@@ -94,17 +103,17 @@ def _keypoints(entry: dict, category: Category) -> np.ndarray:
     """
     said, names = entry.get("keypoints"), entry.get("keypoint_names")
     if not isinstance(said, list) or len(said) % 3:
-        raise ValueError(f"keypoints is not a list of x, y and score: {said!r:.60}")
-    three = [each if each[2] != 0 or all(map(_is_number, each)) else (0, 0, 0)
+        raise Bad(f"keypoints is not a list of x, y and score: {said!r:.60}")
+    three = [each if each[2] != 0 or all(is_number(n, LARGEST) for n in each) else (0, 0, 0)
              for each in zip(*[iter(said)] * 3)]  # fmt: skip
-    keypoints = _numbers(list(chain(*three)), "keypoints").reshape(-1, 3)
+    keypoints = _array([n for each in three for n in each], "keypoints").reshape(-1, 3)
     if isinstance(names, list) and len(keypoints) == len(names) and names:
         order = aligned(category.names, names)
         if max(order) < 0:
-            raise ValueError(f"none of its landmarks is one of {category.name}'s by its name")
+            raise Bad(f"none of its landmarks is one of {category.name}'s by its name")
         return np.where(np.array(order)[:, None] < 0, 0, keypoints[order])
     if len(keypoints) != category.landmarks:
-        raise ValueError(
+        raise Bad(
             f"keypoints holds {len(said)} numbers, and {category.name} has "
             f"{category.landmarks} landmarks of 3 each"
         )
@@ -112,42 +121,31 @@ def _keypoints(entry: dict, category: Category) -> np.ndarray:
 
 
 def _prediction(entry: dict, category: Category, photo: int) -> Prediction:
-    """An entry as it should be; raises `ValueError` that says what is wrong."""
+    """An entry as it should be; raises `Bad` that says what is wrong."""
     x, y, scores = _keypoints(entry, category).T
     made = Prediction(photo, category.id, np.stack([x, y], 1), scores, 0.0, np.zeros(4), None)
     held = made.points[made.there] if made.there.any() else made.points
     box = np.concatenate([held.min(0) - 0.5, held.max(0) + 0.5])  # of pixels, whose sides are 1
     if "bbox" in entry:
-        box = _numbers(entry["bbox"], "bbox")
-        if len(box) != 4:
-            raise ValueError("bbox is not x, y, width and height")
+        box = _array(entry["bbox"], "bbox", count=4)
         box = np.concatenate([box[:2], box[:2] + box[2:]])
     score = scores.mean()
     if "score" in entry:
-        (score,) = _numbers([entry["score"]], "score")
+        (score,) = _array([entry["score"]], "score")
     annotation = _whole(entry, "annotation_id") if "annotation_id" in entry else None
     return replace(made, score=float(score), box=box, annotation=annotation)
 
 
 def _whole(entry, key: str) -> int:
     if not isinstance(entry, dict):
-        raise ValueError("not an object with image_id, category_id and keypoints")
+        raise Bad("not an object with image_id, category_id and keypoints")
     if (number := whole(entry.get(key))) is None:
-        raise ValueError(f"{key} is {entry.get(key)!r:.40}, not a whole number")
+        raise Bad(f"{key} is {entry.get(key)!r:.40}, not a whole number")
     return number
 
 
-def _numbers(values, what: str) -> np.ndarray:
-    if not isinstance(values, list):
-        raise ValueError(f"{what} is not a list of numbers: {values!r:.60}")
-    for value in values:
-        if not _is_number(value):
-            raise ValueError(f"{what} has {value!r:.40}, which is no number")
-    return np.array(values, np.float64)
-
-
-def _is_number(value) -> bool:
-    return type(value) in (int, float) and -1e18 < value < 1e18  # NaN compares false
+def _array(values: object, what: str, count: int | None = None) -> np.ndarray:
+    return np.array(numbers(values, what, LARGEST, count), np.float64)
 
 
 UNMATCHED, IGNORED = -1, -2  # what `match` has for a prediction of no scored object
@@ -190,7 +188,7 @@ class _Photos:
         """
         key, name = key_of(entry.get("image_id")), entry.get("file_name")
         if key is None:
-            raise ValueError(f"image_id is {entry.get('image_id')!r:.40}, not an id")
+            raise Bad(f"image_id is {entry.get('image_id')!r:.40}, not an id")
         number = self.written.get(key, NOWHERE)
         if not isinstance(name, str):
             return number
@@ -202,7 +200,7 @@ class _Photos:
         ids = [photo.id for photo in those]
         if len(ids) < 2 or number in ids:
             return number if number in ids else next(iter(ids), NOWHERE)
-        raise ValueError(f"image_id {key} is none of the annotations' photos named {name}")
+        raise Bad(f"image_id {key} is none of the annotations' photos named {name}")
 
 
 def _form(name: str) -> str:
@@ -211,8 +209,8 @@ def _form(name: str) -> str:
 
 def _alike(a: PurePath, b: PurePath) -> int:
     """How many last parts of two paths are the same."""
-    pairs = (map(_form, pair) for pair in zip(a.parts[::-1], b.parts[::-1]))
-    return len(list(takewhile(lambda pair: operator.eq(*pair), pairs)))
+    pairs = zip(a.parts[::-1], b.parts[::-1])
+    return len(list(takewhile(lambda pair: _form(pair[0]) == _form(pair[1]), pairs)))
 
 
 # ------------------------------------------------------------------------------ matching

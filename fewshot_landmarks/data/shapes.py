@@ -4,9 +4,9 @@ Points are landmarks, named by their labels; polygons are areas, and boxes where
 A group makes an object; the points of a photo without a group make one together, or where a label
 repeats, those make one that lie in no box but the same. A box or polygon without a group belongs to
 the photo's only object, or else to the only one whose landmarks all lie within it. Labels that
-differ in case or spaces alone are one, unless an object has both. Each skeleton is a category, with the union of its objects' landmarks, in order of first
-appearance; what is in no skeleton is one more, called as its boxes and polygons are, or by the
-folder where these have several labels.
+differ in case or spaces alone are one, unless an object has both. Each skeleton is a category, with
+the union of its objects' landmarks, in order of first appearance; what is in no skeleton is one
+more, called as its boxes and polygons are, or by the folder where these have several labels.
 """
 
 from collections import defaultdict

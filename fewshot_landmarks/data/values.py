@@ -71,14 +71,23 @@ def pixels(value: object) -> int | None:
     return length if length and 0 < length <= 100_000 else None
 
 
-def numbers(values: object, what: str, largest: float = LARGEST) -> list[float]:
-    """The values, if they are a list of coordinates; raises `Bad` that shows the first that is not."""
+def is_number(value: object, largest: float = LARGEST) -> bool:
+    """Whether a value is a number of less than that, not NaN."""
+    # Compared as Python numbers: an integer may be too large for a float. NaN compares false.
+    return type(value) in (int, float) and -largest < value < largest
+
+
+def numbers(
+    values: object, what: str, largest: float = LARGEST, count: int | None = None
+) -> list[float]:
+    """The values, if they are a list of (so many) numbers; raises `Bad` that shows what is not."""
     if not isinstance(values, list) or not values:
-        raise Bad(f"{what} is not a list of coordinates: {brief(values)}")
+        raise Bad(f"{what} is not a list of numbers: {brief(values)}")
+    if count is not None and len(values) != count:
+        raise Bad(f"{what} is {brief(values)}, not {count} numbers")
     for value in values:
-        # Compared as Python numbers: an integer may be too large for a float. NaN compares false.
-        if type(value) not in (int, float) or not -largest < value < largest:
-            raise Bad(f"{what} has {brief(value)}, which is no coordinate")
+        if not is_number(value, largest):
+            raise Bad(f"{what} has {brief(value)}, which is no number below {largest:g}")
     return values
 
 
