@@ -59,6 +59,11 @@ class Processes(ProcessPoolExecutor):
         self._begun.append(_Process(**how))
         return self._begun[-1]
 
+    def submit(self, *work):
+        """Have a function called with arguments; see `Executor.submit`."""
+        with _signals_wait():  # it starts processes, and the thread that ends them
+            return super().submit(*work)
+
     def told(self) -> Iterator:
         """What the processes have told by `tell`."""
         while not self._queue.empty():
@@ -83,8 +88,7 @@ class _Process(SpawnProcess):
         sys.modules["__main__"] = ModuleType("__main__")  # imported by `_begin`, not before `run`
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # it inherits that
         try:
-            with _signals_wait():
-                super().start()
+            super().start()
         except OSError as error:
             raise UserError(
                 f"cannot start a process ({error.strerror or error}): run the same command again "
