@@ -18,7 +18,7 @@ import torch
 from fewshot_landmarks.heatmaps import query_loss, spatial_softmax, support_loss
 from fewshot_landmarks.inner_loop import inner_loop
 from fewshot_landmarks.learner import Detector, Learner
-from fewshot_landmarks.networks import LandmarkModel
+from fewshot_landmarks.networks.heads import LandmarkModel
 from fewshot_landmarks.samples import Samples, Task
 from fewshot_landmarks.training import Training
 

@@ -17,7 +17,7 @@ import torch
 
 from fewshot_landmarks.heatmaps import detect, query_loss, support_loss
 from fewshot_landmarks.learner import Detector, Learner
-from fewshot_landmarks.networks import WeightRegression
+from fewshot_landmarks.networks.heads import WeightRegression
 from fewshot_landmarks.samples import Samples, Task
 from fewshot_landmarks.training import Training
 

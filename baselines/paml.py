@@ -17,7 +17,7 @@ import torch
 from baselines.maml import MAML, mean_of_slots
 from fewshot_landmarks.heatmaps import query_loss
 from fewshot_landmarks.learner import Detector
-from fewshot_landmarks.networks import WeightRegression
+from fewshot_landmarks.networks.heads import WeightRegression
 from fewshot_landmarks.samples import Samples, Task
 from fewshot_landmarks.training import Training
 

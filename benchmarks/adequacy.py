@@ -14,7 +14,6 @@ from dataclasses import replace
 
 import pandas as pd
 
-from benchmarks import grid
 from benchmarks.commands import (
     add_work_options,
     asked_preset,
@@ -24,12 +23,13 @@ from benchmarks.commands import (
     work_off,
 )
 from benchmarks.controls import CONTROLS, TunedFeatures
-from benchmarks.grid import Cell
-from benchmarks.workshop import Workshop
-from fewshot_landmarks.files import write_text
-from fewshot_landmarks.markup import csv_text
+from benchmarks.engine import grid
+from benchmarks.engine.grid import Cell
+from benchmarks.engine.workshop import Workshop
+from fewshot_landmarks.metrics.landmarks import mean_interval
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS, Benchmark
-from fewshot_landmarks.scores import mean_interval
+from fewshot_landmarks.support.files import write_text
+from fewshot_landmarks.support.markup import csv_text
 
 EPISODES = 20  # a category, the first of those that learners meet
 FILE = "adequacy.csv"

@@ -8,22 +8,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import cluster, grid, store
-from benchmarks.grid import Cost, Job
+from benchmarks.engine import cluster, grid, store
+from benchmarks.engine.grid import Cost, Job
+from benchmarks.engine.workshop import Workshop
 from benchmarks.presets import Preset, change, find_preset
-from benchmarks.reading import option
-from benchmarks.workshop import Workshop
-from fewshot_landmarks.console import answer
+from benchmarks.results.reading import option
 from fewshot_landmarks.data.garments import write_garments
 from fewshot_landmarks.data.keypoints import write_split
 from fewshot_landmarks.data.source import find_source
-from fewshot_landmarks.devices import find_device
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.fenets import FENETS
-from fewshot_landmarks.files import advice
-from fewshot_landmarks.outputs import add_overwrite, claim
+from fewshot_landmarks.networks.fenets import FENETS
 from fewshot_landmarks.protocol import BENCHMARKS, Benchmark
-from fewshot_landmarks.ranks import leave
+from fewshot_landmarks.support.console import answer
+from fewshot_landmarks.support.devices import find_device
+from fewshot_landmarks.support.distributed import leave
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import advice
+from fewshot_landmarks.support.outputs import add_overwrite, claim
 
 MARK = ".writable"  # in every folder of finished work
 
@@ -244,7 +244,7 @@ def command(
     parser: argparse.ArgumentParser,
     arguments: Sequence[str] | None,
 ) -> int:
-    """Run a command; see `fewshot_landmarks.console.answer`."""
+    """Run a command; see `fewshot_landmarks.support.console.answer`."""
     asked = parser.parse_args(arguments)
     try:
         return answer(execute, asked, "stopped; the same command goes on from here")

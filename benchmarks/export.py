@@ -7,7 +7,7 @@ writes `models/LEARNER.safetensors`, which the command `fewshot-landmarks` adapt
 trained first, as by `benchmarks.run`.
 
 A score is the probability that a landmark is there and its error below a tenth of the garment's
-size. It is a logistic regression on signs of trust (`fewshot_landmarks.confidence`), fitted on seen
+size. It is a logistic regression on signs of trust (`fewshot_landmarks.photos.confidence`), fitted on seen
 categories alone: on those held out in a rehearsal, whose learner was never trained on them, and on
 new photos of the others, which tell how high this learner's own peaks are. Unseen categories are
 what it is then measured on.
@@ -27,7 +27,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks import store
 from benchmarks.commands import (
     add_work_options,
     asked_preset,
@@ -36,18 +35,19 @@ from benchmarks.commands import (
     open_workshop,
     work_off,
 )
-from benchmarks.fingerprints import key
-from benchmarks.grid import Job, source, training_jobs
-from benchmarks.trust import COLUMNS, FILE, LABELLED, UNSEEN, errors
-from benchmarks.workshop import Report, Workshop
-from fewshot_landmarks.confidence import THRESHOLD, Calibration, search
-from fewshot_landmarks.files import is_whole, write_text, written_whole
+from benchmarks.engine import store
+from benchmarks.engine.grid import Job, source, training_jobs
+from benchmarks.engine.keys import key
+from benchmarks.engine.workshop import Report, Workshop
+from benchmarks.results.trust import COLUMNS, FILE, LABELLED, UNSEEN, errors
 from fewshot_landmarks.learner import LEARNERS, Learner, find_learner
-from fewshot_landmarks.markup import csv_text
-from fewshot_landmarks.metrics import normalised_error
-from fewshot_landmarks.model import Model
+from fewshot_landmarks.metrics.error import normalised_error
+from fewshot_landmarks.metrics.landmarks import reliability
+from fewshot_landmarks.photos.confidence import THRESHOLD, Calibration, search
+from fewshot_landmarks.photos.model import Model
 from fewshot_landmarks.protocol import Benchmark, benchmark
-from fewshot_landmarks.scores import reliability
+from fewshot_landmarks.support.files import is_whole, write_text, written_whole
+from fewshot_landmarks.support.markup import csv_text
 
 VERSION = 1  # of what is computed here: raised when it changes
 EPISODES = 20  # a category, the first of those that learners meet

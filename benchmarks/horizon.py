@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks import grid
 from benchmarks.commands import (
     add_work_options,
     asked_preset,
@@ -24,15 +23,16 @@ from benchmarks.commands import (
     open_workshop,
     work_off,
 )
-from benchmarks.fingerprints import key
-from benchmarks.grid import Job, source
+from benchmarks.engine import grid
+from benchmarks.engine.grid import Job, source
+from benchmarks.engine.keys import key
+from benchmarks.engine.workshop import Report, Workshop
 from benchmarks.tune import trial_workshop, try_out
-from benchmarks.workshop import Report, Workshop
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import is_whole, write_text
 from fewshot_landmarks.learner import Learner, find_learner
-from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.protocol import Benchmark, benchmark
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import is_whole, write_text
+from fewshot_landmarks.support.markup import csv_text
 
 TASKS = (150, 300, 600, 1200)
 LEARNERS = ("PROTO", "MAML", "PROTO-MA", "PAML", "MetaCloth")

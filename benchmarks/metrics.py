@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from benchmarks import store
 from benchmarks.commands import (
     add_work_options,
     asked_preset,
@@ -25,13 +24,14 @@ from benchmarks.commands import (
     open_workshop,
     results,
 )
-from benchmarks.workshop import Workshop
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import is_whole, write_text
+from benchmarks.engine import store
+from benchmarks.engine.workshop import Workshop
 from fewshot_landmarks.learner import Learner, find_learner
-from fewshot_landmarks.markup import csv_text, markdown, pipes
+from fewshot_landmarks.metrics.landmarks import NoCoco, auc, mean_interval, mean_pck, oks_ap, pck
 from fewshot_landmarks.protocol import SHOTS, Benchmark, benchmark
-from fewshot_landmarks.scores import NoCoco, auc, mean_interval, mean_pck, oks_ap, pck
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import is_whole, write_text
+from fewshot_landmarks.support.markup import csv_text, markdown, pipes
 
 FILES = TABLE, PAGE = "metrics.csv", "metrics.md"
 THRESHOLDS = (0.05, 0.1, 0.2)

@@ -11,10 +11,10 @@ from functools import cache
 from inspect import signature
 from pathlib import Path
 
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.fenets import FENETS, PRECISIONS
-from fewshot_landmarks.files import SMALL, read_regular
 from fewshot_landmarks.learner import REGISTRY, Learner, find_learner
+from fewshot_landmarks.networks.fenets import FENETS, PRECISIONS
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import SMALL, read_regular
 from fewshot_landmarks.training import OPTIMISERS
 
 CROPS = ("packed", "sharded", "not")  # one file, decoded; JPEGs; cut out of photos each time

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import grid, probes, store, tables
 from benchmarks.commands import (
     add_work_options,
     asked_preset,
@@ -25,14 +24,16 @@ from benchmarks.commands import (
     results,
     work_off,
 )
-from benchmarks.grid import Cell
+from benchmarks.engine import grid, probes, store
+from benchmarks.engine.grid import Cell
+from benchmarks.engine.workshop import Workshop
 from benchmarks.presets import PRESETS, Preset
-from benchmarks.workshop import Workshop
-from fewshot_landmarks.errors import UserError
+from benchmarks.tables import build as tables
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, find_learner
-from fewshot_landmarks.outputs import claim
 from fewshot_landmarks.protocol import SHOTS, TABLE4_SHOTS, Benchmark, ablated, benchmark
-from fewshot_landmarks.ranks import Ranks, join, local_device
+from fewshot_landmarks.support.distributed import Ranks, join, local_device
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.outputs import claim
 
 
 def parser() -> argparse.ArgumentParser:
@@ -160,7 +161,9 @@ def _files(pages: bool) -> list[str]:
     """What a run writes to its results directory."""
     files = [*store.FILES, *probes.FILES, *tables.FILES]
     if pages:
-        from benchmarks import claims, figures, report
+        from benchmarks.claims import build as claims
+        from benchmarks.figures import build as figures
+        from benchmarks.report import build as report
 
         files += [*claims.FILES, *figures.FILES, report.FILE]
     return files
@@ -172,9 +175,9 @@ def _write_pages(out: Path) -> list[str]:
     Imported here: every process of every command that works through `run` would draw in matplotlib
     and jinja2 otherwise.
     """
-    from benchmarks.claims import write_claims
-    from benchmarks.figures import write_figures
-    from benchmarks.report import write_report
+    from benchmarks.claims.build import write_claims
+    from benchmarks.figures.build import write_figures
+    from benchmarks.report.build import write_report
 
     write_claims(out)
     notes = write_figures(out)

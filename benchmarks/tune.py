@@ -24,7 +24,6 @@ from pathlib import Path
 import optuna
 import pandas as pd
 
-from benchmarks import grid
 from benchmarks.commands import (
     add_work_options,
     asked_preset,
@@ -33,18 +32,19 @@ from benchmarks.commands import (
     open_workshop,
     work_off,
 )
-from benchmarks.fingerprints import key
-from benchmarks.grid import Job, chain, source
+from benchmarks.engine import grid
+from benchmarks.engine.grid import Job, chain, source
+from benchmarks.engine.keys import key
+from benchmarks.engine.workshop import Report, Workshop
 from benchmarks.presets import TUNED, Preset, read_choices
-from benchmarks.tried import COLUMNS, FILE, SCORES
-from benchmarks.workshop import Report, Workshop
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import is_whole, remove, write_text
+from benchmarks.results.tried import COLUMNS, FILE, SCORES
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, Learner, find_learner
-from fewshot_landmarks.locks import alone
-from fewshot_landmarks.markup import csv_text
-from fewshot_landmarks.outputs import claim
 from fewshot_landmarks.protocol import BENCHMARKS, Benchmark, benchmark
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import is_whole, remove, write_text
+from fewshot_landmarks.support.locks import alone
+from fewshot_landmarks.support.markup import csv_text
+from fewshot_landmarks.support.outputs import claim
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 FAILED = 1.0  # the score of a trial whose learner diverged: an error of a garment's size

@@ -4,16 +4,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from fewshot_landmarks.console import answer, leave_at_once
+from fewshot_landmarks.support.console import answer, leave_at_once
 
 if __name__ == "__main__" or sys.argv[0].endswith("fewshot-landmarks"):
     leave_at_once()
 
-from fewshot_landmarks.commands import adapt, compare, doctor, draw, evaluate, page, predict
+from fewshot_landmarks.photos.commands import adapt, compare, doctor, draw, evaluate, page, predict
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; see `fewshot_landmarks.console.answer`."""
+    """Run a command; see `fewshot_landmarks.support.console.answer`."""
     made = argparse.ArgumentParser("fewshot-landmarks")
     commands = made.add_subparsers(required=True, metavar="COMMAND")
     for command in (adapt, predict, evaluate, compare, draw, doctor, page):

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from fewshot_landmarks.base import BaseModel
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.networks import FrozenFeatures
+from fewshot_landmarks.networks.heads import FrozenFeatures
 from fewshot_landmarks.samples import Samples
+from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.training import Training
 
 Detector = Callable[[torch.Tensor], torch.Tensor]

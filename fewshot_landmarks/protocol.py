@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fewshot_landmarks.categories import CATEGORIES, Categories, category
-from fewshot_landmarks.draws import permutation
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.data.categories import CATEGORIES, Categories, category
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.rng import permutation
 
 SHOTS = (1, 3, 5, 8, 10)
 TABLE3_SHOTS = 8

@@ -14,11 +14,11 @@ with contextlib.redirect_stderr(io.StringIO()):  # gym, which it imports, tells 
     import learn2learn as l2l
 from learn2learn.data.task_dataset import DataDescription
 
-from fewshot_landmarks.categories import DEEPFASHION2
-from fewshot_landmarks.draws import raw_stream
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.data.categories import DEEPFASHION2
 from fewshot_landmarks.protocol import SHOTS, usable
 from fewshot_landmarks.samples import Task, collate
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.rng import raw_stream
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,11 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
 
-from fewshot_landmarks.draws import permutation, raw_stream
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import is_whole, write_bytes
-from fewshot_landmarks.ranks import ALONE, Ranks
 from fewshot_landmarks.samples import Samples, Task, collate
+from fewshot_landmarks.support.distributed import ALONE, Ranks
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import is_whole, write_bytes
+from fewshot_landmarks.support.rng import permutation, raw_stream
 
 if TYPE_CHECKING:  # tasks need learn2learn, which is long in coming
     from fewshot_landmarks.tasks import LandmarkTasks

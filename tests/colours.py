@@ -5,9 +5,9 @@ import numpy as np
 import torch
 
 from fewshot_landmarks.base import BaseModel
-from fewshot_landmarks.fenets import FENETS
 from fewshot_landmarks.learner import Learner, find_learner
-from fewshot_landmarks.model import Model
+from fewshot_landmarks.networks.fenets import FENETS
+from fewshot_landmarks.photos.model import Model
 
 COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0]], np.uint8)
 SHAPE = np.array([[0.1, 0.2], [0.9, 0.1], [0.8, 0.9], [0.3, 0.7]])  # across the object's box
@@ -30,7 +30,7 @@ SIZE = 32
 OPTIONS = {"small": {"channels": 4, "width": 8}, "efficientnet": {"channels": 4}}
 
 
-def model(name="tests.photos:Colours", calibration=None, size=SIZE, network="small") -> Model:
+def model(name="tests.colours:Colours", calibration=None, size=SIZE, network="small") -> Model:
     """A model of an untrained learner."""
     learner = find_learner(name)
     torch.manual_seed(0)

@@ -51,7 +51,7 @@ def in_smoke_folder(smoke_folder, monkeypatch):
 
 @pytest.fixture(scope="module")
 def colours():
-    """`tests.photos.Colours` as if it were one of this project's learners."""
+    """`tests.colours.Colours` as if it were one of this project's learners."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(REGISTRY, "COLOURS", "tests.photos:Colours")
+        patch.setitem(REGISTRY, "COLOURS", "tests.colours:Colours")
         yield

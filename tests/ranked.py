@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from fewshot_landmarks.ranks import Ranks, join, leave
+from fewshot_landmarks.support.distributed import Ranks, join, leave
 from fewshot_landmarks.training import Training, save_tensors
 from tests.toy import double, toy_base, toy_tasks
 

@@ -7,7 +7,7 @@ claims.csv and claims.md beside them: a pure function of the files, so the same 
 same bytes.
 
 An episode's error is first averaged over its learner's training seeds (and over the shots, for a
-mean); then two learners are compared as `benchmarks.judging` says. Where there are several training
+mean); then two learners are compared as `benchmarks.claims.judging` says. Where there are several training
 seeds, everything is also judged on each seed's records alone: "by_seed" has the row's difference by
 those, seed by seed, and a verdict that any of them does not bear out is undecided. A cell that
 lacks any episode, as a dash of the tables, is "not measured". No verdict is corrected for the
@@ -17,25 +17,24 @@ The benchmarks are those of the run. On others than the paper's, claims that res
 its categories, or one of its benchmarks against the rest do not apply and have no row.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.claimed import judged_claims
-from benchmarks.claims_page import COLUMNS, to_csv, to_markdown
-from benchmarks.judging import NOT_MEASURED, borne_out
-from benchmarks.reading import (
+from benchmarks.claims.judging import NOT_MEASURED, borne_out
+from benchmarks.claims.of_the_paper import judged_claims
+from benchmarks.claims.page import COLUMNS, to_csv, to_markdown
+from benchmarks.claims.records import Records
+from benchmarks.results.reading import (
     read_episodes,
     read_run,
     read_similarities,
     results_command,
     run_field,
 )
-from benchmarks.records import Records
-from benchmarks.tables import seeds_said
-from fewshot_landmarks.files import write_text
+from benchmarks.tables.build import seeds_said
+from fewshot_landmarks.support.files import write_text
 
 FEW = 10  # episodes a category, below which the page says that intervals mean little
 
@@ -131,7 +130,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return results_command(
         _show, FILES, "The paper's claims, judged by stored errors.", "full", arguments
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

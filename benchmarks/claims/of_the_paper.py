@@ -10,8 +10,7 @@ from itertools import pairwise
 
 import pandas as pd
 
-from benchmarks.claims_page import FIGURE5, MARGIN, TROUSERS
-from benchmarks.judging import (
+from benchmarks.claims.judging import (
     NOT_MEASURED,
     apart,
     judged,
@@ -20,11 +19,12 @@ from benchmarks.judging import (
     paired,
     relative_fall,
 )
-from benchmarks.reading import SIMILARITIES
-from benchmarks.records import Records, averaged
-from benchmarks.rendering import MEAN
-from benchmarks.tables import LEARNERS, episodes_needed
-from fewshot_landmarks.categories import category
+from benchmarks.claims.page import FIGURE5, MARGIN, TROUSERS
+from benchmarks.claims.records import Records, averaged
+from benchmarks.results.reading import SIMILARITIES
+from benchmarks.tables.build import LEARNERS, episodes_needed
+from benchmarks.tables.formats import MEAN
+from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.protocol import (
     BENCHMARKS,
     SHOTS,

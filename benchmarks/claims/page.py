@@ -5,10 +5,18 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from benchmarks.judging import FAILS, HOLDS, NOT_MEASURED, RANK_BAR, UNDECIDED, VERDICTS, number
-from benchmarks.records import papers
-from fewshot_landmarks.markup import csv_text, markdown, pipes
+from benchmarks.claims.judging import (
+    FAILS,
+    HOLDS,
+    NOT_MEASURED,
+    RANK_BAR,
+    UNDECIDED,
+    VERDICTS,
+    number,
+)
+from benchmarks.claims.records import papers
 from fewshot_landmarks.protocol import TABLE3_SHOTS, TABLE4_BENCHMARK, TABLE4_SHOTS, ablated
+from fewshot_landmarks.support.markup import csv_text, markdown, pipes
 
 MARGIN = 0.002  # of non-inferiority: how much more error is still "no worse"
 FIGURE5 = TABLE4_BENCHMARK

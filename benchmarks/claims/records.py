@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.judging import Comparison, paired
-from benchmarks.reading import titles
-from benchmarks.tables import ABLATIONS, LEARNERS, episodes_needed, unseen_categories
+from benchmarks.claims.judging import Comparison, paired
+from benchmarks.results.reading import titles
+from benchmarks.tables.build import ABLATIONS, LEARNERS, episodes_needed, unseen_categories
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS
 
 
@@ -81,7 +81,7 @@ def averaged(
 
 
 def _paper(number: int) -> dict[tuple[str, str, str], float]:
-    path = Path(__file__).with_name("paper") / f"table{number}.csv"
+    path = Path(__file__).parents[1] / "paper" / f"table{number}.csv"
     rows = pd.read_csv(path, dtype={"shots": str})
     learners = rows["learner" if number == 2 else "model"]
     columns = zip(rows["benchmark"], learners, rows["shots"], rows["ne"], strict=True)
@@ -89,7 +89,7 @@ def _paper(number: int) -> dict[tuple[str, str, str], float]:
 
 
 def _by_category() -> dict[str, pd.DataFrame]:
-    rows = pd.read_csv(Path(__file__).with_name("paper") / "table3.csv")
+    rows = pd.read_csv(Path(__file__).parents[1] / "paper" / "table3.csv")
     return {
         benchmark: own.pivot(index="category", columns="learner", values="ne")
         for benchmark, own in rows.groupby("benchmark")

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from tqdm import tqdm
 
-from benchmarks.grid import ALLOCATOR, Cost, Job, check_made, do, prepare_torch, ready
-from benchmarks.workshop import Workshop
-from fewshot_landmarks.errors import UserError
+from benchmarks.engine.grid import ALLOCATOR, Cost, Job, check_made, do, prepare_torch, ready
+from benchmarks.engine.workshop import Workshop
+from fewshot_landmarks.support.errors import UserError
 
 RETRIES = 5  # of a job whose machine is lost
 WAIT = 60.0  # seconds, after which it is looked whether the cluster still has a place for a job

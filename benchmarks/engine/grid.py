@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from benchmarks.workshop import Report, Workshop
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import is_whole, remove
+from benchmarks.engine.workshop import Report, Workshop
 from fewshot_landmarks.learner import Learner, find_learner, fits
-from fewshot_landmarks.memory import forget_peak, out_of_memory, peak_mib
-from fewshot_landmarks.processes import Processes, tell
 from fewshot_landmarks.protocol import Benchmark
+from fewshot_landmarks.support.devices import forget_peak, out_of_memory, peak_mib
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import is_whole, remove
+from fewshot_landmarks.support.processes import Processes, tell
 
 
 @dataclass(frozen=True)

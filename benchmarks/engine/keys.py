@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 import torch
 
-from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.learner import Learner
+from fewshot_landmarks.support.errors import UserError
 
 ALGORITHMS = 1  # of crops, tasks, networks, losses, the inner loop, training and evaluation
 

@@ -16,18 +16,18 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from benchmarks.fingerprints import key
-from benchmarks.grid import Cell, Job, source, training_jobs
-from benchmarks.reading import SIMILARITIES
-from benchmarks.workshop import Report, Workshop
-from fewshot_landmarks.categories import category
-from fewshot_landmarks.files import is_whole, write_bytes, write_text
+from benchmarks.engine.grid import Cell, Job, source, training_jobs
+from benchmarks.engine.keys import key
+from benchmarks.engine.workshop import Report, Workshop
+from benchmarks.results.reading import SIMILARITIES
+from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.heatmaps import decode, labelmaps, landmark_features, spatial_softmax
 from fewshot_landmarks.learner import Learner, find_learner
-from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.metacloth import BaseFEN
 from fewshot_landmarks.protocol import TABLE3_SHOTS, TABLE4_BENCHMARK, Benchmark
 from fewshot_landmarks.samples import Samples, Task
+from fewshot_landmarks.support.files import is_whole, write_bytes, write_text
+from fewshot_landmarks.support.markup import csv_text
 
 FIGURE4 = {  # a category the benchmarks in which it is unseen; the figure has MetaCloth, episode 0
     "long sleeve top": ("B-1", "B-3"),  # the paper's "long sleeve shirt"

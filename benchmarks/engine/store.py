@@ -16,16 +16,22 @@ from pathlib import Path
 import pandas as pd
 from safetensors import safe_open
 
-from benchmarks.grid import Cost, chain
-from benchmarks.reading import CURVES, remembered
-from benchmarks.workshop import COLUMNS, Workshop
+from benchmarks.engine.grid import Cost, chain
+from benchmarks.engine.workshop import COLUMNS, Workshop
+from benchmarks.results.reading import CURVES, remembered
 from fewshot_landmarks import __version__
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import is_whole, put_aside, read_regular, write_bytes, write_text
 from fewshot_landmarks.learner import REGISTRY, Learner, find_learner
-from fewshot_landmarks.locks import alone
-from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.protocol import SHOTS, Benchmark
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import (
+    is_whole,
+    put_aside,
+    read_regular,
+    write_bytes,
+    write_text,
+)
+from fewshot_landmarks.support.locks import alone
+from fewshot_landmarks.support.markup import csv_text
 
 COSTS = ["stage", "benchmark", "name", "seed", "seconds", "peak_mib"]
 FILES = ("episodes.csv.gz", "curves.csv.gz", "costs.csv", "run.json")

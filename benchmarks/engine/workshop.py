@@ -17,21 +17,21 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from benchmarks.fingerprints import computing, key, versions
+from benchmarks.engine.keys import computing, key, versions
 from benchmarks.presets import Preset
 from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.data.crops import Garments
 from fewshot_landmarks.data.source import Source, find_source
-from fewshot_landmarks.draws import raw_stream
-from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.evaluation import EpisodeErrors, Predictions, predict_episode
-from fewshot_landmarks.fenets import FENETS
-from fewshot_landmarks.files import is_whole, put_aside, remove, write_text, written_whole
 from fewshot_landmarks.learner import Learner, fits
-from fewshot_landmarks.locks import alone
-from fewshot_landmarks.markup import csv_text
+from fewshot_landmarks.networks.fenets import FENETS
 from fewshot_landmarks.protocol import EPISODE_SEED, SHOTS, Benchmark, unfit
-from fewshot_landmarks.ranks import ALONE, Ranks
+from fewshot_landmarks.support.distributed import ALONE, Ranks
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import is_whole, put_aside, remove, write_text, written_whole
+from fewshot_landmarks.support.locks import alone
+from fewshot_landmarks.support.markup import csv_text
+from fewshot_landmarks.support.rng import raw_stream
 from fewshot_landmarks.tasks import Episodes, LandmarkTasks
 from fewshot_landmarks.training import Training, save_tensors
 

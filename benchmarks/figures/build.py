@@ -17,14 +17,13 @@ Figures 4, 5 and 6 are of the paper's benchmarks: a run on others has none of th
 """
 
 import io
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks import trust
-from benchmarks.plots import (
+from benchmarks.claims.records import papers
+from benchmarks.figures.plots import (
     Absent,
     figure4,
     figure5,
@@ -34,7 +33,8 @@ from benchmarks.plots import (
     figure_trust,
     styled,
 )
-from benchmarks.reading import (
+from benchmarks.results import trust
+from benchmarks.results.reading import (
     read_calibration,
     read_curves,
     read_episodes,
@@ -45,9 +45,8 @@ from benchmarks.reading import (
     run_command,
     titles,
 )
-from benchmarks.records import papers
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import write_bytes
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import write_bytes
 
 METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
 
@@ -129,7 +128,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return results_command(
         _draw, FILES, "Figures from what a benchmark run stored.", "full", arguments
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,14 +13,14 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmarks import trust
-from benchmarks.reading import Maps
-from benchmarks.tables import ABLATIONS, LEARNERS, table2
-from fewshot_landmarks.categories import CATEGORIES, Category, category
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.markup import PLAIN_TEXT
+from benchmarks.results import trust
+from benchmarks.results.reading import Maps
+from benchmarks.tables.build import ABLATIONS, LEARNERS, table2
+from fewshot_landmarks.data.categories import CATEGORIES, Category, category
+from fewshot_landmarks.metrics.landmarks import mean_interval
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS, TABLE3_SHOTS, TABLE4_BENCHMARK
-from fewshot_landmarks.scores import mean_interval
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.markup import PLAIN_TEXT
 
 """By "benchmark/category": the arrays of `probes.landmark_heatmaps`."""
 

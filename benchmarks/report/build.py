@@ -11,7 +11,6 @@ is the page; here and in `sheets.py` is what it shows.
 import base64
 import math
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,9 +20,12 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from benchmarks import sheets, tried, trust
-from benchmarks.claims_page import OTHERS, about
-from benchmarks.reading import (
+from benchmarks.claims.page import OTHERS, about
+from benchmarks.claims.records import papers
+from benchmarks.report import sheets
+from benchmarks.report.sheets import DASH, Sheet, as_number, either, fixed, interval, per_episode
+from benchmarks.results import tried, trust
+from benchmarks.results.reading import (
     asked,
     read_episodes,
     read_run,
@@ -32,12 +34,10 @@ from benchmarks.reading import (
     run_field,
     titles,
 )
-from benchmarks.records import papers
-from benchmarks.rendering import MEAN, Block, Cell, Table
-from benchmarks.sheets import DASH, Sheet, as_number, either, fixed, interval, per_episode
-from benchmarks.tables import ABLATIONS, table2, table3, table4
-from fewshot_landmarks.files import write_text
-from fewshot_landmarks.scores import mean_interval
+from benchmarks.tables.build import ABLATIONS, table2, table3, table4
+from benchmarks.tables.formats import MEAN, Block, Cell, Table
+from fewshot_landmarks.metrics.landmarks import mean_interval
+from fewshot_landmarks.support.files import write_text
 
 FEW = "5"  # photos of the engineer who asks which learner to use
 TRUST = "figure_trust.png"  # has a section of its own
@@ -349,7 +349,7 @@ def report(directory: str | Path) -> str:
     drawn = {picture["name"]: picture for picture in pictures}
     wanted = set(CAPTIONS) - {TRUST} - (set() if beside else set(OF_THE_PAPER))
     environment = Environment(
-        loader=PackageLoader("benchmarks", ""),
+        loader=PackageLoader("benchmarks.report", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -411,7 +411,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "full",
         arguments,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,10 +13,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from benchmarks import tried, trust
-from benchmarks.reading import titles
-from benchmarks.tables import ABLATIONS, LEARNERS
-from fewshot_landmarks.scores import mean_interval
+from benchmarks.results import tried, trust
+from benchmarks.results.reading import titles
+from benchmarks.tables.build import ABLATIONS, LEARNERS
+from fewshot_landmarks.metrics.landmarks import mean_interval
 
 DASH = "—"
 

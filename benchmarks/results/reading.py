@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks import trust
-from fewshot_landmarks.console import answer
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import SMALL, is_whole, open_regular, read_regular
-from fewshot_landmarks.markup import unquoted
-from fewshot_landmarks.outputs import add_overwrite, claim
+from benchmarks.results import trust
 from fewshot_landmarks.protocol import BENCHMARKS
+from fewshot_landmarks.support.console import answer
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import SMALL, is_whole, open_regular, read_regular
+from fewshot_landmarks.support.markup import unquoted
+from fewshot_landmarks.support.outputs import add_overwrite, claim
 
 MOST = 2**29  # bytes of a file when it is unpacked; the largest that is known has 65 MB
 KEY = ["benchmark", "learner", "seed", "category", "episode", "shots"]  # one row each

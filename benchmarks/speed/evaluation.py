@@ -1,4 +1,4 @@
-"""Episodes evaluated a second, learner by learner: python -m benchmarks.evaluation_speed
+"""Episodes evaluated a second, learner by learner: python -m benchmarks.speed.evaluation
 
 As the harness evaluates them (an episode is read once for all its shots, and frozen networks see
 each image once) against one by one (each number of shots by itself, everything anew). The two
@@ -26,16 +26,16 @@ from benchmarks.commands import (
     command,
     open_workshop,
 )
-from benchmarks.gpu_check import PLACE, build
+from benchmarks.engine.workshop import Workshop
 from benchmarks.presets import change
-from benchmarks.speed import machine
-from benchmarks.workshop import Workshop
-from fewshot_landmarks.errors import UserError
+from benchmarks.speed.gpu import PLACE, build
+from benchmarks.speed.training import machine
 from fewshot_landmarks.evaluation import evaluate_episode
-from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import LEARNERS, Learner, find_learner
-from fewshot_landmarks.markup import csv_text
 from fewshot_landmarks.protocol import SHOTS
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import write_text
+from fewshot_landmarks.support.markup import csv_text
 from fewshot_landmarks.tasks import Episodes
 
 FILES = TABLE, MACHINE = "evaluation.csv", "evaluation_machine.json"
@@ -89,7 +89,7 @@ def measure(workshop: Workshop, name: str, episodes: Episodes, rounds: int) -> d
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    made = argparse.ArgumentParser("python -m benchmarks.evaluation_speed", description=__doc__)
+    made = argparse.ArgumentParser("python -m benchmarks.speed.evaluation", description=__doc__)
     made.add_argument("--preset", default="full", help="default: full")
     made.add_argument("--learner", action="append", default=[], metavar="L", help="default: all")
     made.add_argument("--episodes", type=int, default=10, help="of one category (default: 10)")

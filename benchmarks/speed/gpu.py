@@ -1,4 +1,4 @@
-"""Whether the paper's scale fits a GPU: python -m benchmarks.gpu_check
+"""Whether the paper's scale fits a GPU: python -m benchmarks.speed.gpu
 
 Meta-trains each learner with an inner loop for a few tasks of random images, with every number of
 the paper preset; tells the time of a task and the peak of memory against 24 GiB, as it would be
@@ -18,19 +18,18 @@ import torch
 
 from benchmarks.commands import command
 from benchmarks.presets import Preset, change, find_preset
-from benchmarks.speed import machine, random_task, tame, timed
+from benchmarks.speed.training import machine, random_task, tame, timed
 from fewshot_landmarks.base import BaseModel
-from fewshot_landmarks.categories import DEEPFASHION2
-from fewshot_landmarks.devices import find_device
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.fenets import FENETS
-from fewshot_landmarks.files import write_text
+from fewshot_landmarks.data.categories import DEEPFASHION2
 from fewshot_landmarks.learner import Learner, find_learner
-from fewshot_landmarks.markup import csv_text
-from fewshot_landmarks.memory import forget_peak, out_of_memory, peak_mib
-from fewshot_landmarks.outputs import add_overwrite, claim
+from fewshot_landmarks.networks.fenets import FENETS
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS
 from fewshot_landmarks.samples import Task
+from fewshot_landmarks.support.devices import find_device, forget_peak, out_of_memory, peak_mib
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import write_text
+from fewshot_landmarks.support.markup import csv_text
+from fewshot_landmarks.support.outputs import add_overwrite, claim
 
 LEARNERS = ("MAML", "PROTO-MA", "PAML", "MetaCloth")
 PLACE = BENCHMARKS["B-2"]
@@ -95,7 +94,7 @@ def disagreement(preset: Preset, name: str, device: str) -> float:
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    made = argparse.ArgumentParser("python -m benchmarks.gpu_check", description=__doc__)
+    made = argparse.ArgumentParser("python -m benchmarks.speed.gpu", description=__doc__)
     made.add_argument("--preset", default="paper", help="default: paper")
     made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     made.add_argument("--learner", action="append", default=[], metavar="L")

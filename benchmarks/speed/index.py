@@ -1,4 +1,4 @@
-"""How long data of DeepFashion2's size take to be found: python -m benchmarks.index_speed
+"""How long data of DeepFashion2's size take to be found: python -m benchmarks.speed.index
 
 Writes a tree of annotation files and small photos in the data set's layout, then times, each in a
 fresh process of its own: the index built, opened again, built again after a few files changed, and
@@ -21,15 +21,15 @@ import pandas as pd
 from tqdm import tqdm
 
 from benchmarks.commands import command
-from benchmarks.speed import machine
-from fewshot_landmarks.categories import CATEGORIES
+from benchmarks.speed.training import machine
+from fewshot_landmarks.data.categories import CATEGORIES
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import write_text
-from fewshot_landmarks.markup import csv_text
-from fewshot_landmarks.memory import peak_mib
-from fewshot_landmarks.outputs import add_overwrite, claim
-from fewshot_landmarks.processes import Processes
+from fewshot_landmarks.support.devices import peak_mib
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import write_text
+from fewshot_landmarks.support.markup import csv_text
+from fewshot_landmarks.support.outputs import add_overwrite, claim
+from fewshot_landmarks.support.processes import Processes
 from fewshot_landmarks.tasks import LandmarkTasks
 
 WIDTH, HEIGHT = 96, 128  # of the photos
@@ -104,7 +104,7 @@ def measure(name: str, work: Callable[[], object]) -> dict:
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    made = argparse.ArgumentParser("python -m benchmarks.index_speed", description=__doc__)
+    made = argparse.ArgumentParser("python -m benchmarks.speed.index", description=__doc__)
     made.add_argument("--photos", type=int, default=200_000, help="default: 200000")
     made.add_argument("--data", type=Path, help="where the tree is, or is written and kept")
     made.add_argument("--out", type=Path, default=Path("results/speed"))

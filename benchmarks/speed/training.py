@@ -15,7 +15,6 @@ import math
 import os
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -32,21 +31,21 @@ from torch import nn
 from torchvision.models.resnet import Bottleneck
 from tqdm import tqdm
 
-from benchmarks import grid
 from benchmarks.commands import command, device
-from benchmarks.figures import METADATA, render
-from fewshot_landmarks import fenets
-from fewshot_landmarks.categories import category
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import write_bytes, write_text
+from benchmarks.engine import grid
+from benchmarks.figures.build import METADATA, render
+from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.heatmaps import query_loss, support_loss
 from fewshot_landmarks.inner_loop import inner_loop
-from fewshot_landmarks.markup import csv_text, pipes
-from fewshot_landmarks.memory import forget_peak, limit_memory, out_of_memory, peak_mib
-from fewshot_landmarks.networks import LandmarkModel
-from fewshot_landmarks.outputs import add_overwrite, claim
-from fewshot_landmarks.processes import Processes
+from fewshot_landmarks.networks import fenets
+from fewshot_landmarks.networks.heads import LandmarkModel
 from fewshot_landmarks.samples import Samples, Task
+from fewshot_landmarks.support.devices import forget_peak, limit_memory, out_of_memory, peak_mib
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import write_bytes, write_text
+from fewshot_landmarks.support.markup import csv_text, pipes
+from fewshot_landmarks.support.outputs import add_overwrite, claim
+from fewshot_landmarks.support.processes import Processes
 
 CATEGORY = 4  # long sleeve outwear, with the most landmarks: 39
 RATE = 0.01
@@ -456,7 +455,3 @@ def _refuse_another(path: Path, about: dict) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see `benchmarks.commands.command`."""
     return command(execute, parser(), arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

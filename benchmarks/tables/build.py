@@ -18,7 +18,6 @@ What a cell says:
   something to score is the learner's failure: leaving it out would flatter, so it is a dash.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.reading import (
+from benchmarks.results.reading import (
     option,
     read_episodes,
     read_run,
@@ -36,7 +35,7 @@ from benchmarks.reading import (
     run_field,
     titles,
 )
-from benchmarks.rendering import (
+from benchmarks.tables.formats import (
     AXES,
     MEAN,
     Block,
@@ -47,8 +46,8 @@ from benchmarks.rendering import (
     to_markdown,
     to_tex,
 )
-from fewshot_landmarks.categories import category
-from fewshot_landmarks.files import write_text
+from fewshot_landmarks.data.categories import category
+from fewshot_landmarks.metrics.landmarks import mean_interval
 from fewshot_landmarks.protocol import (
     BENCHMARKS,
     SHOTS,
@@ -56,7 +55,7 @@ from fewshot_landmarks.protocol import (
     TABLE4_SHOTS,
     ablated,
 )
-from fewshot_landmarks.scores import mean_interval
+from fewshot_landmarks.support.files import write_text
 
 LEARNERS = ("FT", "MAML", "WG", "WG-ATT", "PROTO", "PROTO-MA", "MRN", "PAML", "MetaCloth")
 ABLATIONS = ("Base-FEN", "Base-FEN_M", "LD-Keep", "LD-Keep_M")
@@ -194,7 +193,7 @@ def _mean_cell(errors: pd.Series) -> Cell:
 def _paper(number: int, benchmark: str, columns: Sequence[str]) -> Rows:
     """The paper's own cells of a block, by learner; a dash where it has no such column."""
     name, axis = AXES[number]
-    path = Path(__file__).with_name("paper") / f"table{number}.csv"
+    path = Path(__file__).parents[1] / "paper" / f"table{number}.csv"
     numbers = pd.read_csv(path, dtype={"shots": str})
     numbers = numbers[numbers["benchmark"] == benchmark]
     cells = {
@@ -333,7 +332,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return results_command(
         _show, FILES, "Tables 2 to 4 from stored per-episode errors.", "mini", arguments
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from fewshot_landmarks.markup import Markdown, csv_text, items, latex, markdown, pipes
+from fewshot_landmarks.support.markup import Markdown, csv_text, items, latex, markdown, pipes
 
 MEAN = "mean"  # the column that averages the shots
 AXES = {2: ("learner", "shots"), 3: ("learner", "category"), 4: ("model", "shots")}

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 
-from fewshot_landmarks.data.values import folded, whole
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.data.formats.values import folded, whole
+from fewshot_landmarks.support.errors import UserError
 
 
 @dataclass(frozen=True)

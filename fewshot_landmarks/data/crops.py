@@ -16,11 +16,11 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from fewshot_landmarks.categories import Categories
+from fewshot_landmarks.data.categories import Categories
 from fewshot_landmarks.data.index import Index
 from fewshot_landmarks.data.shards import QUALITY, Shards, open_shards, write_shards
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import advice, is_whole, written_whole
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import advice, is_whole, written_whole
 
 # Crops are small and read in several processes: OpenCV's threads would only get in each
 # other's way, and they do not survive a fork.

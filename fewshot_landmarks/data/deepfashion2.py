@@ -14,12 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fewshot_landmarks.categories import DEEPFASHION2, category
+from fewshot_landmarks.data.categories import DEEPFASHION2, category
 from fewshot_landmarks.data.crops import Damaged, Garments
+from fewshot_landmarks.data.images import MOST_BYTES, Unreadable, open_photo
 from fewshot_landmarks.data.index import load_index
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import read_regular
-from fewshot_landmarks.photos import MOST_BYTES, Unreadable, open_photo
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import read_regular
 
 
 class DeepFashion2(Garments):

@@ -14,8 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import written_whole
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import written_whole
 
 FAINT = 0.05  # a landmark with a lower score is hardly there
 MARGIN = 0.15  # around an object's box, on each side, as a fraction of the box's larger side

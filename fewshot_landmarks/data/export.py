@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fewshot_landmarks.categories import Category, category
-from fewshot_landmarks.console import answer
+from fewshot_landmarks.data.categories import Category, category
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
+from fewshot_landmarks.data.images import Unreadable, open_photo
 from fewshot_landmarks.data.index import SPLITS
-from fewshot_landmarks.draws import permutation
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import read_regular, write_bytes, write_text
-from fewshot_landmarks.photos import Unreadable, open_photo
+from fewshot_landmarks.support.console import answer
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import read_regular, write_bytes, write_text
+from fewshot_landmarks.support.rng import permutation
 
 
 def export_category(

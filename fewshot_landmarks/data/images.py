@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import open_regular, read_regular
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import open_regular, read_regular
 
 try:
     from pillow_heif import register_heif_opener

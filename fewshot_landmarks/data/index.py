@@ -23,10 +23,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from fewshot_landmarks.categories import Category, category
-from fewshot_landmarks.data.values import Bad, marks, numbers, whole
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import SMALL, advice, is_whole, read_regular, written_whole
+from fewshot_landmarks.data.categories import Category, category
+from fewshot_landmarks.data.formats.values import Bad, marks, numbers, whole
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import SMALL, advice, is_whole, read_regular, written_whole
 
 SPLITS = ("train", "validation")
 AREAS = ("box", "mask")

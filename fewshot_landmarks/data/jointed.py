@@ -28,9 +28,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from fewshot_landmarks.console import answer
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import (
+from fewshot_landmarks.support.console import answer
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import (
     SMALL,
     advice,
     is_whole,
@@ -38,7 +38,7 @@ from fewshot_landmarks.files import (
     read_regular,
     write_text,
 )
-from fewshot_landmarks.locks import alone
+from fewshot_landmarks.support.locks import alone
 
 VERSION = 1  # to be raised whenever the drawing changes
 PHOTOS = {"train": 1600, "test": 800}

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fewshot_landmarks.categories import Categories, Category
-from fewshot_landmarks.data.annotations import Annotations, read_annotations
+from fewshot_landmarks.data.categories import Categories, Category
 from fewshot_landmarks.data.crops import Damaged, Garments
-from fewshot_landmarks.data.values import aligned, folded
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import read_regular, write_text
-from fewshot_landmarks.names import names_a_folder, plain
-from fewshot_landmarks.photos import Unreadable, read_photo
+from fewshot_landmarks.data.formats.annotations import Annotations, read_annotations
+from fewshot_landmarks.data.formats.values import aligned, folded
+from fewshot_landmarks.data.images import Unreadable, read_photo
 from fewshot_landmarks.protocol import BENCHMARKS, Benchmark
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import read_regular, write_text
+from fewshot_landmarks.support.names import names_a_folder, plain
 
 
 class Keypoints(Garments):

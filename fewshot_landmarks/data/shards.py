@@ -24,9 +24,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import advice, is_whole, written_whole
-from fewshot_landmarks.processes import Processes
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import advice, is_whole, written_whole
+from fewshot_landmarks.support.processes import Processes
 
 GARMENTS = 1000  # a shard
 QUALITY = 95  # of the JPEGs, whose colours are not subsampled

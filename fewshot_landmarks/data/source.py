@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from fewshot_landmarks.categories import DEEPFASHION2, Categories
+from fewshot_landmarks.data.categories import DEEPFASHION2, Categories
 from fewshot_landmarks.data.crops import Garments
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
 from fewshot_landmarks.data.keypoints import read_split

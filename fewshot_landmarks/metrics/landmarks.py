@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.support.errors import UserError
 
 Z95 = 1.96  # standard errors either side of the mean, as few-shot papers report
 RESAMPLES = 1000

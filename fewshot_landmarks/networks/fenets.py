@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from safetensors.torch import load
 from torch import nn
 
-from fewshot_landmarks.convolutions import depthwise
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import read_regular
+from fewshot_landmarks.networks.depthwise import depthwise
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import read_regular
 
 
 class ChannelNorm(nn.Module):

@@ -10,17 +10,17 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from fewshot_landmarks.data.annotations import Annotations
+from fewshot_landmarks.data.formats.annotations import Annotations
+from fewshot_landmarks.data.formats.values import aligned, folded
 from fewshot_landmarks.data.keypoints import Keypoints
-from fewshot_landmarks.data.values import aligned, folded
-from fewshot_landmarks.draws import permutation
-from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.evaluation import answers
 from fewshot_landmarks.learner import Detector, Learner
-from fewshot_landmarks.memory import forget_peak, out_of_memory, peak_mib, release_freed
-from fewshot_landmarks.metrics import normalised_error
-from fewshot_landmarks.model import AT_ONCE, adapted
+from fewshot_landmarks.metrics.error import normalised_error
+from fewshot_landmarks.photos.model import AT_ONCE, adapted
 from fewshot_landmarks.samples import Samples, collate
+from fewshot_landmarks.support.devices import forget_peak, out_of_memory, peak_mib, release_freed
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.rng import permutation
 
 SHOTS = (1, 3, 5, 8, 10)  # by default, and all there are
 CLOSE = 0.1  # of PCK

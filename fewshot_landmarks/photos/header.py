@@ -13,11 +13,11 @@ from typing import TypeAlias, get_type_hints
 
 import torch
 
-from fewshot_landmarks.confidence import SIGNS, Calibration
-from fewshot_landmarks.fenets import FENETS, PRECISIONS
-from fewshot_landmarks.files import SMALL
 from fewshot_landmarks.learner import Learner
+from fewshot_landmarks.networks.fenets import FENETS, PRECISIONS
+from fewshot_landmarks.photos.confidence import SIGNS, Calibration
 from fewshot_landmarks.samples import Samples
+from fewshot_landmarks.support.files import SMALL
 
 LARGEST = 1e9  # of any number
 WIDEST = 4096  # channels

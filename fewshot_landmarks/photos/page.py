@@ -14,11 +14,11 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
-from fewshot_landmarks.drawing import draw_landmarks
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.markup import entities
-from fewshot_landmarks.model import Model, around
-from fewshot_landmarks.photos import Unreadable, read_photo
+from fewshot_landmarks.data.drawing import draw_landmarks
+from fewshot_landmarks.data.images import Unreadable, read_photo
+from fewshot_landmarks.photos.model import Model, around
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.markup import entities
 
 SHOWN, THUMBNAIL = 1000, 280  # pixels of a photo's longer side, on the page and in its list
 FLAT = 0.05  # of a photo's side: landmarks that span less do not tell where the object is

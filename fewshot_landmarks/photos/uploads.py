@@ -21,9 +21,9 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.page import Photo
-from fewshot_landmarks.photos import Unreadable
+from fewshot_landmarks.data.images import Unreadable
+from fewshot_landmarks.photos.page import Photo
+from fewshot_landmarks.support.errors import UserError
 
 BYTES = 64 * 1024**2  # of a photo
 PHOTOS = 500  # of all visitors together, and of one request

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.support.errors import UserError
 
 
 class Stopped(KeyboardInterrupt):

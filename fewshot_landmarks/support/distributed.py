@@ -9,7 +9,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.support.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.outputs import note, sha256_of
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.outputs import note, sha256_of
 
 try:
     from fcntl import LOCK_EX, LOCK_NB, flock

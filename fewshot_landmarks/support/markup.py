@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from fewshot_landmarks.names import plain
+from fewshot_landmarks.support.names import plain
 
 PLAIN_TEXT = {"text.parse_math": False}  # matplotlib's: a name with dollars is no formula
 

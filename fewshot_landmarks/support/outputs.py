@@ -16,7 +16,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO
 
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.support.errors import UserError
 
 RECORD = ".fewshot-landmarks"
 _LONGEST = 2**26  # bytes of what folders of others say

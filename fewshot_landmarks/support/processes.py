@@ -26,8 +26,8 @@ from multiprocessing.reduction import DupFd
 from types import ModuleType
 from typing import BinaryIO
 
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import advice
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import advice
 
 
 class Processes(ProcessPoolExecutor):

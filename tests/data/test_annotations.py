@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewshot_landmarks.data.annotations import read_annotations, write_coco
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.data.formats.annotations import read_annotations, write_coco
+from fewshot_landmarks.support.errors import UserError
 
 WIDTH, HEIGHT = 200, 100
 NAMES = ["nose", "left_eye", "right_eye", "tail"]

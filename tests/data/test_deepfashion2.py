@@ -14,14 +14,14 @@ import pytest
 import torch
 from PIL import Image
 
-from fewshot_landmarks import photos
+from fewshot_landmarks.data import images as photos
 from fewshot_landmarks.data import index as index_module
 from fewshot_landmarks.data.crops import crop_window, resize
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
 from fewshot_landmarks.data.index import load_index
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.support.errors import UserError
 
-REAL = Path(__file__).parent / "fixtures" / "real_user_top_trousers.json"
+REAL = Path(__file__).parents[1] / "fixtures" / "real_user_top_trousers.json"
 NAMES = {1: "short sleeve top", 7: "shorts", 8: "trousers", 9: "skirt"}
 COUNTS = {1: 25, 7: 10, 8: 14, 9: 8}
 BOX = [20, 30, 70, 90]
@@ -727,7 +727,7 @@ def test_another_process_opens_the_pack_instead_of_receiving_it(tree, tmp_path):
     )
     answer = subprocess.run(
         [sys.executable, "-c", script, tmp_path / "sent"],
-        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     expected = float(data[2].image.double().sum()), data[2].landmarks.tolist()
     assert answer.stdout.strip() == f"{expected[0]} {expected[1]}"

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fewshot_landmarks.categories import category
+from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.data.export import export_category, main
 from fewshot_landmarks.data.garments import write_garments
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.support.errors import UserError
 
 DRESS = category("long sleeve dress")
 

@@ -9,10 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from fewshot_landmarks.categories import CATEGORIES, category
+from fewshot_landmarks.data.categories import CATEGORIES, category
 from fewshot_landmarks.data.garments import scene, writer
 from fewshot_landmarks.data.garments.__main__ import main
-from fewshot_landmarks.data.garments.cloth import Painter
+from fewshot_landmarks.data.garments.clothes.cloth import Painter
+from fewshot_landmarks.data.garments.clothes.lowers import build_lower
+from fewshot_landmarks.data.garments.clothes.styles import LowerStyle, random_lower, random_upper
+from fewshot_landmarks.data.garments.clothes.uppers import build_upper
 from fewshot_landmarks.data.garments.figure import (
     HIP,
     SIDES,
@@ -22,11 +25,8 @@ from fewshot_landmarks.data.garments.figure import (
     random_body,
     random_pose,
 )
-from fewshot_landmarks.data.garments.lowers import build_lower
-from fewshot_landmarks.data.garments.styles import LowerStyle, random_lower, random_upper
-from fewshot_landmarks.data.garments.uppers import build_upper
 from fewshot_landmarks.data.garments.writer import lead_categories, write_garments
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.support.errors import UserError
 
 PHOTOS, MINIMUM = {"train": 90, "validation": 26}, {"train": 3, "validation": 2}
 ITEM_TYPES = {

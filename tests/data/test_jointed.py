@@ -9,7 +9,7 @@ import pytest
 
 from fewshot_landmarks.data import jointed
 from fewshot_landmarks.data.jointed import SHAPES, main, write_jointed
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.support.errors import UserError
 
 PHOTOS = {"train": 100, "test": 60}
 FILES = ("train.json", "test.json", "split.json", "generator.json")

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from benchmarks.run import main
-from fewshot_landmarks.data.annotations import read_annotations
+from fewshot_landmarks.data.formats.annotations import read_annotations
 from fewshot_landmarks.data.jointed import write_jointed
 from fewshot_landmarks.data.keypoints import Keypoints, read_split
 from fewshot_landmarks.data.source import find_source
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.tasks import LandmarkTasks
 
 

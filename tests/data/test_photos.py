@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import EpsImagePlugin, Image, ImageOps, PngImagePlugin
 
-from fewshot_landmarks import photos
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.photos import Unreadable, find_photos, read_photo
+from fewshot_landmarks.data import images as photos
+from fewshot_landmarks.data.images import Unreadable, find_photos, read_photo
+from fewshot_landmarks.support.errors import UserError
 
 WIDTH, HEIGHT = 48, 32
 

@@ -12,7 +12,7 @@ from benchmarks import prepare
 from benchmarks.presets import SMOKE
 from fewshot_landmarks.data import shards
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.support.errors import UserError
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ import pytest
 from PIL import Image
 
 from fewshot_landmarks.__main__ import main
-from fewshot_landmarks.commands.evaluate import answered, average_precision
-from fewshot_landmarks.data.annotations import read_annotations
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
+from fewshot_landmarks.data.formats.annotations import read_annotations
+from fewshot_landmarks.data.formats.predictions import IGNORED, UNMATCHED, match, read_predictions
+from fewshot_landmarks.data.formats.values import aligned, mirrored
+from fewshot_landmarks.data.images import read_photo
 from fewshot_landmarks.data.keypoints import read_split
-from fewshot_landmarks.data.predictions import IGNORED, UNMATCHED, match, read_predictions
-from fewshot_landmarks.data.values import aligned, mirrored
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.photos import read_photo
+from fewshot_landmarks.photos.commands.evaluate import answered, average_precision
+from fewshot_landmarks.support.errors import UserError
 from tests.mutants import ODD, byte_mutants, json_mutants, xml_mutants
 
 WIDTH, HEIGHT = 60, 40

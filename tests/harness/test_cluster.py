@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from benchmarks import cluster
+from benchmarks.engine import cluster
 from benchmarks.run import main
 from tests.conftest import SOME
 from tests.processes import wait_for

@@ -4,14 +4,14 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from benchmarks.engine.workshop import Workshop
 from benchmarks.export import calibrate, groups, held_out, main
 from benchmarks.presets import SMOKE
-from benchmarks.trust import COLUMNS, errors
-from benchmarks.workshop import Workshop
-from fewshot_landmarks.errors import UserError
+from benchmarks.results.trust import COLUMNS, errors
 from fewshot_landmarks.learner import find_learner
-from fewshot_landmarks.model import load
+from fewshot_landmarks.photos.model import load
 from fewshot_landmarks.protocol import BENCHMARKS, Benchmark
+from fewshot_landmarks.support.errors import UserError
 
 LEARNERS = ("PROTO", "WG")
 COMMAND = ["--preset", "smoke", "--benchmark", "B-2", "--workers", "1"]

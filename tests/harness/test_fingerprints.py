@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import export, fingerprints, probes
+from benchmarks import export
+from benchmarks.engine import keys as fingerprints
+from benchmarks.engine import probes
+from benchmarks.engine.workshop import Workshop
 from benchmarks.presets import SMOKE
-from benchmarks.workshop import Workshop
 from fewshot_landmarks import learner as registry
 from fewshot_landmarks.protocol import BENCHMARKS
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"  # syntax trees differ between them
-STATED = Path(__file__).parent / "versions.json"
+STATED = Path(__file__).parents[1] / "versions.json"
 SHARED = """base convolutions draws evaluation fenets heatmaps inner_loop metrics networks protocol samples
 tasks training data.crops""".split()
 
@@ -98,10 +100,10 @@ def _one(module: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", [*registry.REGISTRY, "all learners", "benchmarks.probes", "benchmarks.export"]
+    "name", [*registry.REGISTRY, "all learners", "benchmarks.engine.probes", "benchmarks.export"]
 )
 def test_a_change_of_code_is_looked_at(name):
-    """If it computes something else, raise the version; then run `python -m tests.test_fingerprints`."""
+    """If it computes something else, raise the version; then run `python -m tests.harness.test_fingerprints`."""
     known = json.loads(STATED.read_text())
     if known["python"] != PYTHON:
         pytest.skip(f"digests are those of Python {known['python']}")

@@ -3,9 +3,9 @@
 import pandas as pd
 
 from benchmarks import horizon
+from benchmarks.engine.workshop import Workshop
 from benchmarks.presets import SMOKE
 from benchmarks.tune import try_out
-from benchmarks.workshop import Workshop
 from fewshot_landmarks.learner import find_learner
 from fewshot_landmarks.protocol import BENCHMARKS
 

@@ -16,10 +16,11 @@ import pytest
 
 from benchmarks.presets import SMOKE
 from fewshot_landmarks.__main__ import main
+from fewshot_landmarks.photos.model import MODELS
+from tests.photos.test_predict import annotate
 from tests.processes import children, of_session, wait_for
-from tests.test_predict import annotate
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CELL = ["--preset", "smoke", "--benchmark", "B-4", "--learner", "PROTO"]
 COMMANDS = {
     "draw": "-m fewshot_landmarks.data.garments --root OUT/set --photos-train 150 "
@@ -45,7 +46,7 @@ def folder(tmp_path_factory, smoke_folder):
     (made / "data" / SMOKE.drawn.name).symlink_to(smoke_folder / "data" / SMOKE.drawn.name)
     annotate(made / "photos", range(40))
     support = ["--support", str(annotate(made / "support", range(3))), "--learner", "PROTO"]
-    models = ROOT / "results" / "full" / "models"
+    models = MODELS
     adapt = ["adapt", *support, "--model", str(models), "--out", str(made / "found.safetensors")]
     assert main(adapt) == 0
     return made

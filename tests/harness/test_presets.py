@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from benchmarks.presets import FULL, PAPER, change
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.fenets import FENETS
 from fewshot_landmarks.learner import find_learner
+from fewshot_landmarks.networks.fenets import FENETS
+from fewshot_landmarks.support.errors import UserError
 
 METACLOTH, MAML = find_learner("MetaCloth"), find_learner("MAML")
 

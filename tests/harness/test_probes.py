@@ -10,10 +10,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks import probes
+from benchmarks.engine import probes
+from benchmarks.engine.workshop import Workshop
 from benchmarks.presets import SMOKE
-from benchmarks.workshop import Workshop
-from fewshot_landmarks.categories import category
+from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.heatmaps import labelmaps, landmark_features
 from fewshot_landmarks.metacloth import BaseFEN, MetaCloth
 from fewshot_landmarks.protocol import BENCHMARKS

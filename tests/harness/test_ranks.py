@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fewshot_landmarks.ranks import ALONE
+from fewshot_landmarks.support.distributed import ALONE
 from tests.ranked import train
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]

@@ -14,18 +14,18 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks.grid import Cell, Job, do, plan
+from benchmarks.engine.grid import Cell, Job, do, plan
+from benchmarks.engine.workshop import Workshop
 from benchmarks.presets import MINI, PRESETS, SMOKE
 from benchmarks.run import _files, cells, main, parser
-from benchmarks.tables import ABLATIONS, LEARNERS
-from benchmarks.workshop import Workshop
+from benchmarks.tables.build import ABLATIONS, LEARNERS
 from fewshot_landmarks import learner as registry
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.outputs import RECORD
 from fewshot_landmarks.protocol import BENCHMARKS
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.outputs import RECORD
 from tests.conftest import SOME
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def run(folder, *arguments, **options):

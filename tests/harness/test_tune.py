@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from benchmarks import tune
+from benchmarks.engine.workshop import Workshop
 from benchmarks.presets import SMOKE, Preset, change, find_preset
-from benchmarks.report import FILES
+from benchmarks.report.build import FILES
 from benchmarks.tune import (
     Trial,
     choose,
@@ -22,13 +23,12 @@ from benchmarks.tune import (
     study_path,
     try_out,
 )
-from benchmarks.workshop import Workshop
-from fewshot_landmarks.categories import category
+from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.data.source import Folder
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, find_learner
 from fewshot_landmarks.protocol import BENCHMARKS, Benchmark, benchmark
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import write_text
 
 FT, METACLOTH = find_learner("FT"), find_learner("MetaCloth")
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from fewshot_landmarks.convolutions import depthwise
-from fewshot_landmarks.fenets import _Convolution
+from fewshot_landmarks.networks.depthwise import depthwise
+from fewshot_landmarks.networks.fenets import _Convolution
 
 SHAPES = [(3, 1, 1, 6), (5, 1, 2, 5), (3, 2, 0, 7), (5, 2, 1, 8)]  # kernel, stride, padding, side
 

@@ -6,7 +6,7 @@ import torch
 from fewshot_landmarks.evaluation import evaluate_episode
 from fewshot_landmarks.learner import REGISTRY
 from fewshot_landmarks.training import Training
-from tests.test_learners import build, short
+from tests.maths.test_learners import build, short
 from tests.toy import toy_task, toy_tasks
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

@@ -11,12 +11,12 @@ from baselines.maml import mean_of_slots
 from baselines.proto import nearness, prototypes
 from baselines.wg import WG
 from benchmarks.presets import PRESETS
-from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.evaluation import evaluate_episode
 from fewshot_landmarks.heatmaps import decode, labelmaps
 from fewshot_landmarks.learner import REGISTRY, find_learner
 from fewshot_landmarks.protocol import BENCHMARKS
 from fewshot_landmarks.samples import Task
+from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.training import Training
 from tests.toy import ToyGarments, toy_base, toy_task, toy_tasks
 

@@ -19,7 +19,7 @@ from fewshot_landmarks.heatmaps import (
 )
 from fewshot_landmarks.inner_loop import inner_loop
 from fewshot_landmarks.learner import find_learner
-from fewshot_landmarks.networks import LandmarkModel
+from fewshot_landmarks.networks.heads import LandmarkModel
 from fewshot_landmarks.samples import Task
 from fewshot_landmarks.training import Training
 from tests.toy import double, toy_base, toy_task, toy_tasks

@@ -9,16 +9,16 @@ from torchvision.models import resnet50
 
 from benchmarks.commands import _with_weights
 from benchmarks.presets import FULL, PAPER, change
-from benchmarks.speed import tame
-from fewshot_landmarks import fenets
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.fenets import (
+from benchmarks.speed.training import tame
+from fewshot_landmarks.networks import fenets
+from fewshot_landmarks.networks.fenets import (
     FENETS,
     ChannelNorm,
     EfficientNetFENet,
     ResNetFENet,
     SmallFENet,
 )
+from fewshot_landmarks.support.errors import UserError
 
 
 def test_features_of_all_cells_are_equally_long():

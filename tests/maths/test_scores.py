@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from fewshot_landmarks.scores import (
+from fewshot_landmarks.metrics.landmarks import (
     NoCoco,
     auc,
     calibration_error,

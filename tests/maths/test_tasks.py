@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from fewshot_landmarks import protocol
-from fewshot_landmarks.categories import CATEGORIES, category
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.data.categories import CATEGORIES, category
 from fewshot_landmarks.samples import collate
+from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.tasks import Episodes, LandmarkTasks
 from tests.toy import ToyGarments, toy_tasks
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.heatmaps import detect, labelmaps, landmark_features, query_loss
 from fewshot_landmarks.learner import Learner
+from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.training import Training
 from tests.toy import toy_base, toy_task, toy_tasks
 

@@ -11,17 +11,17 @@ import pytest
 import torch
 
 from fewshot_landmarks.base import BaseModel
-from fewshot_landmarks.commands import compare
-from fewshot_landmarks.commands.compare import Comparison, estimate, falls, means, resamples
-from fewshot_landmarks.data.annotations import read_annotations
+from fewshot_landmarks.data.formats.annotations import read_annotations
 from fewshot_landmarks.data.keypoints import Keypoints
-from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.evaluation import evaluate_episode
-from fewshot_landmarks.fenets import SmallFENet
 from fewshot_landmarks.learner import Learner, find_learner
-from fewshot_landmarks.model import Model, load
+from fewshot_landmarks.networks.fenets import SmallFENet
+from fewshot_landmarks.photos.commands import compare
+from fewshot_landmarks.photos.commands.compare import Comparison, estimate, falls, means, resamples
+from fewshot_landmarks.photos.comparison import Crops, Trial, measure
+from fewshot_landmarks.photos.model import Model, load
 from fewshot_landmarks.samples import Task, collate
-from fewshot_landmarks.trial import Crops, Trial, measure
+from fewshot_landmarks.support.errors import UserError
 
 NAMES = ["tip", "left", "right"]
 COLOURS = [(250, 60, 60), (60, 250, 60), (60, 60, 250)]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fewshot_landmarks.confidence import SIGNS, Calibration, search, signs
+from fewshot_landmarks.photos.confidence import SIGNS, Calibration, search, signs
 from tests.toy import toy_task
 
 MOVE = SIGNS.index("log of the move when the image is moved")

@@ -10,7 +10,7 @@ from benchmarks.run import main as benchmark
 from fewshot_landmarks.__main__ import main
 from fewshot_landmarks.data.jointed import write_jointed
 from fewshot_landmarks.learner import find_learner
-from fewshot_landmarks.model import Model
+from fewshot_landmarks.photos.model import Model
 from tests.toy import toy_base
 
 FEW = ["--queries", "4", "--train-queries", "4"]

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fewshot_landmarks.commands import draw
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.photos.commands import draw
+from fewshot_landmarks.support.errors import UserError
 
 BOX = (100, 60, 80, 120)  # x, y, width, height
 POINTS = [(120, 80), (160, 80), (140, 160)]

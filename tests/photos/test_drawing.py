@@ -4,9 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fewshot_landmarks import drawing
-from fewshot_landmarks.data.garments.writer import photo_of
-from fewshot_landmarks.drawing import (
+from fewshot_landmarks.data import drawing
+from fewshot_landmarks.data.drawing import (
     contact_sheet,
     draw_landmarks,
     legend,
@@ -14,7 +13,8 @@ from fewshot_landmarks.drawing import (
     object_cell,
     write_picture,
 )
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.data.garments.writer import photo_of
+from fewshot_landmarks.support.errors import UserError
 
 GREY = np.full((101, 101, 3), 90, np.uint8)
 MIDDLE = np.array([[50.5, 50.5]])  # of the pixel (50, 50)

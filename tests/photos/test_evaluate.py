@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fewshot_landmarks.commands import evaluate
-from fewshot_landmarks.data.annotations import read_annotations
-from fewshot_landmarks.data.predictions import match, read_predictions
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.data.formats.annotations import read_annotations
+from fewshot_landmarks.data.formats.predictions import match, read_predictions
+from fewshot_landmarks.photos.commands import evaluate
+from fewshot_landmarks.support.errors import UserError
 
 KITE, STAR = 7, 9
 CATEGORIES = [

@@ -14,16 +14,16 @@ import torch
 from safetensors.torch import load_file, save
 
 from fewshot_landmarks.__main__ import main
-from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.learner import LEARNERS, find_learner
-from fewshot_landmarks.model import HEADER, MODELS, Model, load
+from fewshot_landmarks.photos.model import HEADER, MODELS, Model, load
+from fewshot_landmarks.support.errors import UserError
+from tests.colours import OPTIONS, SIZE, model, photos
 from tests.mutants import byte_mutants, json_mutants
-from tests.photos import OPTIONS, SIZE, model, photos
-from tests.test_predict import annotate
+from tests.photos.test_predict import annotate
 
 MINE = """
 from pathlib import Path
-from tests.photos import Colours
+from tests.colours import Colours
 
 Path(__file__).with_name("was_run").touch()
 
@@ -47,7 +47,7 @@ def mine(tmp_path, monkeypatch):
     """A model of somebody's own learner, whose module says when it is run."""
     (tmp_path / "somebodys.py").write_text(MINE)
     monkeypatch.syspath_prepend(tmp_path)
-    fitted = model("tests.photos:Colours").learner
+    fitted = model("tests.colours:Colours").learner
     path = tmp_path / "models" / "MINE.safetensors"
     Model(fitted, "somebodys:Mine", "small", OPTIONS["small"], SIZE, None, {}).save(path)
     yield path
@@ -233,7 +233,7 @@ def test_a_support_too_large_is_refused_before_it_is_saved():
     images, landmarks, boxes = photos(range(1))
     many = np.repeat(np.array(landmarks)[:, :1], 5000, 1)
     with pytest.raises(UserError, match="5000"):
-        model("tests.photos:Colours").adapt(images, many, boxes=boxes)
+        model("tests.colours:Colours").adapt(images, many, boxes=boxes)
 
 
 @pytest.mark.parametrize("length", [17_000_000, 90_000_000])
@@ -248,8 +248,8 @@ def test_a_long_header_is_refused_before_it_is_parsed(tmp_path, length, monkeypa
 
 WIDE = """
 import resource, sys
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.model import load
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.photos.model import load
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     load(sys.argv[1])

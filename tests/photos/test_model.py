@@ -10,12 +10,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from fewshot_landmarks import fenets
-from fewshot_landmarks.confidence import SIGNS, Calibration
-from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.learner import LEARNERS, Learner
-from fewshot_landmarks.model import HEADER, _box_of, around, load
-from tests.photos import SHAPE, model, photo, photos, radius
+from fewshot_landmarks.networks import fenets
+from fewshot_landmarks.photos.confidence import SIGNS, Calibration
+from fewshot_landmarks.photos.model import HEADER, _box_of, around, load
+from fewshot_landmarks.support.errors import UserError
+from tests.colours import SHAPE, model, photo, photos, radius
 
 pytestmark = pytest.mark.usefixtures("colours")
 
@@ -142,7 +142,9 @@ def test_heatmaps_without_numbers_have_no_landmark_and_no_score(support):
     images, landmarks, boxes = support
     some = Calibration(tuple(0.1 for _ in SIGNS), 0.0)
     for calibration in (None, some):
-        failing = model("tests.test_model:Fails", calibration).adapt(images, landmarks, boxes=boxes)
+        failing = model("tests.photos.test_model:Fails", calibration).adapt(
+            images, landmarks, boxes=boxes
+        )
         for found in (failing.predict(images, boxes), failing.predict(images)):
             assert np.isnan(found.landmarks[:, 1:3]).all() and (found.scores[:, 1:3] == 0).all()
             assert np.isfinite(found.landmarks[:, [0, 3]]).all()
@@ -334,7 +336,7 @@ def test_the_shape_is_that_of_the_boxes(finder):
 
 
 def test_the_readmes_three_lines(support, tmp_path, monkeypatch):
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     monkeypatch.chdir(tmp_path)
     code = (root / "README.md").read_text("utf-8").split("```python\n")[1].split("```")[0]
     assert len([line for line in code.splitlines() if line.strip()]) == 3

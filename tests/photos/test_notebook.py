@@ -3,7 +3,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-NOTEBOOK = Path(__file__).parents[1] / "docs" / "five_photos.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "docs" / "five_photos.ipynb"
 
 
 def test_the_notebook_runs():

@@ -13,12 +13,12 @@ from PIL import Image
 
 from baselines.proto import PROTO
 from fewshot_landmarks.base import BaseModel
-from fewshot_landmarks.commands import page as command
-from fewshot_landmarks.data.annotations import read_annotations
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.fenets import SmallFENet
-from fewshot_landmarks.model import Model
-from fewshot_landmarks.page import Session
+from fewshot_landmarks.data.formats.annotations import read_annotations
+from fewshot_landmarks.networks.fenets import SmallFENet
+from fewshot_landmarks.photos.commands import page as command
+from fewshot_landmarks.photos.model import Model
+from fewshot_landmarks.photos.page import Session
+from fewshot_landmarks.support.errors import UserError
 
 SIZES = {"a.png": (120, 90), "b.png": (80, 100), "c.png": (90, 90)}  # width, height
 CLICKS = [(20, 10), (60, 70), (100, 30)]

@@ -11,14 +11,14 @@ import torch
 
 from fewshot_landmarks.__main__ import main
 from fewshot_landmarks.base import BaseModel
-from fewshot_landmarks.commands import common, predict
-from fewshot_landmarks.commands.draw import predicted
-from fewshot_landmarks.data.annotations import read_annotations
-from fewshot_landmarks.data.predictions import match, read_predictions
-from fewshot_landmarks.fenets import SmallFENet
+from fewshot_landmarks.data.formats.annotations import read_annotations
+from fewshot_landmarks.data.formats.predictions import match, read_predictions
 from fewshot_landmarks.learner import find_learner
-from fewshot_landmarks.model import Finder, Model, load
-from tests.photos import model, photo, photos, radius
+from fewshot_landmarks.networks.fenets import SmallFENet
+from fewshot_landmarks.photos.commands import common, predict
+from fewshot_landmarks.photos.commands.draw import predicted
+from fewshot_landmarks.photos.model import Finder, Model, load
+from tests.colours import model, photo, photos, radius
 
 NAMES = ["red", "green", "blue", "yellow"]
 

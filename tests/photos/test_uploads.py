@@ -18,18 +18,18 @@ from PIL import Image
 
 from baselines.proto import PROTO
 from fewshot_landmarks.base import BaseModel
-from fewshot_landmarks.commands import page as command
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.fenets import SmallFENet
-from fewshot_landmarks.model import Model
-from fewshot_landmarks.page import LANDMARKS, Session
+from fewshot_landmarks.networks.fenets import SmallFENet
+from fewshot_landmarks.photos.commands import page as command
+from fewshot_landmarks.photos.model import Model
+from fewshot_landmarks.photos.page import LANDMARKS, Session
+from fewshot_landmarks.support.errors import UserError
 
 pytest.importorskip("gradio")
 
 import httpx
 from starlette.testclient import TestClient
 
-from fewshot_landmarks import uploads
+from fewshot_landmarks.photos import uploads
 
 OWN = "http://127.0.0.1:7860"
 API = "/gradio_api"

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from scipy.stats import sem, spearmanr
 
-from benchmarks import claimed as module
-from benchmarks import claims_page
-from benchmarks.claims import claims, main, to_markdown, write_claims
-from benchmarks.judging import (
+from benchmarks.claims import of_the_paper as module
+from benchmarks.claims import page as claims_page
+from benchmarks.claims.build import claims, main, to_markdown, write_claims
+from benchmarks.claims.judging import (
     FAILS,
     HOLDS,
     NOT_MEASURED,
@@ -30,11 +30,11 @@ from benchmarks.judging import (
     rank_correlations,
     relative_fall,
 )
-from benchmarks.reading import KEY, SIMILARITIES, read_episodes, read_run
-from benchmarks.tables import ABLATIONS, LEARNERS, table2, table4
-from fewshot_landmarks.categories import category
+from benchmarks.results.reading import KEY, SIMILARITIES, read_episodes, read_run
+from benchmarks.tables.build import ABLATIONS, LEARNERS, table2, table4
+from fewshot_landmarks.data.categories import category
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 UNSEEN = {"B-1": "skirt", "B-2": "trousers", "B-3": "vest", "B-4": "shorts"}
 RUN = {"preset": "smoke", "benchmarks": {name: {"unseen": [c]} for name, c in UNSEEN.items()}}
 EPISODES = 20
@@ -767,7 +767,7 @@ def test_claims_agree_with_the_tables(committed):
 def test_the_markdown_is_printed_without_torch(committed):
     _, full = committed
     code = (
-        "import sys; from benchmarks.claims import main; "
+        "import sys; from benchmarks.claims.build import main; "
         f"assert main(['--results', {str(full)!r}]) == 0; assert 'torch' not in sys.modules"
     )
     done = subprocess.run(

@@ -12,11 +12,14 @@ import pandas as pd
 import pytest
 from matplotlib.container import BarContainer
 
-from benchmarks import figures, plots, probes, trust
-from benchmarks.reading import CURVES
-from fewshot_landmarks.categories import category
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.scores import mean_interval
+from benchmarks.engine import probes
+from benchmarks.figures import build as figures
+from benchmarks.figures import plots
+from benchmarks.results import trust
+from benchmarks.results.reading import CURVES
+from fewshot_landmarks.data.categories import category
+from fewshot_landmarks.metrics.landmarks import mean_interval
+from fewshot_landmarks.support.errors import UserError
 
 TROUSERS = category("trousers")
 RUN = {
@@ -269,7 +272,7 @@ def test_figures_have_the_same_bytes_twice(results):
     written = {path.name: path.read_bytes() for path in results.glob("figure*")}
     assert set(written) == {f"{name}.{end}" for name in figures.FIGURES for end in ("png", "pdf")}
     assert all(written[f"{name}.pdf"].startswith(b"%PDF") for name in figures.FIGURES)
-    code = "import sys; from benchmarks.figures import main; code = main(sys.argv[1:]); "
+    code = "import sys; from benchmarks.figures.build import main; code = main(sys.argv[1:]); "
     code += "assert 'torch' not in sys.modules and 'matplotlib.pyplot' not in sys.modules; "
     command = [sys.executable, "-c", code + "sys.exit(code)", "--results", str(results)]
     subprocess.run(command, check=True, capture_output=True)

@@ -7,12 +7,19 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from benchmarks.claims import write_claims
-from benchmarks.reading import read_episodes, read_run
-from benchmarks.report import CAPTIONS, FILES, few_photos, main, report, write_report
-from benchmarks.sheets import agreement, learner_costs, per_episode, seed_errors, spread, work
-from benchmarks.tables import LEARNERS, table2
-from fewshot_landmarks.errors import UserError
+from benchmarks.claims.build import write_claims
+from benchmarks.report.build import CAPTIONS, FILES, few_photos, main, report, write_report
+from benchmarks.report.sheets import (
+    agreement,
+    learner_costs,
+    per_episode,
+    seed_errors,
+    spread,
+    work,
+)
+from benchmarks.results.reading import read_episodes, read_run
+from benchmarks.tables.build import LEARNERS, table2
+from fewshot_landmarks.support.errors import UserError
 
 HOSTILE = "<b>"
 SHOTS = (1, 3, 5, 8, 10)

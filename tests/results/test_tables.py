@@ -15,13 +15,12 @@ import pandas as pd
 import pytest
 from scipy.stats import sem
 
-from benchmarks import tables
 from benchmarks.commands import given
-from benchmarks.reading import KEY, read_episodes, run_command
-from benchmarks.rendering import to_csv, to_markdown, to_tex
+from benchmarks.engine.store import remember
+from benchmarks.results.reading import KEY, read_episodes, run_command
 from benchmarks.run import parser
-from benchmarks.store import remember
-from benchmarks.tables import (
+from benchmarks.tables import build as tables
+from benchmarks.tables.build import (
     ABLATIONS,
     LEARNERS,
     seeds_said,
@@ -30,13 +29,14 @@ from benchmarks.tables import (
     table4,
     write_tables,
 )
-from fewshot_landmarks.categories import category
-from fewshot_landmarks.errors import UserError
+from benchmarks.tables.formats import to_csv, to_markdown, to_tex
+from fewshot_landmarks.data.categories import category
+from fewshot_landmarks.metrics.landmarks import mean_interval
 from fewshot_landmarks.protocol import BENCHMARKS
-from fewshot_landmarks.scores import mean_interval
+from fewshot_landmarks.support.errors import UserError
 
-GOLDEN = Path(__file__).parent / "fixtures" / "table4.tex"
-PAPER = Path(tables.__file__).with_name("paper")
+GOLDEN = Path(__file__).parents[1] / "fixtures" / "table4.tex"
+PAPER = Path(__file__).parents[2] / "benchmarks" / "paper"
 RUN = {
     "preset": "smoke",
     "seed": 0,

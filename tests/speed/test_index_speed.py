@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from benchmarks.index_speed import main
+from benchmarks.speed.index import main
 
 
 def test_index_and_tasks_are_timed(tmp_path, capsys):

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import speed
-from benchmarks.speed import ARITHMETIC, WAYS, Case, Measured, main, problem, table
+from benchmarks.speed import training as speed
+from benchmarks.speed.training import ARITHMETIC, WAYS, Case, Measured, main, problem, table
 
 
 def gradients(way: str, network: str = "small", size: int = 16) -> torch.Tensor:

@@ -14,22 +14,23 @@ import zipfile
 import numpy as np
 import pytest
 
-from benchmarks import grid, reading, store
-from benchmarks.reading import read_heatmaps, read_run, read_table
+from benchmarks.engine import grid, store
+from benchmarks.results import reading
+from benchmarks.results.reading import read_heatmaps, read_run, read_table
 from benchmarks.run import main
-from fewshot_landmarks import files
-from fewshot_landmarks.commands import predict
 from fewshot_landmarks.data import shards
-from fewshot_landmarks.data.annotations import read_annotations
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
+from fewshot_landmarks.data.formats.annotations import read_annotations
+from fewshot_landmarks.data.formats.places import _endings
 from fewshot_landmarks.data.garments import write_garments
 from fewshot_landmarks.data.index import load_index
 from fewshot_landmarks.data.jointed import write_jointed
-from fewshot_landmarks.data.places import _endings
 from fewshot_landmarks.data.source import find_source
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.fenets import _load_backbone
-from fewshot_landmarks.files import (
+from fewshot_landmarks.networks.fenets import _load_backbone
+from fewshot_landmarks.photos.commands import predict
+from fewshot_landmarks.support import files
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import (
     is_whole,
     open_regular,
     read_regular,
@@ -38,8 +39,8 @@ from fewshot_landmarks.files import (
     written_whole,
 )
 from tests.conftest import SOME
+from tests.data.test_shards import in_this_process
 from tests.mutants import byte_mutants
-from tests.test_shards import in_this_process
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +100,7 @@ def test_the_cause_is_named_and_not_guessed(tmp_path, monkeypatch):
 LEAVES = """
 import os, sys
 from pathlib import Path
-from fewshot_landmarks.files import written_whole
+from fewshot_landmarks.support.files import written_whole
 with written_whole(Path(sys.argv[1])) as file:
     print("begun", flush=True)
     sys.stdin.read() if sys.argv[2] == "wait" else os._exit(9)

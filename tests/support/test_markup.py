@@ -13,18 +13,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import metrics, trust
-from benchmarks.claims import write_claims
-from benchmarks.figures import write_figures
-from benchmarks.reading import CURVES, KEY, read_episodes, read_table
-from benchmarks.report import write_report
-from benchmarks.tables import write_tables
-from fewshot_landmarks.commands import compare, evaluate
+from benchmarks import metrics
+from benchmarks.claims.build import write_claims
+from benchmarks.figures.build import write_figures
+from benchmarks.report.build import write_report
+from benchmarks.results import trust
+from benchmarks.results.reading import CURVES, KEY, read_episodes, read_table
+from benchmarks.tables.build import write_tables
 from fewshot_landmarks.data.keypoints import read_split
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.markup import Markdown, csv_text, latex, markdown, pipes, unquoted
-from fewshot_landmarks.names import plain
+from fewshot_landmarks.photos.commands import compare, evaluate
 from fewshot_landmarks.protocol import SHOTS
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.markup import Markdown, csv_text, latex, markdown, pipes, unquoted
+from fewshot_landmarks.support.names import plain
 
 NASTY = [
     "my_bench #1, 50%",

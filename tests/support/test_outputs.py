@@ -9,37 +9,29 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import (
-    adequacy,
-    claims,
-    evaluation_speed,
-    export,
-    figures,
-    gpu_check,
-    horizon,
-    index_speed,
-    metrics,
-    prepare,
-    report,
-    run,
-    speed,
-    tables,
-    tune,
-)
-from fewshot_landmarks import outputs
+from benchmarks import adequacy, export, horizon, metrics, prepare, run, tune
+from benchmarks.claims import build as claims
+from benchmarks.figures import build as figures
+from benchmarks.report import build as report
+from benchmarks.speed import evaluation as evaluation_speed
+from benchmarks.speed import gpu as gpu_check
+from benchmarks.speed import index as index_speed
+from benchmarks.speed import training as speed
+from benchmarks.tables import build as tables
 from fewshot_landmarks.__main__ import main
-from fewshot_landmarks.console import answer
 from fewshot_landmarks.data import jointed
 from fewshot_landmarks.data.garments import __main__ as garments_command
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import write_text
 from fewshot_landmarks.learner import REGISTRY
-from fewshot_landmarks.outputs import RECORD, claim
-from tests.photos import model
-from tests.test_predict import annotate
+from fewshot_landmarks.support import outputs
+from fewshot_landmarks.support.console import answer
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import write_text
+from fewshot_landmarks.support.outputs import RECORD, claim
+from tests.colours import model
+from tests.photos.test_predict import annotate
 
 pytestmark = pytest.mark.usefixtures("colours")
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 MINE = b"by hand"
 
 
@@ -68,7 +60,7 @@ def place(tmp_path_factory, colours):
     folder = tmp_path_factory.mktemp("own")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setitem(REGISTRY, "COLOURS", "tests.photos:Colours")
+        patch.setitem(REGISTRY, "COLOURS", "tests.colours:Colours")
         model().save("models/COLOURS.safetensors")
         annotate(folder / "support", range(2))
         annotate(folder / "query", range(10, 12))

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import store
-from fewshot_landmarks.console import answer
+from benchmarks.engine import store
 from fewshot_landmarks.data.garments import write_garments
 from fewshot_landmarks.data.jointed import write_jointed
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.locks import alone
-from fewshot_landmarks.processes import Processes
+from fewshot_landmarks.support.console import answer
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.locks import alone
+from fewshot_landmarks.support.processes import Processes
 from tests.processes import NumpyAndWait, children, gone, keep, kept, wait_for
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DRAW = [sys.executable, "-m", "fewshot_landmarks.data.garments", "--photos-train", "400",
         "--photos-validation", "0", "--workers", "2", "--root"]  # fmt: skip
 
@@ -170,7 +170,7 @@ def test_a_killed_drawing_of_shapes_leaves_nothing_for_long(tmp_path):
 def test_notes_of_many_processes_are_all_kept(tmp_path):
     command = [sys.executable, "-c", "import json, sys\n"
                "from pathlib import Path\n"
-               "from fewshot_landmarks.locks import alone\n"
+               "from fewshot_landmarks.support.locks import alone\n"
                "path = Path(sys.argv[1], 'notes.json')\n"
                "for _ in range(20):\n"
                "    with alone(Path(sys.argv[1], '.lock')):\n"

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fewshot_landmarks.data import coco, cvat, labelme
-from fewshot_landmarks.data.coco import write_coco
+from fewshot_landmarks.data.formats import coco, cvat, labelme
+from fewshot_landmarks.data.formats.coco import write_coco
+from fewshot_landmarks.data.formats.objects import Annotations, Ignored, Object, Photo, Read
+from fewshot_landmarks.data.formats.places import find_photos
+from fewshot_landmarks.data.formats.values import Bad, repeated
 from fewshot_landmarks.data.index import Index
-from fewshot_landmarks.data.objects import Annotations, Ignored, Object, Photo, Read
-from fewshot_landmarks.data.places import find_photos
-from fewshot_landmarks.data.values import Bad, repeated
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import read_regular
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import read_regular
 
 __all__ = ["Annotations", "Photo", "read_annotations", "write_coco"]
 

@@ -17,9 +17,9 @@ from reprlib import repr as brief
 
 import numpy as np
 
-from fewshot_landmarks.categories import Categories, Category
-from fewshot_landmarks.data.objects import Annotations, Object, Photo, Read
-from fewshot_landmarks.data.values import (
+from fewshot_landmarks.data.categories import Categories, Category
+from fewshot_landmarks.data.formats.objects import Annotations, Object, Photo, Read
+from fewshot_landmarks.data.formats.values import (
     Bad,
     key_of,
     marks,
@@ -31,8 +31,8 @@ from fewshot_landmarks.data.values import (
     plain,
     said_true,
 )
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import write_text
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import write_text
 
 PARTS = ("images", "annotations", "categories")
 

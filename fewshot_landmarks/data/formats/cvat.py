@@ -8,9 +8,9 @@ from xml.etree.ElementTree import Element
 
 import cv2
 
-from fewshot_landmarks.data.objects import Photo, Read
-from fewshot_landmarks.data.shapes import Shape, from_shapes
-from fewshot_landmarks.data.values import (
+from fewshot_landmarks.data.formats.objects import Photo, Read
+from fewshot_landmarks.data.formats.shapes import Shape, from_shapes
+from fewshot_landmarks.data.formats.values import (
     Bad,
     key_of,
     numbered,
@@ -19,7 +19,7 @@ from fewshot_landmarks.data.values import (
     plain,
     said_true,
 )
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.support.errors import UserError
 
 _AS_IMAGES = 'export the annotations as "CVAT for images 1.1"'
 

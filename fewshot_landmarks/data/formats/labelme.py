@@ -9,9 +9,9 @@ import re
 from pathlib import Path, PureWindowsPath
 from reprlib import repr as brief
 
-from fewshot_landmarks.data.objects import Photo, Read
-from fewshot_landmarks.data.shapes import Shape, from_shapes
-from fewshot_landmarks.data.values import (
+from fewshot_landmarks.data.formats.objects import Photo, Read
+from fewshot_landmarks.data.formats.shapes import Shape, from_shapes
+from fewshot_landmarks.data.formats.values import (
     Bad,
     key_of,
     numbers,
@@ -21,8 +21,8 @@ from fewshot_landmarks.data.values import (
     said_true,
     whole,
 )
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import read_regular
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import read_regular
 
 KINDS = {"point": ("point", 1), "rectangle": ("box", 2), "polygon": ("polygon", 3)}  # least points
 SEEN = re.compile(r"(.+)[-_ ](visible|occluded|hidden|invisible)", re.IGNORECASE)  # in a label

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fewshot_landmarks.categories import Categories, Category
+from fewshot_landmarks.data.categories import Categories, Category
 from fewshot_landmarks.data.index import Index
 
 

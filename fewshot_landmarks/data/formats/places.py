@@ -9,10 +9,10 @@ from itertools import product
 from pathlib import Path
 from urllib.parse import unquote
 
-from fewshot_landmarks.data.objects import Photo, Read
-from fewshot_landmarks.data.values import folded
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.photos import SUFFIXES, contradicts
+from fewshot_landmarks.data.formats.objects import Photo, Read
+from fewshot_landmarks.data.formats.values import folded
+from fewshot_landmarks.data.images import SUFFIXES, contradicts
+from fewshot_landmarks.support.errors import UserError
 
 DEEPEST = 20  # folders of a photo's name that are tried
 

@@ -11,9 +11,9 @@ from urllib.parse import unquote
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from fewshot_landmarks.categories import Categories, Category
-from fewshot_landmarks.data.annotations import Annotations, Photo
-from fewshot_landmarks.data.values import (
+from fewshot_landmarks.data.categories import Categories, Category
+from fewshot_landmarks.data.formats.annotations import Annotations, Photo
+from fewshot_landmarks.data.formats.values import (
     Bad,
     aligned,
     folded,
@@ -23,8 +23,8 @@ from fewshot_landmarks.data.values import (
     pixels,
     whole,
 )
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import read_regular
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import read_regular
 
 LARGEST = 1e18  # of a number in a results file
 

@@ -17,10 +17,10 @@ from reprlib import repr as brief
 import cv2
 import numpy as np
 
-from fewshot_landmarks.categories import Categories, Category
-from fewshot_landmarks.data.objects import Object, Photo, Read
-from fewshot_landmarks.data.values import folded, mirrored
-from fewshot_landmarks.errors import UserError
+from fewshot_landmarks.data.categories import Categories, Category
+from fewshot_landmarks.data.formats.objects import Object, Photo, Read
+from fewshot_landmarks.data.formats.values import folded, mirrored
+from fewshot_landmarks.support.errors import UserError
 
 
 @dataclass(frozen=True)

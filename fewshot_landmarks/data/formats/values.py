@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from reprlib import repr as brief
 
-from fewshot_landmarks.names import plain
+from fewshot_landmarks.support.names import plain
 
 LARGEST = 1e9  # no coordinate in a photo is as large
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import cv2
 
-from fewshot_landmarks.categories import CATEGORIES
-from fewshot_landmarks.console import answer
+from fewshot_landmarks.data.categories import CATEGORIES
 from fewshot_landmarks.data.garments.scene import DIFFICULTIES
 from fewshot_landmarks.data.garments.sheet import write_sheet
 from fewshot_landmarks.data.garments.writer import write_garments
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.outputs import add_overwrite, claim
+from fewshot_landmarks.support.console import answer
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.outputs import add_overwrite, claim
 
 
 def parser() -> argparse.ArgumentParser:

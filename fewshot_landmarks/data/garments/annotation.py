@@ -7,9 +7,9 @@ is on top beside it, and a garment's outline is that of the pixels where it is o
 import cv2
 import numpy as np
 
-from fewshot_landmarks.categories import category as category_of
-from fewshot_landmarks.data.garments.cloth import OVERSAMPLING, Painter
-from fewshot_landmarks.data.garments.outfit import Outfit
+from fewshot_landmarks.data.categories import category as category_of
+from fewshot_landmarks.data.garments.clothes.cloth import OVERSAMPLING, Painter
+from fewshot_landmarks.data.garments.clothes.outfit import Outfit
 
 _DISC = 2  # radius in final pixels within which a visible landmark's part must show
 _SHARE = 0.1  # of that disc; a sharp corner of a garment covers more

@@ -6,7 +6,7 @@ None of the things in them is a garment: whatever looks like one in a photo is a
 import cv2
 import numpy as np
 
-from fewshot_landmarks.data.garments.cloth import hsv, random_colour, shade
+from fewshot_landmarks.data.garments.clothes.cloth import hsv, random_colour, shade
 
 
 def backdrop(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fewshot_landmarks.data.garments.geometry import Limb
+from fewshot_landmarks.data.garments.clothes.geometry import Limb
 
 # Heights on the template.
 ARMPIT, WAIST, HIP, CROTCH, KNEE, ANKLE = 0.8, 1.75, 2.55, 3.05, 4.95, 6.9

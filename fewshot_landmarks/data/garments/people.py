@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from fewshot_landmarks.data.garments.cloth import Fabric, hsv, plain, random_colour, shade
+from fewshot_landmarks.data.garments.clothes.cloth import Fabric, hsv, plain, random_colour, shade
+from fewshot_landmarks.data.garments.clothes.geometry import box, ellipse, mix, spline, steps, strip
+from fewshot_landmarks.data.garments.clothes.shapes import Part, Stroke
 from fewshot_landmarks.data.garments.figure import CROTCH, HIP, SIDES, WAIST, Figure
-from fewshot_landmarks.data.garments.geometry import box, ellipse, mix, spline, steps, strip
-from fewshot_landmarks.data.garments.shapes import Part, Stroke
 
 _ARM = ([0, 0.12, 0.3, 0.55, 1], [0.14, 0.19, 0.17, 0.14, 0.095])
 _LEG = ([0, 0.25, 0.5, 0.7, 1], [0.36, 0.31, 0.21, 0.2, 0.12])

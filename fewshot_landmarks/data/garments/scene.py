@@ -8,7 +8,15 @@ import numpy as np
 from fewshot_landmarks.data.garments import people
 from fewshot_landmarks.data.garments.annotation import items_of
 from fewshot_landmarks.data.garments.backdrop import backdrop
-from fewshot_landmarks.data.garments.cloth import OVERSAMPLING, Painter, plain, random_colour
+from fewshot_landmarks.data.garments.clothes.cloth import (
+    OVERSAMPLING,
+    Painter,
+    plain,
+    random_colour,
+)
+from fewshot_landmarks.data.garments.clothes.outfit import Outfit, random_outfit
+from fewshot_landmarks.data.garments.clothes.shapes import Part, Stroke
+from fewshot_landmarks.data.garments.clothes.styles import LOWERS, OUTWEAR
 from fewshot_landmarks.data.garments.figure import (
     SIDES,
     Body,
@@ -17,9 +25,6 @@ from fewshot_landmarks.data.garments.figure import (
     random_body,
     random_pose,
 )
-from fewshot_landmarks.data.garments.outfit import Outfit, random_outfit
-from fewshot_landmarks.data.garments.shapes import Part, Stroke
-from fewshot_landmarks.data.garments.styles import LOWERS, OUTWEAR
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fewshot_landmarks.categories import CATEGORIES
+from fewshot_landmarks.data.categories import CATEGORIES
+from fewshot_landmarks.data.drawing import check_picture, contact_sheet, object_cell, write_picture
 from fewshot_landmarks.data.garments.writer import photo_of
-from fewshot_landmarks.drawing import check_picture, contact_sheet, object_cell, write_picture
 
 
 def garment_sheet(

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from fewshot_landmarks.categories import CATEGORIES
-from fewshot_landmarks.data.garments.outfit import FREQUENCIES
+from fewshot_landmarks.data.categories import CATEGORIES
+from fewshot_landmarks.data.garments.clothes.outfit import FREQUENCIES
 from fewshot_landmarks.data.garments.scene import DIFFICULTIES, draw_photo
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import SMALL, advice, is_whole, read_regular, write_bytes
-from fewshot_landmarks.locks import alone
-from fewshot_landmarks.processes import Processes
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import SMALL, advice, is_whole, read_regular, write_bytes
+from fewshot_landmarks.support.locks import alone
+from fewshot_landmarks.support.processes import Processes
 
 NAME = "procedural garments"
 VERSION = 2  # to be raised whenever the drawing changes

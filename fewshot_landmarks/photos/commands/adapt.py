@@ -9,7 +9,7 @@ other photos: fewshot-landmarks predict.
 import argparse
 from pathlib import Path
 
-from fewshot_landmarks.commands.common import (
+from fewshot_landmarks.photos.commands.common import (
     adapt_to,
     add_annotations,
     add_model,
@@ -17,8 +17,8 @@ from fewshot_landmarks.commands.common import (
     model_file,
     open_model,
 )
-from fewshot_landmarks.devices import find_device
-from fewshot_landmarks.outputs import add_overwrite
+from fewshot_landmarks.support.devices import find_device
+from fewshot_landmarks.support.outputs import add_overwrite
 
 
 def add_to(commands) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fewshot_landmarks.data.annotations import Annotations, read_annotations
 from fewshot_landmarks.data.crops import crop_window
+from fewshot_landmarks.data.formats.annotations import Annotations, read_annotations
+from fewshot_landmarks.data.images import Unreadable, read_photo
 from fewshot_landmarks.data.index import Index
-from fewshot_landmarks.errors import UserError
 from fewshot_landmarks.learner import find_learner
-from fewshot_landmarks.model import MARGIN, MODELS, Finder, Model, Shot, load
-from fewshot_landmarks.outputs import claim
-from fewshot_landmarks.photos import Unreadable, read_photo
+from fewshot_landmarks.photos.model import MARGIN, MODELS, Finder, Model, Shot, load
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.outputs import claim
 
 
 def add_annotations(made: argparse.ArgumentParser, option: str, what: str) -> None:
@@ -39,7 +39,7 @@ def add_model(made: argparse.ArgumentParser) -> None:
         default=MODELS,
         metavar="PATH",
         help="a model, or a folder of LEARNER.safetensors (default: the project's own, "
-        "results/full/models)",
+        "own, in the package)",
     )
     add_learner(made, "default: MetaCloth, or the one of the model's file")
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")

@@ -22,17 +22,25 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from fewshot_landmarks.commands.common import one_category, open_model, stem
-from fewshot_landmarks.data.annotations import read_annotations
-from fewshot_landmarks.devices import find_device
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import write_bytes, write_text
+from fewshot_landmarks.data.formats.annotations import read_annotations
 from fewshot_landmarks.learner import REGISTRY
-from fewshot_landmarks.markup import PLAIN_TEXT, Markdown, csv_text, items, markdown, pipes
-from fewshot_landmarks.model import MODELS
-from fewshot_landmarks.outputs import add_overwrite, claim
-from fewshot_landmarks.scores import RESAMPLES, Estimate
-from fewshot_landmarks.trial import CLOSE, Cell, Crops, Trial, counted, measure, same_landmarks
+from fewshot_landmarks.metrics.landmarks import RESAMPLES, Estimate
+from fewshot_landmarks.photos.commands.common import one_category, open_model, stem
+from fewshot_landmarks.photos.comparison import (
+    CLOSE,
+    Cell,
+    Crops,
+    Trial,
+    counted,
+    measure,
+    same_landmarks,
+)
+from fewshot_landmarks.photos.model import MODELS
+from fewshot_landmarks.support.devices import find_device
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import write_bytes, write_text
+from fewshot_landmarks.support.markup import PLAIN_TEXT, Markdown, csv_text, items, markdown, pipes
+from fewshot_landmarks.support.outputs import add_overwrite, claim
 
 FILES = ("compare.csv", "compare.md", "compare.png")
 MORE = 5  # objects that one may think of annotating
@@ -59,7 +67,7 @@ def add_to(commands) -> None:
         type=Path,
         default=MODELS,
         metavar="DIR",
-        help="a folder of LEARNER.safetensors (default: the project's results/full/models)",
+        help="a folder of LEARNER.safetensors (default: the project's own, in the package)",
     )
     made.add_argument(
         "--learner",

@@ -15,16 +15,16 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from fewshot_landmarks.commands.common import add_learner
-from fewshot_landmarks.data.annotations import read_annotations
 from fewshot_landmarks.data.crops import Garments
+from fewshot_landmarks.data.formats.annotations import read_annotations
 from fewshot_landmarks.data.index import SPLITS
 from fewshot_landmarks.data.keypoints import Keypoints, names_a_split
 from fewshot_landmarks.data.source import Source, find_source
-from fewshot_landmarks.draws import permutation
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.model import Finder, load
+from fewshot_landmarks.photos.commands.common import add_learner
+from fewshot_landmarks.photos.model import Finder, load
 from fewshot_landmarks.protocol import SHOTS, unfit
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.rng import permutation
 
 SIZE = 64  # pixels of the crops that are tried
 SHOWN = 20  # lines on broken files, of each split

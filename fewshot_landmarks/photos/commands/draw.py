@@ -13,10 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fewshot_landmarks.categories import Category
-from fewshot_landmarks.commands.common import check_out
-from fewshot_landmarks.data.annotations import read_annotations
-from fewshot_landmarks.drawing import (
+from fewshot_landmarks.data.categories import Category
+from fewshot_landmarks.data.drawing import (
     check_picture,
     contact_sheet,
     legend,
@@ -24,10 +22,12 @@ from fewshot_landmarks.drawing import (
     object_cell,
     write_picture,
 )
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import read_regular
-from fewshot_landmarks.outputs import add_overwrite
-from fewshot_landmarks.photos import Unreadable, read_photo
+from fewshot_landmarks.data.formats.annotations import read_annotations
+from fewshot_landmarks.data.images import Unreadable, read_photo
+from fewshot_landmarks.photos.commands.common import check_out
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import read_regular
+from fewshot_landmarks.support.outputs import add_overwrite
 
 MOST = 1000  # objects on a sheet
 SHOWN = 20  # lines on annotations left out

@@ -21,10 +21,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fewshot_landmarks.categories import Category
-from fewshot_landmarks.data.annotations import Annotations, read_annotations
-from fewshot_landmarks.data.index import Index
-from fewshot_landmarks.data.predictions import (
+from fewshot_landmarks.data.categories import Category
+from fewshot_landmarks.data.formats.annotations import Annotations, read_annotations
+from fewshot_landmarks.data.formats.predictions import (
     IGNORED,
     RESIZED,
     UNMATCHED,
@@ -32,11 +31,8 @@ from fewshot_landmarks.data.predictions import (
     match,
     read_predictions,
 )
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import write_bytes, write_text
-from fewshot_landmarks.markup import csv_text, items, pipes
-from fewshot_landmarks.outputs import add_overwrite, claim
-from fewshot_landmarks.scores import (
+from fewshot_landmarks.data.index import Index
+from fewshot_landmarks.metrics.landmarks import (
     Bins,
     Estimate,
     NoCoco,
@@ -51,6 +47,10 @@ from fewshot_landmarks.scores import (
     reliability,
     resampled,
 )
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import write_bytes, write_text
+from fewshot_landmarks.support.markup import csv_text, items, pipes
+from fewshot_landmarks.support.outputs import add_overwrite, claim
 
 FILES = ("metrics.csv", "landmarks.csv", "metrics.md", "reliability.png")
 CLOSE = 0.1  # of the square root of the object's area: what a landmark's score is about

@@ -23,13 +23,13 @@ from pathlib import Path
 
 import cv2
 
-from fewshot_landmarks.commands.common import add_model, open_model
-from fewshot_landmarks.devices import find_device
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import write_text
-from fewshot_landmarks.markup import entities
-from fewshot_landmarks.model import Model
-from fewshot_landmarks.page import Session
+from fewshot_landmarks.photos.commands.common import add_model, open_model
+from fewshot_landmarks.photos.model import Model
+from fewshot_landmarks.photos.page import Session
+from fewshot_landmarks.support.devices import find_device
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import write_text
+from fewshot_landmarks.support.markup import entities
 
 ADDRESS = "127.0.0.1"
 NAMES = (ADDRESS, "localhost", "[::1]")
@@ -118,7 +118,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Serve the page until it is interrupted."""
     if find_spec("gradio") is None:
         raise UserError('the page needs Gradio: pip install "fewshot-landmarks[page]"')
-    from fewshot_landmarks.uploads import own_folder
+    from fewshot_landmarks.photos.uploads import own_folder
 
     model = open_model(arguments.model, arguments.learner, find_device(arguments.device))
     # Whatever ends the page ends it as Ctrl-C does, or photos would outlive it.
@@ -171,7 +171,7 @@ def application(model: Model, folder: Path, hosts: Sequence[str] = ()):
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    from fewshot_landmarks.uploads import BYTES, UPLOAD, Gate, Uploads
+    from fewshot_landmarks.photos.uploads import BYTES, UPLOAD, Gate, Uploads
 
     uploads = Uploads(folder)
     trusted = {"allowed_hosts": [*NAMES, *hosts], "www_redirect": False}

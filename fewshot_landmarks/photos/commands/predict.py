@@ -22,13 +22,15 @@ import numpy as np
 from tqdm import tqdm
 
 from fewshot_landmarks import __version__
-from fewshot_landmarks.commands.common import add_learner, check_out, outside, spare_threads
-from fewshot_landmarks.data.annotations import Photo, read_annotations
-from fewshot_landmarks.data.values import aligned
-from fewshot_landmarks.devices import find_device
-from fewshot_landmarks.drawing import draw_landmarks
-from fewshot_landmarks.errors import UserError
-from fewshot_landmarks.files import (
+from fewshot_landmarks.data.drawing import draw_landmarks
+from fewshot_landmarks.data.formats.annotations import Photo, read_annotations
+from fewshot_landmarks.data.formats.values import aligned
+from fewshot_landmarks.data.images import Unreadable, find_photos, read_photo, together
+from fewshot_landmarks.photos.commands.common import add_learner, check_out, outside, spare_threads
+from fewshot_landmarks.photos.model import Finder, Support, load
+from fewshot_landmarks.support.devices import find_device
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import (
     advice,
     beside,
     read_regular,
@@ -37,9 +39,7 @@ from fewshot_landmarks.files import (
     write_bytes,
     write_text,
 )
-from fewshot_landmarks.model import Finder, Support, load
-from fewshot_landmarks.outputs import add_overwrite, claim
-from fewshot_landmarks.photos import Unreadable, find_photos, read_photo, together
+from fewshot_landmarks.support.outputs import add_overwrite, claim
 
 SHORTEST, LONGEST = 640, 1024  # longer side of the pictures, pixels
 AT_ONCE = 8  # photos, which are held whole: fewer where they are large

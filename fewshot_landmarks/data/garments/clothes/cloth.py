@@ -10,7 +10,7 @@ from itertools import accumulate
 import cv2
 import numpy as np
 
-from fewshot_landmarks.data.garments.shapes import Part
+from fewshot_landmarks.data.garments.clothes.shapes import Part
 
 OVERSAMPLING = 2
 TILE = 128  # pixels of a pattern's repeat

@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from fewshot_landmarks.data.garments.figure import ANKLE, CROTCH, HIP, SIDES, Figure
-from fewshot_landmarks.data.garments.geometry import along, ellipse, mix, spline, steps
-from fewshot_landmarks.data.garments.shapes import Garment, Part, Stroke, grain
-from fewshot_landmarks.data.garments.styles import SHORTS, SKIRT, TROUSERS, LowerStyle
-from fewshot_landmarks.data.garments.trims import (
+from fewshot_landmarks.data.garments.clothes.geometry import along, ellipse, mix, spline, steps
+from fewshot_landmarks.data.garments.clothes.shapes import Garment, Part, Stroke, grain
+from fewshot_landmarks.data.garments.clothes.styles import SHORTS, SKIRT, TROUSERS, LowerStyle
+from fewshot_landmarks.data.garments.clothes.trims import (
     dashes,
     hem_strokes,
     ribs,
     skirt_details,
     skirt_folds,
 )
+from fewshot_landmarks.data.garments.figure import ANKLE, CROTCH, HIP, SIDES, Figure
 
 
 def build_lower(category: int, style: LowerStyle, figure: Figure) -> Garment:

@@ -4,11 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fewshot_landmarks.data.garments.cloth import Fabric, random_fabric
-from fewshot_landmarks.data.garments.figure import Figure
-from fewshot_landmarks.data.garments.lowers import build_lower
-from fewshot_landmarks.data.garments.shapes import Garment
-from fewshot_landmarks.data.garments.styles import (
+from fewshot_landmarks.data.garments.clothes.cloth import Fabric, random_fabric
+from fewshot_landmarks.data.garments.clothes.lowers import build_lower
+from fewshot_landmarks.data.garments.clothes.shapes import Garment
+from fewshot_landmarks.data.garments.clothes.styles import (
     DRESSES,
     LOWERS,
     OUTWEAR,
@@ -16,7 +15,8 @@ from fewshot_landmarks.data.garments.styles import (
     random_lower,
     random_upper,
 )
-from fewshot_landmarks.data.garments.uppers import build_upper
+from fewshot_landmarks.data.garments.clothes.uppers import build_upper
+from fewshot_landmarks.data.garments.figure import Figure
 
 FREQUENCIES = {  # garments of each category in the real training set
     1: 71645, 2: 36064, 3: 543, 4: 13457, 5: 16095, 6: 1985, 7: 36616, 8: 55387, 9: 30835,

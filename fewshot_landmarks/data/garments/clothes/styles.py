@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fewshot_landmarks.data.garments.trims import HEMS
+from fewshot_landmarks.data.garments.clothes.trims import HEMS
 
 TOPS, OUTWEAR, DRESSES = (1, 2, 5, 6), (3, 4), (10, 11, 12, 13)
 SHORTS, TROUSERS, SKIRT = LOWERS = (7, 8, 9)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fewshot_landmarks.data.garments.geometry import along, ellipse, mix, steps
-from fewshot_landmarks.data.garments.shapes import Stroke
+from fewshot_landmarks.data.garments.clothes.geometry import along, ellipse, mix, steps
+from fewshot_landmarks.data.garments.clothes.shapes import Stroke
 
 HEMS = ("rib", "band", "rolled", "lace", "stitch")
 

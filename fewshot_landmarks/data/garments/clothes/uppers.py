@@ -4,12 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from fewshot_landmarks.data.garments import trims
-from fewshot_landmarks.data.garments.figure import ARMPIT, CROTCH, HIP, SIDES, WAIST, Figure
-from fewshot_landmarks.data.garments.geometry import along, ellipse, mix, spline, steps, strip
-from fewshot_landmarks.data.garments.lowers import skirt_sides, waist_width
-from fewshot_landmarks.data.garments.shapes import Garment, Part, Stroke, grain
-from fewshot_landmarks.data.garments.styles import (
+from fewshot_landmarks.data.garments.clothes import trims
+from fewshot_landmarks.data.garments.clothes.geometry import (
+    along,
+    ellipse,
+    mix,
+    spline,
+    steps,
+    strip,
+)
+from fewshot_landmarks.data.garments.clothes.lowers import skirt_sides, waist_width
+from fewshot_landmarks.data.garments.clothes.shapes import Garment, Part, Stroke, grain
+from fewshot_landmarks.data.garments.clothes.styles import (
     DRESSES,
     LONG_SLEEVED,
     NECKS,
@@ -18,6 +24,7 @@ from fewshot_landmarks.data.garments.styles import (
     VESTS,
     UpperStyle,
 )
+from fewshot_landmarks.data.garments.figure import ARMPIT, CROTCH, HIP, SIDES, WAIST, Figure
 
 
 def build_upper(category: int, style: UpperStyle, figure: Figure) -> Garment:

@@ -1,0 +1,1 @@
+"""From cells to records: which work is missing, doing it, storing it."""

@@ -1,0 +1,1 @@
+"""A results directory on one HTML page."""

@@ -1,0 +1,1 @@
+"""What a results directory holds, read and checked: no torch."""

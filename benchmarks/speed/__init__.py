@@ -1,0 +1,1 @@
+"""How fast things are: training, evaluation, the index, a GPU."""

@@ -1,0 +1,1 @@
+"""Annotations as annotators write them, read and checked."""

@@ -1,0 +1,1 @@
+"""What is worn: styles, outlines with landmarks, fabrics."""

@@ -1,0 +1,1 @@
+"""Errors of landmarks, their means and intervals, calibration."""

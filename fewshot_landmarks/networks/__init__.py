@@ -1,0 +1,1 @@
+"""Feature extractors, what stands on them, and depthwise convolution."""

@@ -1,0 +1,1 @@
+"""What all parts stand on: files, processes, errors, text; nothing of landmarks."""
