@@ -35,6 +35,7 @@ COMMANDS = {
 }
 KILLS = int(os.environ.get("KILLS", 200))
 TIMED = ("costs.json", "costs.csv", "trials.csv", "studies")  # hold seconds
+LOG = ".fewshot-landmarks"  # of all that was written, by the killed command too
 WAYS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
@@ -65,7 +66,7 @@ def begin(name: str, folder: Path, out: Path) -> subprocess.Popen:
 
 def content(out: Path) -> dict:
     return {
-        str(place): None if set(place.parts) & set(TIMED) else path.read_bytes()
+        str(place): None if set(place.parts) & {*TIMED, LOG} else path.read_bytes()
         for path in out.rglob("*")
         if path.is_file() and (place := path.relative_to(out))
     }
