@@ -40,10 +40,10 @@ def table() -> str:
     printed = ours.map("{:.3f}".format)
     bold = printed.where(printed != printed.min(), "**" + printed + "**")
     cells = bold + " (" + paper.map("{:.3f}".format) + ")"
-    cells.loc["*order: correlation with the paper's*"] = ours.corrwith(
+    cells.loc["*Spearman's correlation with the paper's order*"] = ours.corrwith(
         paper, method="spearman"
     ).map("{:.2f}".format)
-    cells.loc["*a predictor that ignores the image*"] = ignoring
+    cells.loc["*a predictor that ignores the image (140 episodes)*"] = ignoring
     rows = [["", *cells.columns], ["---"] * 5, *cells.reset_index().to_numpy().tolist()]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
