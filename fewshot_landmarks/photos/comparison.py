@@ -15,7 +15,7 @@ from fewshot_landmarks.data.formats.values import aligned, folded
 from fewshot_landmarks.data.keypoints import Keypoints
 from fewshot_landmarks.evaluation import answers
 from fewshot_landmarks.learner import Detector, Learner
-from fewshot_landmarks.metrics.error import normalised_error
+from fewshot_landmarks.metrics.landmarks import normalised_error
 from fewshot_landmarks.photos.model import AT_ONCE, adapted
 from fewshot_landmarks.samples import Samples, collate
 from fewshot_landmarks.support.devices import forget_peak, out_of_memory, peak_mib, release_freed

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from fewshot_landmarks.data.formats.annotations import read_annotations
 from fewshot_landmarks.learner import REGISTRY
-from fewshot_landmarks.metrics.landmarks import RESAMPLES, Estimate
+from fewshot_landmarks.metrics.intervals import RESAMPLES, Estimate
 from fewshot_landmarks.photos.commands.common import one_category, open_model, stem
 from fewshot_landmarks.photos.comparison import (
     CLOSE,

@@ -32,21 +32,10 @@ from fewshot_landmarks.data.formats.predictions import (
     read_predictions,
 )
 from fewshot_landmarks.data.index import Index
-from fewshot_landmarks.metrics.landmarks import (
-    Bins,
-    Estimate,
-    NoCoco,
-    auc,
-    calibration_error,
-    mean_error,
-    mean_interval,
-    mean_pck,
-    oks,
-    oks_ap,
-    pck,
-    reliability,
-    resampled,
-)
+from fewshot_landmarks.metrics.calibration import Bins, calibration_error, reliability
+from fewshot_landmarks.metrics.intervals import Estimate, mean_error, mean_interval, resampled
+from fewshot_landmarks.metrics.landmarks import auc, mean_pck, pck
+from fewshot_landmarks.metrics.oks import NoCoco, oks, oks_ap
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import write_bytes, write_text
 from fewshot_landmarks.support.markup import csv_text, items, pipes
