@@ -37,7 +37,6 @@ class DeepFashion2(Garments):
         categories: ids or names to keep; all by default. Positions in the data set, and
             everything that has one entry a garment, then count the kept garments only.
         margin: how much the box is grown, as a fraction of its sides.
-        area: "box" or "mask": what `Garment.area` measures.
         strict: raise `UserError` for the first thing that would be skipped.
         cache: folder for the file that holds the index; `root` by default, if writable.
         progress: show a progress bar while the index is built.
@@ -54,12 +53,11 @@ class DeepFashion2(Garments):
         size: int = 64,
         categories: Iterable[int | str] | None = None,
         margin: float = 0.1,
-        area: str = "box",
         strict: bool = False,
         cache: str | os.PathLike | None = None,
         progress: bool = False,
     ) -> None:
-        index = load_index(root, split, area=area, cache=cache, progress=progress)
+        index = load_index(root, split, cache=cache, progress=progress)
         if categories is not None:
             ids = sorted({category(key).id for key in categories})
             index = index.select(np.isin(index.category, ids))

@@ -725,6 +725,6 @@ def test_mutants_of_deepfashion2_are_read_or_refused(tmp_path):
     for k, content in enumerate([json.dumps(document).encode(), *contents], 1):
         save_photo(tmp_path / "train" / "image" / f"{k:06d}.jpg")
         (tmp_path / "train" / "annos" / f"{k:06d}.json").write_bytes(content)
-    data = DeepFashion2(tmp_path, "train", area="mask")
+    data = DeepFashion2(tmp_path, "train")
     assert data.photos[:2].tolist() == [1, 1] and len(data) > len(contents) / 2
     assert not any("\n" in line for line in data.skipped)
