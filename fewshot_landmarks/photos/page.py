@@ -15,8 +15,10 @@ import cv2
 import numpy as np
 
 from fewshot_landmarks.data.drawing import draw_landmarks
+from fewshot_landmarks.data.formats.coco import annotation_row, category_row, image_row
 from fewshot_landmarks.data.images import Unreadable, read_photo
-from fewshot_landmarks.photos.model import Model, around
+from fewshot_landmarks.photos.boxes import around
+from fewshot_landmarks.photos.model import Model
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.markup import entities
 
@@ -346,29 +348,16 @@ class Session:
                 }
             x1, y1, x2, y2 = (round(float(edge), 2) for edge in box)
             seen = np.isfinite(points).all(-1)
-            marks = np.column_stack([np.nan_to_num(points), 2 * seen])
-            row = {
-                "id": len(rows) + 1,
-                "image_id": number,
-                "category_id": 1,
-                "keypoints": [round(value, 2) for value in marks.ravel().tolist()],
-                "num_keypoints": int(seen.sum()),
-                "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
-                "area": round((x2 - x1) * (y2 - y1), 2),
-                "iscrowd": 0,
-            }
-            rows.append(row | scores)
+            marks = np.round(np.nan_to_num(points).astype(float), 2)
+            area = round((x2 - x1) * (y2 - y1), 2)
+            box = x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)
+            ids = {"id": len(rows) + 1, "image_id": number, "category_id": 1}
+            rows.append(ids | annotation_row(marks, 2 * seen, box, area) | scores)
         images = [
-            {"id": number, "file_name": name, "width": photo.width, "height": photo.height}
+            image_row(number, name, photo.width, photo.height)
             for number, (name, photo) in enumerate(self.photos.items(), 1)
         ]
-        kind = {
-            "id": 1,
-            "name": "object",
-            "supercategory": "",
-            "keypoints": list(self.names),
-            "skeleton": [],
-        }
+        kind = category_row(1, "object", self.names)
         return {"images": images, "annotations": rows, "categories": [kind]}
 
 

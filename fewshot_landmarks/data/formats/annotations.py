@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from fewshot_landmarks.data.formats import coco, cvat, labelme
-from fewshot_landmarks.data.formats.coco import write_coco
 from fewshot_landmarks.data.formats.objects import Annotations, Ignored, Object, Photo, Read
 from fewshot_landmarks.data.formats.places import find_photos
 from fewshot_landmarks.data.formats.values import Bad, repeated
@@ -18,7 +17,7 @@ from fewshot_landmarks.data.index import Index
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import read_regular
 
-__all__ = ["Annotations", "Photo", "read_annotations", "write_coco"]
+__all__ = ["Annotations", "Photo", "read_annotations"]
 
 HULL_MARGIN = 0.1  # by how much of its longer side the landmarks' hull grows to make a box
 
