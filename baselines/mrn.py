@@ -7,7 +7,7 @@ for easy small sample learning", ECCV 2016; section 4.3.7).
 
 H is one network for all landmarks and categories. At test: train few-shot detectors, transform.
 
-Differs from the paper in: H adds to its input (networks.WeightRegression); the refit that the
+Differs from the paper in: H adds to its input (networks.heads.WeightRegression); the refit that the
 transformed weights regularise at test is left out.
 """
 

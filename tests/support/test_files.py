@@ -26,7 +26,7 @@ from fewshot_landmarks.data.garments import write_garments
 from fewshot_landmarks.data.index import load_index
 from fewshot_landmarks.data.jointed import write_jointed
 from fewshot_landmarks.data.source import find_source
-from fewshot_landmarks.networks.fenets import _load_backbone
+from fewshot_landmarks.networks.fenet import load_backbone
 from fewshot_landmarks.photos.commands import predict
 from fewshot_landmarks.support import files
 from fewshot_landmarks.support.errors import UserError
@@ -158,7 +158,7 @@ def test_only_files_are_read_and_none_above_the_limit(tmp_path):
         read_heatmaps,
         lambda path: read_table(path, {}),
         lambda path: read_run(path.parent),
-        lambda path: _load_backbone(None, path, "ResNet-50"),
+        lambda path: load_backbone(None, path, "ResNet-50"),
     ],
     ids=["annotations", "split", "heatmaps", "table", "run", "weights"],
 )
