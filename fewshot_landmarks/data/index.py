@@ -62,24 +62,6 @@ class Index:
         rows = slice(self.start[i], self.start[i + 1])
         return self.points[rows], self.visible[rows]
 
-    def select(self, keep: np.ndarray) -> "Index":
-        """The garments where `keep` (M,) bool holds, in the same order."""
-        lengths = np.diff(self.start)
-        rows = np.repeat(keep, lengths)
-        return Index(
-            photo=self.photo[keep],
-            item=self.item[keep],
-            category=self.category[keep],
-            box=self.box[keep],
-            area=self.area[keep],
-            image_bytes=self.image_bytes[keep],
-            start=_starts(lengths[keep]),
-            points=self.points[rows],
-            visible=self.visible[rows],
-            skipped=self.skipped,
-            unlabelled=self.unlabelled,
-        )
-
     def digest(self) -> str:
         """16 hex digits of the garments' content and the sizes of their photos' files.
 

@@ -101,7 +101,6 @@ def test_the_arrays_have_the_types_of_an_index(tmp_path):
     assert index.points.dtype == np.float32 and index.visible.dtype == np.uint8
     assert index.start.tolist() == [0, 4]
     assert len(index.digest()) == 16
-    assert len(index.select(np.array([True]))) == 1
 
 
 def test_photos_are_in_the_files_order_and_objects_in_order_of_photo_and_id(tmp_path):

@@ -636,7 +636,7 @@ def test_a_deepfashion2_garment_is_kept_whose_unlabelled_landmarks_are_odd(tmp_p
     annotation = {"source": "user", "item1": item | {"landmarks": marks}}
     (tmp_path / "train" / "annos" / "000001.json").write_text(json.dumps(annotation))
     data = DeepFashion2(tmp_path, "train")
-    assert len(data) == 1 and data[0].visible.tolist() == [2] * 5 + [0] * 3
+    assert len(data) == 1 and data[0].labelled.tolist() == [True] * 5 + [False] * 3
 
 
 @pytest.mark.parametrize("odd", [-4, math.nan, "large", [3], True])

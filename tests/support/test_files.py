@@ -39,7 +39,6 @@ from fewshot_landmarks.support.files import (
     written_whole,
 )
 from tests.conftest import SOME
-from tests.data.test_shards import in_this_process
 from tests.mutants import byte_mutants
 
 
@@ -238,8 +237,8 @@ DAMAGES = {
 
 KINDS = (
     "weights/*.safetensors", "learners.json", "asked.json", "episodes/*/MRN/*.npz",
-    "episodes/*/*/*.csv", "data/index-*.npz", "data/crops-*.npy", "probes/*.csv",
-    "data/crops-*.npz", "probes/*.npz",
+    "episodes/*/*/*.csv", "data/index-*.npz", "data/pixels-*/*.tar", "probes/*.csv",
+    "data/pixels-*/places.npz", "probes/*.npz",
 )  # fmt: skip
 NOTES = ("costs", "learners", "asked")  # of seconds, and of what was asked for
 
@@ -291,12 +290,11 @@ def test_damaged_work_is_named_and_made_again(
 @pytest.fixture
 def stored(smoke_folder, tmp_path, monkeypatch):
     """A function that stores a category's crops, packed or in shards, and opens them."""
-    monkeypatch.setattr(shards, "GARMENTS", 10)
-    monkeypatch.setattr(shards, "_in_processes", in_this_process)
+    monkeypatch.setattr(shards, "GARMENTS", 50)
     (root,) = (smoke_folder / "data").iterdir()
 
     def store(way):
-        garments = DeepFashion2(root, "validation", size=8, categories=["vest"], cache=tmp_path)
+        garments = DeepFashion2(root, "validation", size=8, cache=tmp_path)
         return getattr(garments, way)(tmp_path)
 
     return store
