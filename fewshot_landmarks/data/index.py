@@ -10,8 +10,6 @@ import json
 import os
 import re
 import zipfile
-from array import array
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -61,6 +59,30 @@ class Index:
         """Garment i's points (N, 2) and their visibility (N,)."""
         rows = slice(self.start[i], self.start[i + 1])
         return self.points[rows], self.visible[rows]
+
+    @classmethod
+    def of(
+        cls, rows: Sequence[tuple], skipped: Iterable[str], unlabelled: int, *, item, category
+    ) -> "Index":
+        """Of rows of photo, item, category, box, area, bytes of the photo, points and visibility,
+        in order; `item` and `category` are the types of these numbers.
+        """
+        photo, items, kinds, box, area, image_bytes, points, visible = (
+            zip(*rows) if rows else [()] * 8
+        )
+        return cls(
+            photo=np.array(photo, np.int32),
+            item=np.array(items, item),
+            category=np.array(kinds, category),
+            box=np.array(box, np.float32).reshape(-1, 4),
+            area=np.array(area, np.float32),
+            image_bytes=np.array(image_bytes, np.int64),
+            start=np.cumsum([0, *map(len, visible)], dtype=np.int64),
+            points=np.concatenate([np.empty((0, 2)), *points], dtype=np.float32),
+            visible=np.concatenate([np.empty(0), *visible], dtype=np.uint8, casting="unsafe"),
+            skipped=tuple(skipped),
+            unlabelled=unlabelled,
+        )
 
     def digest(self) -> str:
         """16 hex digits of the garments' content and the sizes of their photos' files.
@@ -218,77 +240,49 @@ def _write(path: Path, index: Index, signature: str) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Item:
-    """One garment of an annotation file, checked."""
-
-    category: Category
-    box: np.ndarray  # (4,)
-    points: np.ndarray  # (N, 2)
-    visible: np.ndarray  # (N,)
-
-
-class _Rows:
-    """Garments one after another, as flat arrays."""
-
-    def __init__(self) -> None:
-        self.photo, self.item, self.category = array("i"), array("i"), array("B")
-        self.box, self.area, self.image_bytes = array("f"), array("f"), array("q")
-        self.points, self.visible, self.lengths = array("f"), array("B"), array("q")
-        self.skipped: list[str] = []
-        self.unlabelled = 0
-
-    def index(self) -> Index:
-        return Index(
-            photo=np.array(self.photo, np.int32),
-            item=np.array(self.item, np.int32),
-            category=np.array(self.category, np.uint8),
-            box=np.array(self.box, np.float32).reshape(-1, 4),
-            area=np.array(self.area, np.float32),
-            image_bytes=np.array(self.image_bytes, np.int64),
-            start=_starts(np.array(self.lengths, np.int64)),
-            points=np.array(self.points, np.float32).reshape(-1, 2),
-            visible=np.array(self.visible, np.uint8),
-            skipped=tuple(self.skipped),
-            unlabelled=self.unlabelled,
-        )
-
-
 def _build(root: Path, split: str, listing: _Listing, progress: bool) -> Index:
     """Parse and check every annotation file."""
-    rows, image_bytes = _Rows(), listing.image_bytes
-    rows.skipped += [
-        f"{split}/annos/{brief(name)}: its name is not six digits" for name in listing.misnamed
-    ]
+    found, skipped, image_bytes = [], [], listing.image_bytes
+    for name in listing.misnamed:
+        skipped.append(f"{split}/annos/{brief(name)}: its name is not six digits")
     opened = [number for number in listing.annotations if image_bytes.get(number)]
-    contents = _read_ahead([_annotation(root, split, number) for number in opened])
+    contents = _read_ahead([root / split / "annos" / f"{number:06d}.json" for number in opened])
     bar = tqdm(listing.annotations, desc=f"indexing {split}", unit="file", disable=not progress)
     for number in bar:
-        if image_bytes.get(number):
-            _add(rows, split, number, image_bytes[number], next(contents))
-        else:
+        name = f"{split}/annos/{number:06d}.json"
+        if not image_bytes.get(number):
             photo = f"photo {split}/image/{number:06d}.jpg"
             lack = f"the {photo} is empty" if number in image_bytes else f"there is no {photo}"
-            rows.skipped.append(f"{split}/annos/{number:06d}.json: {lack}")
-    return rows.index()
-
-
-def _annotation(root: Path, split: str, number: int) -> Path:
-    return root / split / "annos" / f"{number:06d}.json"
+            skipped.append(f"{name}: {lack}")
+            continue
+        try:
+            items = _items(next(contents))
+        except Bad as reason:
+            skipped.append(f"{name}: {reason}")
+            continue
+        for order, key, item in items:
+            try:
+                kind, box, points, visible = _parse(item)
+            except Bad as reason:
+                skipped.append(f"{name}: {key}: {reason}")
+                continue
+            area = (box[2] - box[0]) * (box[3] - box[1])
+            row = number, order, kind.id, box, area, image_bytes[number], points, visible
+            found.append(row)
+    rows = [row for row in found if row[-1].any()]
+    return Index.of(rows, skipped, len(found) - len(rows), item=np.int32, category=np.uint8)
 
 
 def _read_ahead(paths: Sequence[Path]) -> Iterator[bytes | OSError]:
     """The files' contents in order, or why one cannot be read.
 
-    By some threads, a little ahead: a disk whose cache is cold answers several at a time.
+    By some threads: a disk whose cache is cold answers several at a time.
     """
-    batches = [paths[start : start + 64] for start in range(0, len(paths), 64)]
     with ThreadPoolExecutor(8) as threads:
-        waiting = deque(threads.submit(_contents, batch) for batch in batches[:16])
-        for batch in [*batches[16:], *([None] * len(waiting))]:
-            yield from waiting.popleft().result()
-            if batch:
-                waiting.append(threads.submit(_contents, batch))
+        for start in range(0, len(paths), 1024):
+            batches = [paths[start + i : start + i + 64] for i in range(0, 1024, 64)]
+            for contents in threads.map(_contents, batches):
+                yield from contents
 
 
 def _contents(paths: Iterable[Path]) -> list[bytes | OSError]:
@@ -300,39 +294,6 @@ def _content(path: Path) -> bytes | OSError:
         return read_regular(path, SMALL)
     except OSError as error:
         return error
-
-
-def _add(rows: _Rows, split: str, number: int, image_bytes: int, content: bytes | OSError) -> None:
-    """Parse a photo's annotation and add its garments to the rows."""
-    name = f"{split}/annos/{number:06d}.json"
-    try:
-        items = _items(content)
-    except Bad as reason:
-        rows.skipped.append(f"{name}: {reason}")
-        return
-    for order, key, value in items:
-        try:
-            garment = _parse(value)
-        except Bad as reason:
-            rows.skipped.append(f"{name}: {key}: {reason}")
-            continue
-        if not garment.visible.any():
-            rows.unlabelled += 1
-            continue
-        rows.photo.append(number)
-        rows.item.append(order)
-        rows.category.append(garment.category.id)
-        rows.box.extend(garment.box)
-        x1, y1, x2, y2 = garment.box
-        rows.area.append((x2 - x1) * (y2 - y1))
-        rows.image_bytes.append(image_bytes)
-        rows.points.extend(garment.points.ravel())
-        rows.visible.extend(garment.visible)
-        rows.lengths.append(len(garment.points))
-
-
-def _starts(lengths: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
 def _items(content: bytes | OSError) -> list[tuple[int, str, object]]:
@@ -351,8 +312,10 @@ def _items(content: bytes | OSError) -> list[tuple[int, str, object]]:
     return [(order, key, annotation[key]) for order, key in items]
 
 
-def _parse(item: object) -> _Item:
-    """Check one item; raises `Bad` with the reason if it is not fit for use."""
+def _parse(item: object) -> tuple[Category, np.ndarray, np.ndarray, np.ndarray]:
+    """An item's category, box (4,), points (N, 2) and visibility (N,); raises `Bad` with the
+    reason if it is not fit for use.
+    """
     if not isinstance(item, dict):
         raise Bad(f"not an object but {brief(item)}")
     kind = _category(item)
@@ -366,12 +329,7 @@ def _parse(item: object) -> _Item:
     points = np.array(places, np.float32).reshape(-1, 3)
     if odd := sorted(set(places[2::3]) - {0, 1, 2}):
         raise Bad(f"landmarks has the visibility {odd[0]}, which is not 0, 1 or 2")
-    return _Item(
-        category=kind,
-        box=box,
-        points=points[:, :2],
-        visible=points[:, 2].astype(np.uint8),
-    )
+    return kind, box, points[:, :2], points[:, 2].astype(np.uint8)
 
 
 def _get(item: dict, key: str) -> object:

@@ -34,7 +34,7 @@ _NOTHING: Mapping = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
-class Photo:
+class UploadedPhoto:
     """An uploaded photo."""
 
     path: Path
@@ -43,7 +43,7 @@ class Photo:
     small: np.ndarray  # (h, w, 3) uint8, for the list
 
     @classmethod
-    def read(cls, path: Path) -> "Photo":
+    def read(cls, path: Path) -> "UploadedPhoto":
         """The photo of a file. Raises `Unreadable`."""
         pixels = read_photo(path)
         height, width = pixels.shape[:2]
@@ -68,7 +68,7 @@ class Finding:
 class Session:
     """Photos by name, in order of arrival, with what was clicked and what was found in them."""
 
-    photos: Mapping[str, Photo] = field(default_factory=dict)
+    photos: Mapping[str, UploadedPhoto] = field(default_factory=dict)
     marks: Mapping[str, Marks] = field(default_factory=dict)  # of photos that were clicked
     found: Mapping[str, Finding] = field(default_factory=dict)
     given: tuple[str, ...] = ()  # names of the landmarks; without them they are 1, 2, ...
@@ -109,7 +109,9 @@ class Session:
         return bool(said) and all(i in said and said[i] is None for i in range(len(self.names)))
 
     def add(
-        self, files: Sequence[tuple[str, Path]], read: Callable[[Path], Photo] = Photo.read
+        self,
+        files: Sequence[tuple[str, Path]],
+        read: Callable[[Path], UploadedPhoto] = UploadedPhoto.read,
     ) -> tuple["Session", list[str]]:
         """With more photos, (name, path) each, and a line on each that cannot be taken.
 
@@ -361,12 +363,14 @@ class Session:
         return {"images": images, "annotations": rows, "categories": [kind]}
 
 
-def _finding(photo: Photo, points: np.ndarray, scores: np.ndarray, box: np.ndarray) -> Finding:
+def _finding(
+    photo: UploadedPhoto, points: np.ndarray, scores: np.ndarray, box: np.ndarray
+) -> Finding:
     inside = ((points >= 0) & (points < (photo.width, photo.height))).all(-1, keepdims=True)
     return Finding(np.where(inside, points, np.nan), scores, box)
 
 
-def _box(photo: Photo, points: np.ndarray) -> np.ndarray:
+def _box(photo: UploadedPhoto, points: np.ndarray) -> np.ndarray:
     """The box (4,) of an annotated object: around its landmarks (N, 2); the photo if they are in
     a line or too close to each other."""
     size = np.array([photo.width, photo.height], np.float32)

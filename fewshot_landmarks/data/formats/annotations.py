@@ -176,21 +176,9 @@ def _box(one: Object, points: np.ndarray, size: np.ndarray) -> tuple[float, ...]
 
 def _index(rows: list[tuple], photos: list[Photo], read: Read) -> Index:
     """The rows in order of photo and item."""
-    photo, item, category, box, area, points, visible = zip(*sorted(rows, key=lambda row: row[:2]))
-    sizes = np.array([_bytes(photo.path) for photo in photos], np.int64)
-    return Index(
-        photo=np.array(photo, np.int32),
-        item=np.array(item, np.int64),
-        category=np.array(category, np.int32),
-        box=np.array(box, np.float32),
-        area=np.array(area, np.float32),
-        image_bytes=sizes[np.array(photo)],
-        start=np.cumsum([0, *map(len, visible)], dtype=np.int64),
-        points=np.concatenate(points, dtype=np.float32),
-        visible=np.concatenate(visible),
-        skipped=tuple(read.skipped),
-        unlabelled=read.unlabelled,
-    )
+    sizes = [_bytes(photo.path) for photo in photos]
+    ordered = [(*row[:5], sizes[row[0]], *row[5:]) for row in sorted(rows, key=lambda row: row[:2])]
+    return Index.of(ordered, read.skipped, read.unlabelled, item=np.int64, category=np.int32)
 
 
 def _bytes(path: Path) -> int:
