@@ -151,7 +151,7 @@ class Garments(Dataset):
         folder = directory / f"{name}-{self._index.digest()}-{self.size}-{self.margin!r}"
         shards = open_shards(folder, len(self), kind)
         if shards is None:
-            write_shards(folder, _Cutter(self), kind, workers, progress, title)
+            write_shards(folder, Cutter(self), kind, workers, progress, title)
             shards = Shards(folder, kind)
         self._refuse(shards.skipped)
         self._stored = shards
@@ -259,7 +259,7 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(smaller, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
-class _Cutter:
+class Cutter:
     """Cuts a data set's garments out of its photos; each photo is decoded once for all of its own.
 
     Garments are asked for in their order.

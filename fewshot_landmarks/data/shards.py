@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -30,25 +30,16 @@ from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import advice, is_whole, written_whole
 from fewshot_landmarks.support.processes import Processes
 
+if TYPE_CHECKING:
+    from fewshot_landmarks.data.crops import Cutter
+
 GARMENTS = 1000  # a shard
 QUALITY = 95  # of the JPEGs, whose colours are not subsampled
 PLACES = "places.npz"  # where each garment lies; made anew from the shards if it is lost
 
 
-class Cutter(Protocol):
-    """What cuts garments out of photos."""
-
-    def __len__(self) -> int: ...
-
-    def cut(self, i: int) -> tuple[np.ndarray, np.ndarray] | str:
-        """Garment i's window in its photo and its crop (S, S, 3) in RGB, or why there is none."""
-
-    def describe(self, i: int) -> dict:
-        """What stands beside a garment's crop, as JSON."""
-
-
 def write_shards(
-    folder: Path, cutter: Cutter, kind: str, workers: int, progress: bool, title: str
+    folder: Path, cutter: "Cutter", kind: str, workers: int, progress: bool, title: str
 ) -> None:
     """Write the shards that are missing, in processes; then where each garment lies.
 
@@ -72,14 +63,15 @@ def write_shards(
 
 
 def _in_processes(
-    work: Callable[[int], None], starts: Sequence[int], cutter: Cutter, workers: int
+    work: Callable[[int], None], starts: Sequence[int], cutter: "Cutter", workers: int
 ) -> Iterator[None]:
     """Do the work in any order; what has not begun is given up at the first that fails."""
+    if not starts:
+        return
     if workers == 1:
         _start(cutter)
         yield from map(work, starts)
         _cutter.clear()
-    if not starts or workers == 1:
         return
     with Processes(min(workers, len(starts)), _start, cutter, main=True) as processes:
         for done in as_completed([processes.submit(work, start) for start in starts]):
@@ -90,10 +82,10 @@ def _path(folder: Path, start: int) -> Path:
     return folder / f"{start // GARMENTS:06d}.tar"
 
 
-_cutter: list[Cutter] = []  # of this process
+_cutter: "list[Cutter]" = []  # of this process
 
 
-def _start(cutter: Cutter) -> None:
+def _start(cutter: "Cutter") -> None:
     _cutter[:] = [cutter]
 
 

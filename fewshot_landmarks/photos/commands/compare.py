@@ -9,7 +9,6 @@ there is only one: objects in a photo of a draw's support are then left out of i
 """
 
 import argparse
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from tqdm import tqdm
 from fewshot_landmarks.data.formats.annotations import read_annotations
 from fewshot_landmarks.learner import REGISTRY
 from fewshot_landmarks.metrics.intervals import RESAMPLES, Estimate
-from fewshot_landmarks.photos.commands.common import one_category, open_model, stem
+from fewshot_landmarks.photos.commands.common import one_category, open_model, png, stem
 from fewshot_landmarks.photos.comparison import (
     CLOSE,
     Adaptation,
@@ -420,6 +419,4 @@ def draw(comparison: ErrorsByShots) -> bytes:
     if comparison.errors:
         names = list(comparison.errors)  # given, since a label that starts with _ is not shown else
         figure.legend(axes.containers, names, loc="outside right upper", frameon=False)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150, metadata={"Software": None})
-    return content.getvalue()
+    return png(figure)

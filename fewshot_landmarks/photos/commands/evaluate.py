@@ -11,7 +11,6 @@ them, are left out, and named.
 """
 
 import argparse
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from fewshot_landmarks.metrics.calibration import Bins, calibration_error, relia
 from fewshot_landmarks.metrics.intervals import Estimate, mean_error, mean_interval, resampled
 from fewshot_landmarks.metrics.landmarks import auc, mean_pck, pck
 from fewshot_landmarks.metrics.oks import NoCoco, oks, oks_ap
+from fewshot_landmarks.photos.commands.common import png
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import write_bytes, write_text
 from fewshot_landmarks.support.markup import csv_text, items, pipes
@@ -377,6 +377,4 @@ def draw(bins: Bins) -> bytes:
     upper.legend(loc="upper left")
     lower.bar(centres, bins.count, 0.9 * width, color="#888888")
     lower.set(xlabel="score", ylabel="landmarks")
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150, metadata={"Software": None})
-    return content.getvalue()
+    return png(figure)
