@@ -7,7 +7,7 @@ for easy small sample learning", ECCV 2016; section 4.3.7).
 
 H is one network for all landmarks and categories. At test: train few-shot detectors, transform.
 
-Differs from the paper in: H adds to its input (networks.WeightRegression); the refit that the
+Differs from the paper in: H adds to its input (networks.heads.WeightRegression); the refit that the
 transformed weights regularise at test is left out.
 """
 
@@ -55,13 +55,13 @@ class MRN(Learner):
         regressed = self.regression(self.few_shot_detectors(task.support))
         learnt = task.learnable()
         distance = regressed[learnt] - self.base.detectors(task.category)[learnt]
-        heatmaps = detect(self.features(task.query.images), regressed)
+        heatmaps = detect(self.base_features(task.query.images), regressed)
         distances = distance.square().sum() / learnt.sum().clamp(min=1)
         return distances + self.settings.sample_weight * query_loss(heatmaps, task)
 
     def few_shot_detectors(self, support: Samples) -> torch.Tensor:
         """omega_K (N, C): detectors trained on the support set alone, over frozen features."""
-        features = self.features(support.images)
+        features = self.base_features(support.images)
         labelled = support.labelled.sum(0).clamp(min=1).unsqueeze(-1)  # of each landmark
         share = labelled / support.labelled.sum().clamp(min=1)  # of it in the mean of the loss
         omega = features.new_zeros(len(labelled), features.shape[1], requires_grad=True)
@@ -78,8 +78,4 @@ class MRN(Learner):
         omega = self.few_shot_detectors(support)
         with torch.no_grad():
             omega = self.regression(omega)
-        return lambda images: detect(self.features(images), omega)
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Features of the frozen base network: (B, C, h, w)."""
-        return self.frozen(self.base.fenet)(images)
+        return lambda images: detect(self.base_features(images), omega)

@@ -8,8 +8,8 @@ The feature extractor is meta-trained on tasks; the nearest cell is the landmark
 test.
 
 Differs from the paper in: the distance has a learnt scale s. Snell's features find theirs by being
-longer or shorter; ours are equally long for every learner (networks.ChannelNorm), so that a squared
-distance is 2 C (1 - cosine).
+longer or shorter; ours are equally long for every learner (networks.fenet.ChannelNorm), so that a
+squared distance is 2 C (1 - cosine).
 """
 
 import math

@@ -6,7 +6,7 @@ learn from few examples", ICLR 2020; section 4.3.6).
     theta <- theta - beta2 grad loss_Q(f_{theta', omega'})      second order, through omega(theta)
 
 Its bias -||p_n||^2 cancels in a softmax over cells, and so does PROTO's ||F(x)||^2, because all
-features have the same length (`networks.ChannelNorm`): before the first inner step, PROTO-MA's
+features have the same length (`networks.fenet.ChannelNorm`): before the first inner step, PROTO-MA's
 landmarks are PROTO's.
 
 Differs from the paper in: the distance has a learnt scale s, started where the detectors are as

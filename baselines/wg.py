@@ -46,13 +46,13 @@ class WG(Learner):
     def generator_loss(self, task: Task) -> torch.Tensor:
         """The query loss of generated detectors."""
         omega = self.generate(task.support, novel=task.category)
-        query = self.features(task.query.images)
+        query = self.base_features(task.query.images)
         return query_loss(cosine_detect(query, omega, self.scale), task)
 
     def adapt(self, support: Samples) -> Detector:
         with torch.no_grad():
             omega = self.generate(support)
-        return lambda images: cosine_detect(self.features(images), omega, self.scale)
+        return lambda images: cosine_detect(self.base_features(images), omega, self.scale)
 
     def generate(self, support: Samples, novel: int | None = None) -> torch.Tensor:
         """Detectors (N, C); `novel` is the seen category that plays the unseen one in training."""
@@ -60,10 +60,6 @@ class WG(Learner):
 
     def mean_features(self, support: Samples) -> torch.Tensor:
         """w_avg: normalised landmark features, mean over the support images (N, C)."""
-        cloth = F.normalize(self.features(support.images), dim=1)
+        cloth = F.normalize(self.base_features(support.images), dim=1)
         maps = labelmaps(support.landmarks, support.size, cloth.shape[-2:])
         return landmark_features(cloth, maps, support.labelled)
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Features of the frozen base network: (B, C, h, w)."""
-        return self.frozen(self.base.fenet)(images)

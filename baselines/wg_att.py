@@ -45,7 +45,7 @@ class WGATT(WG):
         """
         if len(self.base.seen) == 1:
             return support.images.new_zeros(support.landmarks.shape[1], self.base.channels)
-        cloth = F.normalize(self.features(support.images), dim=1)
+        cloth = F.normalize(self.base_features(support.images), dim=1)
         maps = labelmaps(support.landmarks, support.size, cloth.shape[-2:])
         features = torch.einsum("knhw,kchw->knc", maps, cloth)
         similarity = F.normalize(self.queries(features), dim=-1) @ F.normalize(self.keys, dim=-1).T

@@ -26,7 +26,7 @@ from benchmarks.controls import CONTROLS, TunedFeatures
 from benchmarks.engine import grid
 from benchmarks.engine.grid import Cell
 from benchmarks.engine.workshop import Workshop
-from fewshot_landmarks.metrics.landmarks import mean_interval
+from fewshot_landmarks.metrics.intervals import mean_interval
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS, Benchmark
 from fewshot_landmarks.support.files import write_text
 from fewshot_landmarks.support.markup import csv_text

@@ -41,8 +41,8 @@ from benchmarks.engine.keys import key
 from benchmarks.engine.workshop import Report, Workshop
 from benchmarks.results.trust import COLUMNS, FILE, LABELLED, UNSEEN, errors
 from fewshot_landmarks.learner import LEARNERS, Learner, find_learner
-from fewshot_landmarks.metrics.error import normalised_error
-from fewshot_landmarks.metrics.landmarks import reliability
+from fewshot_landmarks.metrics.calibration import reliability
+from fewshot_landmarks.metrics.landmarks import normalised_error
 from fewshot_landmarks.photos.confidence import THRESHOLD, Calibration, search
 from fewshot_landmarks.photos.model import Model
 from fewshot_landmarks.protocol import Benchmark, benchmark

@@ -27,7 +27,9 @@ from benchmarks.commands import (
 from benchmarks.engine import store
 from benchmarks.engine.workshop import Workshop
 from fewshot_landmarks.learner import Learner, find_learner
-from fewshot_landmarks.metrics.landmarks import NoCoco, auc, mean_interval, mean_pck, oks_ap, pck
+from fewshot_landmarks.metrics.intervals import mean_interval
+from fewshot_landmarks.metrics.landmarks import auc, mean_pck, pck
+from fewshot_landmarks.metrics.oks import NoCoco, oks_ap
 from fewshot_landmarks.protocol import SHOTS, Benchmark, benchmark
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import is_whole, write_text

@@ -17,7 +17,7 @@ from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import SMALL, read_regular
 from fewshot_landmarks.training import OPTIMISERS
 
-CROPS = ("packed", "sharded", "not")  # one file, decoded; JPEGs; cut out of photos each time
+CROPS = ("packed", "sharded", "not")  # pixels; JPEGs; cut out of photos each time
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 
 from fewshot_landmarks.heatmaps import decode
 from fewshot_landmarks.learner import Learner
-from fewshot_landmarks.metrics.error import normalised_error
+from fewshot_landmarks.metrics.landmarks import normalised_error
 from fewshot_landmarks.samples import Task
 
 

@@ -1,14 +1,13 @@
 """The inner loop: gradient steps on the support set, differentiable by `higher`.
 
 Two ways to the same second-order gradient. Unrolled, the graph of every step is kept until the
-backward sweep: memory grows with every step. Flat, only each step's parameters (and the optimiser's
-state) are kept, and the backward sweep computes each step once more: memory of one step, for one
-more forward and backward pass a step.
+backward sweep: memory grows with every step. Flat, only each step's parameters are kept, and the
+backward sweep computes each step once more: memory of one step, for one more forward and backward
+pass a step.
 """
 
 import functools
 import inspect
-from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping
 
 import higher
@@ -23,8 +22,7 @@ class Adapted:
 
     Its parameters and submodules are read by name; its other methods are not to be had, for they
     would use the module's own parameters. The module is not changed, nor are its buffers.
-    (`higher` has this too, as a class made for
-    each submodule at each call: a tenth of a small network's one-step task.)
+    (`higher` has this too, as a class made for each submodule at each call, which is slower.)
     """
 
     def __init__(self, module: nn.Module, values: Mapping[str, torch.Tensor]):
@@ -71,7 +69,6 @@ def inner_loop(
     second_order: bool,
     start: Mapping[str, torch.Tensor] | None = None,
     flat: bool = False,
-    optimiser: Callable[..., torch.optim.Optimizer] = torch.optim.SGD,
 ) -> Adapted:
     """`module` after gradient descent on `loss`: theta' <- theta - beta1 grad loss (eq. 1).
 
@@ -88,9 +85,6 @@ def inner_loop(
             of their own, through which gradients flow too (PROTO-MA).
         flat: with `second_order`, recompute steps in the backward sweep instead of keeping their
             graphs. The gradient is the same.
-        optimiser: of parameter groups and `lr`; one that `higher` has a differentiable form of,
-            and that begins without state, as SGD with or without momentum and Adam do.
-
     Raises `ValueError` for a name in `rates` or `start` that the module does not have, and with
     `flat` for a loss whose gradient would be lost.
 
@@ -105,13 +99,13 @@ def inner_loop(
         if not second_order:
             values = {name: value.detach().requires_grad_() for name, value in values.items()}
         fast = Adapted(module, values)
-        found, descend = list(values.values()), _Descent(fast, loss, optimiser, rates)
-        if second_order and flat:
-            found = _flat_steps(descend, steps, found)
-        else:
-            state = descend.start
-            for _ in range(steps):
-                found, state = descend(found, state, differentiable=second_order)
+        found, descend = list(values.values()), _Descent(fast, loss, rates)
+        for number in range(steps):
+            if second_order and flat:
+                step = functools.partial(descend, checked=number > 0)
+                found = list(_Step.apply(step, *found))
+            else:
+                found = descend(found, differentiable=second_order)
     return fast.holding(found)
 
 
@@ -123,56 +117,28 @@ def _known(names: Iterable[str], known: Container[str]) -> None:
 # ---------------------------------------------------------------------- a step
 
 
-class _State:
-    """A differentiable optimiser's state: for each group and parameter, numbers and tensors."""
-
-    def __init__(self, groups: list[Mapping[int, Mapping[str, object]]]):
-        self.groups = groups
-
-    def tensors(self) -> list[torch.Tensor]:
-        return [value for *_, value in self._entries() if torch.is_tensor(value)]
-
-    def holding(self, tensors: Iterable[torch.Tensor]) -> "_State":
-        """The same numbers with other tensors, in the order of `tensors()`."""
-        groups: list[dict] = [{i: {} for i in group} for group in self.groups]
-        waiting = iter(tensors)
-        for g, i, name, value in self._entries():
-            groups[g][i][name] = next(waiting) if torch.is_tensor(value) else value
-        return _State(groups)
-
-    def _entries(self):
-        for g, group in enumerate(self.groups):
-            for i, own in group.items():
-                for name, value in own.items():
-                    yield g, i, name, value
-
-
 class _Descent:
-    """A gradient step as a pure function of the parameters and the optimiser's state."""
+    """A step of gradient descent as a pure function of the parameters."""
 
-    def __init__(self, fast: Adapted, loss, optimiser, rates: float | Mapping[str, float]):
+    def __init__(self, fast: Adapted, loss, rates: float | Mapping[str, float]):
         self._fast = fast
         self._loss = loss
         # `higher` copies the optimiser with its parameters: empty ones in place of the network's.
         stand_ins = {name: torch.empty(0).requires_grad_() for name in fast.values()}
-        made = optimiser(_groups(stand_ins, rates), lr=1.0)
+        made = torch.optim.SGD(_groups(stand_ins, rates), lr=1.0)
         self._optimiser = functools.cache(
             lambda differentiable: higher.optim.get_diff_optim(
                 made, list(stand_ins.values()), track_higher_grads=differentiable
             )
         )
-        self.start = _State([{} for _ in made.param_groups])
 
     def __call__(
-        self, values: list[torch.Tensor], state: _State, differentiable: bool, checked: bool = True
-    ) -> tuple[list[torch.Tensor], _State]:
+        self, values: list[torch.Tensor], differentiable: bool, checked: bool = True
+    ) -> list[torch.Tensor]:
         loss = self._loss(self._fast.holding(values))
         if not checked:
             _no_strangers(loss, values)
-        optimiser = self._optimiser(differentiable)
-        optimiser.state = [defaultdict(dict, group) for group in state.groups]
-        values = optimiser.step(loss, params=values)
-        return list(values), _State([dict(group) for group in optimiser.state])
+        return list(self._optimiser(differentiable).step(loss, params=values))
 
 
 def _groups(
@@ -193,59 +159,32 @@ def _groups(
 # ---------------------------------------------------------------------- the flat loop
 
 
-def _flat_steps(descend: _Descent, steps: int, values: list[torch.Tensor]) -> list[torch.Tensor]:
-    """The parameters after all steps, each step a node of the graph that keeps its inputs only."""
-    state = descend.start
-    for number in range(steps):
-        node = _Node(descend, state, len(values), checked=number > 0)
-        results = _Step.apply(node, *values, *state.tensors())
-        values = list(results[: len(values)])
-        state = node.after.holding(results[len(values) :])
-    return values
-
-
-class _Node:
-    """What a step's forward and backward have in common."""
-
-    def __init__(self, descend: _Descent, before: _State, parameters: int, checked: bool):
-        self.descend = descend
-        self.before = before.holding([t.detach() for t in before.tensors()])
-        self.parameters = parameters
-        self.checked = checked
-        self.after = before
-
-    def run(
-        self, tensors: list[torch.Tensor], differentiable: bool
-    ) -> tuple[list[torch.Tensor], _State]:
-        """The next parameters and state of the parameters and the state's tensors."""
-        values, state = tensors[: self.parameters], tensors[self.parameters :]
-        with torch.enable_grad():
-            return self.descend(values, self.before.holding(state), differentiable, self.checked)
-
-
 class _Step(torch.autograd.Function):
-    """A gradient step whose graph is made in the backward sweep."""
+    """A gradient step that keeps its parameters alone; its graph is made in the backward sweep."""
 
     @staticmethod
-    def forward(ctx, node: _Node, *tensors):
-        ctx.node = node
-        ctx.random = torch.get_rng_state(), *get_device_states(*tensors)
-        ctx.save_for_backward(*tensors)
+    def forward(ctx, step: Callable, *values):
+        ctx.step = step
+        ctx.random = torch.get_rng_state(), *get_device_states(*values)
+        ctx.save_for_backward(*values)
         ctx.set_materialize_grads(False)
-        leaves = _leaves(tensors, ctx.needs_input_grad[1:])
-        values, node.after = node.run(leaves, differentiable=False)
-        return tuple(result.detach() for result in (*values, *node.after.tensors()))
+        leaves = _leaves(values, ctx.needs_input_grad[1:])
+        with torch.enable_grad():
+            return tuple(result.detach() for result in step(leaves, differentiable=False))
 
     @staticmethod
     def backward(ctx, *wanted):
         cpu, devices, states = ctx.random
         leaves = _leaves(ctx.saved_tensors, ctx.needs_input_grad[1:])
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng(devices), torch.enable_grad():
             torch.set_rng_state(cpu)
             set_device_states(devices, states)
-            values, state = ctx.node.run(leaves, differentiable=True)
-        results = zip((*values, *state.tensors()), wanted)
-        ends = [(result, w) for result, w in results if w is not None and result.requires_grad]
+            results = ctx.step(leaves, differentiable=True)
+        ends = [
+            (result, w)
+            for result, w in zip(results, wanted)
+            if w is not None and result.requires_grad
+        ]
         starts = [leaf for leaf in leaves if leaf.requires_grad]
         found = iter(_gradients(ends, starts))
         return None, *(next(found) if leaf.requires_grad else None for leaf in leaves)

@@ -86,6 +86,10 @@ class Learner(nn.Module):
             memo[id(fenet)] = FrozenFeatures(fenet, self.settings.feature_cache)
         return memo[id(fenet)]
 
+    def base_features(self, images: torch.Tensor) -> torch.Tensor:
+        """F^cloth of the base model's FENet, theta0, which no learner trains: (B, C, h, w)."""
+        return self.frozen(self.base.fenet)(images)
+
     def new_fenet(self) -> nn.Module:
         """A feature extractor of the learner's own, started at the base model's theta0."""
         return copy.deepcopy(self.base.fenet).requires_grad_(True)

@@ -118,10 +118,6 @@ class BaseFEN(Learner):
         point_prime = landmark_features(cloth_prime, maps, support.labelled)  # line 8 (7)
         return self.ppnet(point_prime)  # line 9 (8)
 
-    def base_features(self, images: torch.Tensor) -> torch.Tensor:
-        """F^cloth of the base FENet, theta0, which is never trained here: (B, C, h, w)."""
-        return self.frozen(self.base.fenet)(images)
-
     def labelmaps_in_training(self, task: Task, cloth: torch.Tensor) -> torch.Tensor:
         """L^point (K, N, h, w) of a seen task's support, whose base features are `cloth`.
 

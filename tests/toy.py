@@ -8,7 +8,7 @@ import torch
 from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.data.categories import DEEPFASHION2, category
 from fewshot_landmarks.data.crops import Garment
-from fewshot_landmarks.networks.fenets import SmallFENet
+from fewshot_landmarks.networks.small import SmallFENet
 from fewshot_landmarks.samples import Samples, Task, collate
 from fewshot_landmarks.tasks import LandmarkTasks
 
@@ -45,7 +45,6 @@ class ToyGarments(torch.utils.data.Dataset):
             landmarks=torch.from_numpy(landmarks),
             labelled=torch.from_numpy(labelled),
             inside=torch.from_numpy(labelled),
-            visible=torch.from_numpy(2 * labelled.astype(np.uint8)),
             origin=torch.tensor([10.0, 20.0]),
             scale=torch.tensor([2.0, 3.0]),
             area=torch.tensor(float(self.size**2 * 6)),

@@ -17,7 +17,7 @@ from benchmarks.results import trust
 from benchmarks.results.reading import Maps
 from benchmarks.tables.build import ABLATIONS, LEARNERS, table2
 from fewshot_landmarks.data.categories import CATEGORIES, Category, category
-from fewshot_landmarks.metrics.landmarks import mean_interval
+from fewshot_landmarks.metrics.intervals import mean_interval
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS, TABLE3_SHOTS, TABLE4_BENCHMARK
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.markup import PLAIN_TEXT

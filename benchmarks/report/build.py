@@ -36,7 +36,7 @@ from benchmarks.results.reading import (
 )
 from benchmarks.tables.build import ABLATIONS, table2, table3, table4
 from benchmarks.tables.formats import MEAN, Block, Cell, Table
-from fewshot_landmarks.metrics.landmarks import mean_interval
+from fewshot_landmarks.metrics.intervals import mean_interval
 from fewshot_landmarks.support.files import write_text
 
 FEW = "5"  # photos of the engineer who asks which learner to use

@@ -16,7 +16,7 @@ import pandas as pd
 from benchmarks.results import tried, trust
 from benchmarks.results.reading import titles
 from benchmarks.tables.build import ABLATIONS, LEARNERS
-from fewshot_landmarks.metrics.landmarks import mean_interval
+from fewshot_landmarks.metrics.intervals import mean_interval
 
 DASH = "—"
 

@@ -37,7 +37,7 @@ from benchmarks.figures.build import METADATA, render
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.heatmaps import query_loss, support_loss
 from fewshot_landmarks.inner_loop import inner_loop
-from fewshot_landmarks.networks import fenets
+from fewshot_landmarks.networks import efficientnet, fenets
 from fewshot_landmarks.networks.heads import LandmarkModel
 from fewshot_landmarks.samples import Samples, Task
 from fewshot_landmarks.support.devices import forget_peak, limit_memory, out_of_memory, peak_mib
@@ -79,7 +79,7 @@ def grouped(model: nn.Module, support: Loss, query: Loss, steps: int) -> None:
     def depthwise(images, filters, stride, padding):
         return F.conv2d(images, filters, None, stride, padding, groups=len(filters))
 
-    with mock.patch.object(fenets, "depthwise", depthwise):
+    with mock.patch.object(efficientnet, "depthwise", depthwise):
         ours(model, support, query, steps, flat=False)
 
 

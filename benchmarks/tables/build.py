@@ -47,7 +47,7 @@ from benchmarks.tables.formats import (
     to_tex,
 )
 from fewshot_landmarks.data.categories import category
-from fewshot_landmarks.metrics.landmarks import mean_interval
+from fewshot_landmarks.metrics.intervals import mean_interval
 from fewshot_landmarks.protocol import (
     BENCHMARKS,
     SHOTS,

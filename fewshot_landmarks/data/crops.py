@@ -4,7 +4,6 @@ Coordinates are continuous: pixel i covers [i, i + 1), in photos and in crops.
 """
 
 import os
-import zipfile
 from collections.abc import Callable, Iterable
 from math import ceil, floor, isfinite
 from pathlib import Path
@@ -14,13 +13,11 @@ import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from fewshot_landmarks.data.categories import Categories
 from fewshot_landmarks.data.index import Index
 from fewshot_landmarks.data.shards import QUALITY, Shards, open_shards, write_shards
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import advice, is_whole, written_whole
 
 # Crops are small and read in several processes: OpenCV's threads would only get in each
 # other's way, and they do not survive a fork.
@@ -38,10 +35,9 @@ class Garment(NamedTuple):
     landmarks: torch.Tensor  # (N, 2) float32: x, y in pixels of the crop
     labelled: torch.Tensor  # (N,) bool: v > 0 in the annotation
     inside: torch.Tensor  # (N,) bool: labelled and inside the crop; only these may be trained on
-    visible: torch.Tensor  # (N,) uint8: v as annotated, 0 not labelled, 1 occluded, 2 visible
     origin: torch.Tensor  # (2,) float32: original = origin + crop * scale
     scale: torch.Tensor  # (2,) float32
-    area: torch.Tensor  # () float32: original pixels squared, of the annotated box or the mask
+    area: torch.Tensor  # () float32: original pixels squared, of the annotated box
     category: int  # its id
     index: int  # position in the data set
 
@@ -98,7 +94,7 @@ class Garments(Dataset):
         self.skipped = list(index.skipped)
         self.unlabelled = index.unlabelled
         self.fingerprint = index.digest()
-        self._packed: _Packed | Shards | None = None
+        self._stored: Shards | None = None
 
     def _read(self, number: int) -> np.ndarray:
         """Photo of that number: (height, width, 3) uint8, RGB. Raises `Damaged`."""
@@ -114,99 +110,54 @@ class Garments(Dataset):
     def __getitem__(self, i: int) -> Garment:
         """Garment i; raises `UserError` if its photo is damaged or does not reach its box."""
         i = range(len(self))[i]
-        if self._packed is None:
+        if self._stored is None:
             try:
                 window, crop = self._cut(self._read(self.photos[i]), i)
             except Damaged as reason:
                 raise self._user_error(str(reason)) from None
         elif self.usable[i]:
-            window, crop = self._packed.read(i)
+            window, crop = self._stored.read(i)
         else:
             raise UserError(f"garment {i} of {self.root / self.split} is damaged: see `usable`")
         return self._garment(i, window, crop)
 
-    def original_landmarks(self, i: int) -> torch.Tensor:
-        """Garment i's landmarks as annotated: (N, 2) float32, pixels of the photo."""
-        points, _ = self._index.landmarks(range(len(self))[i])
-        return torch.from_numpy(points.copy())
-
     def pack(self, directory: str | os.PathLike, *, progress: bool = False) -> "Garments":
-        """Store all crops in one file of `directory` and read them from there from now on.
+        """Store the pixels of all crops in a folder of `directory`, and read them from there.
 
-        The file takes M x size x size x 3 bytes. Its name tells the data and the crops apart,
-        so that it is used again when it is there already. A garment that turns out damaged is
-        noted in `skipped` and no longer `usable`; with `strict` it raises `UserError`. So does
-        a directory that cannot be written to. Returns this data set.
+        The folder's name tells the data and the crops apart, so that it is used again when it is
+        there already. A garment that turns out damaged is noted in `skipped` and no longer
+        `usable`; with `strict` it raises `UserError`. So does a directory that cannot be written
+        to. Returns this data set.
         """
-        name = f"crops-{self.fingerprint}-{self.size}-{self.margin!r}"
-        crops, notes = (Path(directory) / f"{name}{suffix}" for suffix in (".npy", ".npz"))
-        packed = _Packed.open(crops, notes, self._packed_shape)
-        if packed is None:
-            try:
-                self._write_pack(crops, notes, progress)
-            except OSError as error:
-                megabytes = int(np.prod(self._packed_shape)) >> 20
-                raise UserError(
-                    f"cannot write {megabytes + 1} MiB of crops to {crops}: {advice(error)}"
-                ) from None
-            packed = _Packed(crops, notes)
-        return self._read_from(packed)
+        return self._store(Path(directory), "pixels", "rgb", 1, f"packing {self.split}", progress)
 
     def prepare(
         self, directory: str | os.PathLike, *, workers: int = 1, progress: bool = False
     ) -> "Garments":
-        """Store all crops in shards of a folder in `directory`, and read them from there.
+        """Store all crops as JPEGs in a folder of `directory`, and read them from there.
 
-        For large data: crops are JPEGs in tar files (see `shards`), so they are not bit for bit
-        those of the photos. Stopped and called again, it goes on; shards that are there are used
-        again. `fingerprint` then says so too. Damaged garments and a folder that cannot be written
-        are dealt with as by `pack`.
+        For large data: so they are not bit for bit those of the photos, and `fingerprint` then says
+        so too. All else is as of `pack`. `workers`: processes that cut them.
         """
-        digest = self._index.digest()
-        folder = Path(directory) / f"crops-{digest}-{self.size}-{self.margin!r}"
-        shards = open_shards(folder, len(self))
+        title = f"preparing {self.split}"
+        stored = self._store(Path(directory), "crops", "jpg", workers, title, progress)
+        self.fingerprint = f"{self._index.digest()}-jpeg{QUALITY}"
+        return stored
+
+    def _store(
+        self, directory: Path, name: str, kind: str, workers: int, title: str, progress: bool
+    ) -> "Garments":
+        """Read crops from shards (see `shards`), which are written where they are missing."""
+        folder = directory / f"{name}-{self._index.digest()}-{self.size}-{self.margin!r}"
+        shards = open_shards(folder, len(self), kind)
         if shards is None:
-            write_shards(folder, _Cutter(self), workers, progress, f"preparing {self.split}")
-            shards = Shards(folder)
-        self.fingerprint = f"{digest}-jpeg{QUALITY}"
-        return self._read_from(shards)
-
-    def _read_from(self, stored: "_Packed | Shards") -> "Garments":
-        self._refuse(stored.skipped)
-        self._packed = stored
-        self.usable = stored.windows[:, 2] > stored.windows[:, 0]
-        self.skipped = [*self._index.skipped, *stored.skipped]
+            write_shards(folder, Cutter(self), kind, workers, progress, title)
+            shards = Shards(folder, kind)
+        self._refuse(shards.skipped)
+        self._stored = shards
+        self.usable = shards.windows[:, 2] > shards.windows[:, 0]
+        self.skipped = [*self._index.skipped, *shards.skipped]
         return self
-
-    @property
-    def _packed_shape(self) -> tuple[int, int, int, int]:
-        return len(self), self.size, self.size, 3
-
-    def _write_pack(self, crops: Path, notes: Path, progress: bool) -> None:
-        windows = np.zeros((len(self), 4), np.int32)  # stays empty for a damaged garment
-        skipped = {}  # a line once, though a damaged photo may hold several garments
-        cutter = _Cutter(self)
-        # Written in sequence, not through a memory map: a full disk is then an error, not a
-        # signal that ends the process.
-        with (
-            written_whole(crops, summed=True) as file,
-            tqdm(total=len(self), desc=f"packing {self.split}", disable=not progress) as bar,
-        ):
-            np.lib.format.write_array_header_1_0(
-                file, {"descr": "|u1", "fortran_order": False, "shape": self._packed_shape}
-            )
-            for i in range(len(self)):
-                cut = cutter.cut(i)
-                if isinstance(cut, str):
-                    self._refuse([cut])
-                    skipped[cut] = None
-                    file.write(bytes(self.size * self.size * 3))
-                else:
-                    windows[i], crop = cut
-                    file.write(crop.tobytes())
-                bar.update()
-        with written_whole(notes, summed=True) as file:
-            np.savez(file, windows=windows, skipped=np.array(list(skipped), str))
 
     def _refuse(self, skipped: Iterable[str]) -> None:
         if self.strict and (lines := list(skipped)):
@@ -257,7 +208,6 @@ def garment(
         landmarks=torch.from_numpy(landmarks),
         labelled=torch.from_numpy(visible > 0),
         inside=torch.from_numpy(inside),
-        visible=torch.from_numpy(visible.copy()),
         origin=torch.from_numpy(origin.astype(np.float32)),
         scale=torch.from_numpy(scale.astype(np.float32)),
         area=torch.tensor(area, dtype=torch.float32),
@@ -309,7 +259,7 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(smaller, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
-class _Cutter:
+class Cutter:
     """Cuts a data set's garments out of its photos; each photo is decoded once for all of its own.
 
     Garments are asked for in their order.
@@ -350,35 +300,3 @@ def _or_reason(read: Callable, *args):
         return read(*args)
     except Damaged as reason:
         return str(reason)
-
-
-class _Packed:
-    """Crops stored by `DeepFashion2.pack`: opened anew, not copied, in another process."""
-
-    crops: np.ndarray  # (M, S, S, 3) uint8, RGB, mapped from the file
-    windows: np.ndarray  # (M, 4) int32: x1, y1, x2, y2 in the photo; zeros if damaged
-    skipped: list[str]
-
-    def __init__(self, crops: Path, notes: Path) -> None:
-        self._paths = crops, notes
-        self.crops = np.load(crops, mmap_mode="r", allow_pickle=False)
-        with np.load(notes, allow_pickle=False) as stored:
-            self.windows, self.skipped = stored["windows"], stored["skipped"].tolist()
-
-    def read(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Garment i's window and its crop."""
-        return self.windows[i], self.crops[i]
-
-    @classmethod
-    def open(cls, crops: Path, notes: Path, shape: tuple[int, ...]) -> "_Packed | None":
-        """The stored crops, or None where they are not there in full; see `is_whole`."""
-        if not all([is_whole(crops), is_whole(notes)]):  # each is named
-            return None
-        try:
-            packed = cls(crops, notes)
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-            return None
-        return packed if packed.crops.shape == shape else None
-
-    def __reduce__(self):
-        return _Packed, self._paths

@@ -8,17 +8,15 @@ orientation.
 """
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from fewshot_landmarks.data.categories import DEEPFASHION2, category
+from fewshot_landmarks.data.categories import DEEPFASHION2
 from fewshot_landmarks.data.crops import Damaged, Garments
 from fewshot_landmarks.data.images import MOST_BYTES, Unreadable, open_photo
 from fewshot_landmarks.data.index import load_index
-from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import read_regular
 
 
@@ -34,10 +32,7 @@ class DeepFashion2(Garments):
         root: folder that holds `train/` and `validation/`.
         split: "train" or "validation".
         size: side of the crops, in pixels.
-        categories: ids or names to keep; all by default. Positions in the data set, and
-            everything that has one entry a garment, then count the kept garments only.
         margin: how much the box is grown, as a fraction of its sides.
-        area: "box" or "mask": what `Garment.area` measures.
         strict: raise `UserError` for the first thing that would be skipped.
         cache: folder for the file that holds the index; `root` by default, if writable.
         progress: show a progress bar while the index is built.
@@ -52,19 +47,12 @@ class DeepFashion2(Garments):
         split: str,
         *,
         size: int = 64,
-        categories: Iterable[int | str] | None = None,
         margin: float = 0.1,
-        area: str = "box",
         strict: bool = False,
         cache: str | os.PathLike | None = None,
         progress: bool = False,
     ) -> None:
-        index = load_index(root, split, area=area, cache=cache, progress=progress)
-        if categories is not None:
-            ids = sorted({category(key).id for key in categories})
-            index = index.select(np.isin(index.category, ids))
-            if not len(index):
-                raise UserError(f"no garment of the categories {ids} in {Path(root) / split}")
+        index = load_index(root, split, cache=cache, progress=progress)
         super().__init__(
             Path(root), split, index, DEEPFASHION2, size=size, margin=margin, strict=strict
         )

@@ -34,7 +34,6 @@ def draw_landmarks(
     scores: np.ndarray | None = None,
     edges: Sequence[tuple[int, int]] = (),
     numbers: bool = True,
-    box: Sequence[float] | None = None,
 ) -> np.ndarray:
     """A copy of `photo` with N landmarks on it, each a dot with its number, 1 to N.
 
@@ -46,7 +45,6 @@ def draw_landmarks(
             faint ring without a number.
         edges: pairs of 0-based landmarks to join by a line, where both are drawn.
         numbers: whether to write the numbers.
-        box: x1, y1, x2, y2 of a frame to draw.
     """
     picture = np.array(photo, order="C")
     height, width = picture.shape[:2]
@@ -62,8 +60,6 @@ def draw_landmarks(
     radius, line = max(2.5, 4 * unit), max(1, round(unit))
 
     pale = picture.copy()
-    if box is not None:
-        cv2.rectangle(pale, *_fixed(np.reshape(box, (2, 2))), _WHITE, line, cv2.LINE_AA, _SHIFT)
     for colour, thickness in ((_BLACK, line + 1), (_EDGE, line)):
         for pair in (list(edge) for edge in edges if marked[list(edge)].all()):
             cv2.line(pale, *_fixed(points[pair]), colour, thickness, cv2.LINE_AA, _SHIFT)
@@ -94,8 +90,6 @@ def object_cell(
     landmarks: np.ndarray,
     box: Sequence[float],
     side: int,
-    *,
-    margin: float = MARGIN,
     **options,
 ) -> np.ndarray:
     """A square cut around an object's box, `side` pixels wide, with its landmarks drawn.
@@ -104,7 +98,7 @@ def object_cell(
     before it is drawn on. `options` are those of `draw_landmarks`.
     """
     x1, y1, x2, y2 = map(float, box)
-    window = max(x2 - x1, y2 - y1, 1.0) * (1 + 2 * margin)
+    window = max(x2 - x1, y2 - y1, 1.0) * (1 + 2 * MARGIN)
     scale = side / window
     origin = np.array([x1 + x2 - window, y1 + y2 - window]) / 2
     cell = _cut(photo, origin, window, side)

@@ -2,8 +2,7 @@
 
 A split holds up to 192,000 annotation files. They are parsed and validated in one pass; what
 the benchmark needs of them is kept in a single file beside the data (or in a folder of
-choice), which is used again for as long as the split's files stay the same; after a change,
-only the files that changed are parsed again.
+choice), which is used again for as long as the split's files stay the same.
 """
 
 import hashlib
@@ -11,15 +10,12 @@ import json
 import os
 import re
 import zipfile
-from array import array
-from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from reprlib import repr as brief
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -29,10 +25,9 @@ from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import SMALL, advice, is_whole, read_regular, written_whole
 
 SPLITS = ("train", "validation")
-AREAS = ("box", "mask")
 
-_FORMAT = 3  # of the index file: raise it when the arrays or what is accepted change
-_LIMIT = 16_384  # pixels: no photo is as wide or high, and a mask of that size still fits memory
+_FORMAT = 4  # of the index file: raise it when the arrays or what is accepted change
+_LIMIT = 16_384  # pixels: no photo is as wide or high
 _ITEM = re.compile(r"item([0-9]{1,6})")
 _NUMBERED = re.compile(r"([0-9]{6})\.(json|jpg)")
 
@@ -49,7 +44,7 @@ class Index:
     item: np.ndarray  # (M,) int32: number of the item within its annotation
     category: np.ndarray  # (M,) uint8: 1 to 13
     box: np.ndarray  # (M, 4) float32: x1, y1, x2, y2 as annotated, which may leave the photo
-    area: np.ndarray  # (M,) float32: pixels squared, of the annotated box or of the mask
+    area: np.ndarray  # (M,) float32: pixels squared, of the annotated box
     image_bytes: np.ndarray  # (M,) int64: size of the photo's file
     start: np.ndarray  # (M + 1,) int64
     points: np.ndarray  # (L, 2) float32: x, y
@@ -65,22 +60,28 @@ class Index:
         rows = slice(self.start[i], self.start[i + 1])
         return self.points[rows], self.visible[rows]
 
-    def select(self, keep: np.ndarray) -> "Index":
-        """The garments where `keep` (M,) bool holds, in the same order."""
-        lengths = np.diff(self.start)
-        rows = np.repeat(keep, lengths)
-        return Index(
-            photo=self.photo[keep],
-            item=self.item[keep],
-            category=self.category[keep],
-            box=self.box[keep],
-            area=self.area[keep],
-            image_bytes=self.image_bytes[keep],
-            start=_starts(lengths[keep]),
-            points=self.points[rows],
-            visible=self.visible[rows],
-            skipped=self.skipped,
-            unlabelled=self.unlabelled,
+    @classmethod
+    def of(
+        cls, rows: Sequence[tuple], skipped: Iterable[str], unlabelled: int, *, item, category
+    ) -> "Index":
+        """Of rows of photo, item, category, box, area, bytes of the photo, points and visibility,
+        in order; `item` and `category` are the types of these numbers.
+        """
+        photo, items, kinds, box, area, image_bytes, points, visible = (
+            zip(*rows) if rows else [()] * 8
+        )
+        return cls(
+            photo=np.array(photo, np.int32),
+            item=np.array(items, item),
+            category=np.array(kinds, category),
+            box=np.array(box, np.float32).reshape(-1, 4),
+            area=np.array(area, np.float32),
+            image_bytes=np.array(image_bytes, np.int64),
+            start=np.cumsum([0, *map(len, visible)], dtype=np.int64),
+            points=np.concatenate([np.empty((0, 2)), *points], dtype=np.float32),
+            visible=np.concatenate([np.empty(0), *visible], dtype=np.uint8, casting="unsafe"),
+            skipped=tuple(skipped),
+            unlabelled=unlabelled,
         )
 
     def digest(self) -> str:
@@ -105,7 +106,6 @@ def load_index(
     root: str | os.PathLike,
     split: str,
     *,
-    area: str = "box",
     cache: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> Index:
@@ -115,30 +115,26 @@ def load_index(
     `annos/`. The index file lies in the folder `cache`, which is made if need be; without
     `cache` it lies in `root`, or nowhere if that cannot be written to.
 
-    With `area="mask"` a garment's area is that of its segmentation, the union of its rings
-    as `cv2.fillPoly` draws them; with "box" it is the annotated box's width times height.
-
     Raises `UserError` if the folders are not there, hold no annotation or no garment fit for
-    use, if an argument is none of the choices, or if `cache` cannot be written to.
+    use, if the split is none of the two, or if `cache` cannot be written to.
     """
-    _choose("split", split, SPLITS)
-    _choose("area", area, AREAS)
+    if split not in SPLITS:
+        raise UserError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
     root = Path(root)
     listing = _Listing.of(root, split)
     signature = hashlib.sha256(f"{_FORMAT} {listing.signature}".encode()).hexdigest()
 
-    path = _index_path(root, split, area, cache)
-    stored = _read(path)
-    if stored is None or stored.signature != signature:
-        stored = _build(root, split, listing, area, signature, stored, progress)
+    path = _index_path(root, split, cache)
+    index = _read(path, signature)
+    if index is None:
+        index = _build(root, split, listing, progress)
         try:
-            _write(path, stored)
+            _write(path, index, signature)
         except OSError as error:
             if cache is not None:
                 raise UserError(
                     f"cannot write the index of {root / split} to {path}: {advice(error)}"
                 ) from None
-    index = stored.index
     if not len(index):
         first = f", the first because of {index.skipped[0]}" if index.skipped else ""
         raise UserError(
@@ -148,16 +144,11 @@ def load_index(
     return index
 
 
-def _choose(what: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UserError(f"unknown {what} {value!r}: choose one of {', '.join(choices)}")
-
-
 @dataclass(frozen=True)
 class _Listing:
     """What the folders `annos/` and `image/` of a split hold, without opening any file."""
 
-    annotations: dict[int, tuple[int, int]]  # annotated photo's number, ascending -> size and time
+    annotations: tuple[int, ...]  # numbers of the annotated photos, ascending
     misnamed: tuple[str, ...]  # annotation files that belong to no photo by their name
     image_bytes: dict[int, int]  # photo's number -> size of its file
     signature: str
@@ -179,11 +170,7 @@ class _Listing:
             )
         numbers = {name: _NUMBERED.fullmatch(name) for name, _, _ in annos}
         return cls(
-            annotations={
-                int(numbers[name][1]): tuple(size_and_time)
-                for name, *size_and_time in annos
-                if numbers[name]
-            },
+            annotations=tuple(int(match[1]) for match in numbers.values() if match),
             misnamed=tuple(name for name, match in numbers.items() if not match),
             image_bytes={
                 int(match[1]): size
@@ -218,190 +205,84 @@ def _size_and_time(entry: os.DirEntry) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _index_path(root: Path, split: str, area: str, cache: str | os.PathLike | None) -> Path:
+def _index_path(root: Path, split: str, cache: str | os.PathLike | None) -> Path:
     if cache is None:
-        return root / f"fewshot_landmarks-{split}-{area}.npz"
+        return root / f"fewshot_landmarks-{split}.npz"
     place = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:12]
-    return Path(cache) / f"index-{place}-{split}-{area}.npz"
+    return Path(cache) / f"index-{place}-{split}.npz"
 
 
-@dataclass(frozen=True, eq=False)
-class _Stored:
-    """An index as it is kept: with what tells which of its files have changed since."""
-
-    index: Index
-    signature: str  # of the whole split
-    files: np.ndarray  # (F, 4) int64: photo's number, annotation's size and time, photo's size
-    notes: tuple[tuple[int, str], ...]  # number and line on what that photo's annotation lacks
-    bare: np.ndarray  # (U,) int32: photo of each garment without a labelled landmark
-
-
-def _read(path: Path) -> _Stored | None:
-    """What is stored at `path`, or None where there is nothing of this format; see `is_whole`."""
+def _read(path: Path, signature: str) -> Index | None:
+    """The index at `path`, or None where there is none of these files; see `is_whole`."""
     if not is_whole(path):
         return None
     try:
         with np.load(path, allow_pickle=False) as stored:
-            if int(stored["format"]) != _FORMAT:
+            if str(stored["signature"]) != signature:
                 return None
-            return _Stored(
-                Index(
-                    **{name: stored[name] for name in _ARRAYS},
-                    skipped=tuple(json.loads(str(stored["skipped"]))),
-                    unlabelled=len(stored["bare"]),
-                ),
-                signature=str(stored["signature"]),
-                files=stored["files"],
-                notes=tuple((number, line) for number, line in json.loads(str(stored["notes"]))),
-                bare=stored["bare"],
+            return Index(
+                **{name: stored[name] for name in _ARRAYS},
+                skipped=tuple(json.loads(str(stored["skipped"]))),
+                unlabelled=int(stored["unlabelled"]),
             )
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
 
 
-def _write(path: Path, stored: _Stored) -> None:
+def _write(path: Path, index: Index, signature: str) -> None:
     with written_whole(path, summed=True) as file:
         np.savez(
             file,
-            **{name: getattr(stored.index, name) for name in _ARRAYS},
-            skipped=np.array(json.dumps(stored.index.skipped)),
-            format=np.array(_FORMAT),
-            signature=np.array(stored.signature),
-            files=stored.files,
-            notes=np.array(json.dumps(stored.notes)),
-            bare=stored.bare,
+            **{name: getattr(index, name) for name in _ARRAYS},
+            skipped=np.array(json.dumps(index.skipped)),
+            unlabelled=np.array(index.unlabelled),
+            signature=np.array(signature),
         )
 
 
-@dataclass(frozen=True)
-class _Item:
-    """One garment of an annotation file, checked."""
-
-    category: Category
-    box: np.ndarray  # (4,)
-    area: float
-    points: np.ndarray  # (N, 2)
-    visible: np.ndarray  # (N,)
-
-
-class _Rows:
-    """Garments one after another, as flat arrays."""
-
-    def __init__(self) -> None:
-        self.photo, self.item, self.category = array("i"), array("i"), array("B")
-        self.box, self.area, self.image_bytes = array("f"), array("f"), array("q")
-        self.points, self.visible, self.lengths = array("f"), array("B"), array("q")
-        self.notes: list[tuple[int, str]] = []
-        self.bare = array("i")
-
-    def index(self, misnamed: Iterable[str]) -> Index:
-        return Index(
-            photo=np.array(self.photo, np.int32),
-            item=np.array(self.item, np.int32),
-            category=np.array(self.category, np.uint8),
-            box=np.array(self.box, np.float32).reshape(-1, 4),
-            area=np.array(self.area, np.float32),
-            image_bytes=np.array(self.image_bytes, np.int64),
-            start=_starts(np.array(self.lengths, np.int64)),
-            points=np.array(self.points, np.float32).reshape(-1, 2),
-            visible=np.array(self.visible, np.uint8),
-            skipped=(*misnamed, *(line for _, line in self.notes)),
-            unlabelled=len(self.bare),
-        )
-
-
-class _Unchanged:
-    """What an earlier index knows of files that have not changed since."""
-
-    def __init__(self, earlier: _Stored) -> None:
-        self._index = earlier.index
-        self._files = {int(row[0]): tuple(row[1:].tolist()) for row in earlier.files}
-        numbers = np.arange(max(self._files, default=0) + 2)
-        self._first = np.searchsorted(earlier.index.photo, numbers)
-        self._notes = defaultdict(list)
-        for number, line in earlier.notes:
-            self._notes[number].append((number, line))
-        self._bare = Counter(earlier.bare.tolist())
-
-    def knows(self, number: int, file: tuple[int, ...]) -> bool:
-        """Whether the photo's files are as they were."""
-        return self._files.get(number) == file
-
-    def add(self, rows: _Rows, number: int) -> None:
-        """Add the photo's garments to the rows."""
-        old, garments = self._index, slice(*self._first[number : number + 2])
-        landmarks = slice(*old.start[[garments.start, garments.stop]])
-        rows.photo.extend(old.photo[garments])
-        rows.item.extend(old.item[garments])
-        rows.category.extend(old.category[garments])
-        rows.box.extend(old.box[garments].ravel())
-        rows.area.extend(old.area[garments])
-        rows.image_bytes.extend(old.image_bytes[garments])
-        rows.points.extend(old.points[landmarks].ravel())
-        rows.visible.extend(old.visible[landmarks])
-        rows.lengths.extend(np.diff(old.start[garments.start : garments.stop + 1]))
-        rows.notes += self._notes.get(number, [])
-        rows.bare.extend([number] * self._bare[number])
-
-
-def _build(
-    root: Path,
-    split: str,
-    listing: _Listing,
-    area: str,
-    signature: str,
-    earlier: _Stored | None,
-    progress: bool,
-) -> _Stored:
-    """Parse and check every annotation file that an earlier index does not know as it is."""
-    files = {
-        number: (size, modified, listing.image_bytes.get(number, -1))
-        for number, (size, modified) in listing.annotations.items()
-    }
-    rows, known = _Rows(), set()
-    if earlier:
-        unchanged = _Unchanged(earlier)
-        known = {number for number, file in files.items() if unchanged.knows(number, file)}
-    opened = [number for number, file in files.items() if number not in known and file[-1] > 0]
-    contents = _read_ahead([_annotation(root, split, number) for number in opened])
-    bar = tqdm(files.items(), desc=f"indexing {split}", unit="file", disable=not progress)
-    for number, (*_, image_bytes) in bar:
-        if number in known:
-            unchanged.add(rows, number)
-        elif image_bytes > 0:
-            _add(rows, split, number, image_bytes, next(contents), area)
-        else:
+def _build(root: Path, split: str, listing: _Listing, progress: bool) -> Index:
+    """Parse and check every annotation file."""
+    found, skipped, image_bytes = [], [], listing.image_bytes
+    for name in listing.misnamed:
+        skipped.append(f"{split}/annos/{brief(name)}: its name is not six digits")
+    opened = [number for number in listing.annotations if image_bytes.get(number)]
+    contents = _read_ahead([root / split / "annos" / f"{number:06d}.json" for number in opened])
+    bar = tqdm(listing.annotations, desc=f"indexing {split}", unit="file", disable=not progress)
+    for number in bar:
+        name = f"{split}/annos/{number:06d}.json"
+        if not image_bytes.get(number):
             photo = f"photo {split}/image/{number:06d}.jpg"
-            lack = f"the {photo} is empty" if image_bytes == 0 else f"there is no {photo}"
-            rows.notes.append((number, f"{split}/annos/{number:06d}.json: {lack}"))
-    misnamed = [
-        f"{split}/annos/{brief(name)}: its name is not six digits" for name in listing.misnamed
-    ]
-    return _Stored(
-        rows.index(misnamed),
-        signature,
-        files=np.array([(number, *file) for number, file in files.items()], np.int64),
-        notes=tuple(rows.notes),
-        bare=np.array(rows.bare, np.int32),
-    )
-
-
-def _annotation(root: Path, split: str, number: int) -> Path:
-    return root / split / "annos" / f"{number:06d}.json"
+            lack = f"the {photo} is empty" if number in image_bytes else f"there is no {photo}"
+            skipped.append(f"{name}: {lack}")
+            continue
+        try:
+            items = _items(next(contents))
+        except Bad as reason:
+            skipped.append(f"{name}: {reason}")
+            continue
+        for order, key, item in items:
+            try:
+                kind, box, points, visible = _parse(item)
+            except Bad as reason:
+                skipped.append(f"{name}: {key}: {reason}")
+                continue
+            area = (box[2] - box[0]) * (box[3] - box[1])
+            row = number, order, kind.id, box, area, image_bytes[number], points, visible
+            found.append(row)
+    rows = [row for row in found if row[-1].any()]
+    return Index.of(rows, skipped, len(found) - len(rows), item=np.int32, category=np.uint8)
 
 
 def _read_ahead(paths: Sequence[Path]) -> Iterator[bytes | OSError]:
     """The files' contents in order, or why one cannot be read.
 
-    By some threads, a little ahead: a disk whose cache is cold answers several at a time.
+    By some threads: a disk whose cache is cold answers several at a time.
     """
-    batches = [paths[start : start + 64] for start in range(0, len(paths), 64)]
     with ThreadPoolExecutor(8) as threads:
-        waiting = deque(threads.submit(_contents, batch) for batch in batches[:16])
-        for batch in [*batches[16:], *([None] * len(waiting))]:
-            yield from waiting.popleft().result()
-            if batch:
-                waiting.append(threads.submit(_contents, batch))
+        for start in range(0, len(paths), 1024):
+            batches = [paths[start + i : start + i + 64] for i in range(0, 1024, 64)]
+            for contents in threads.map(_contents, batches):
+                yield from contents
 
 
 def _contents(paths: Iterable[Path]) -> list[bytes | OSError]:
@@ -413,40 +294,6 @@ def _content(path: Path) -> bytes | OSError:
         return read_regular(path, SMALL)
     except OSError as error:
         return error
-
-
-def _add(
-    rows: _Rows, split: str, number: int, image_bytes: int, content: bytes | OSError, area: str
-) -> None:
-    """Parse a photo's annotation and add its garments to the rows."""
-    name = f"{split}/annos/{number:06d}.json"
-    try:
-        items = _items(content)
-    except Bad as reason:
-        rows.notes.append((number, f"{name}: {reason}"))
-        return
-    for order, key, value in items:
-        try:
-            garment = _parse(value, area)
-        except Bad as reason:
-            rows.notes.append((number, f"{name}: {key}: {reason}"))
-            continue
-        if not garment.visible.any():
-            rows.bare.append(number)
-            continue
-        rows.photo.append(number)
-        rows.item.append(order)
-        rows.category.append(garment.category.id)
-        rows.box.extend(garment.box)
-        rows.area.append(garment.area)
-        rows.image_bytes.append(image_bytes)
-        rows.points.extend(garment.points.ravel())
-        rows.visible.extend(garment.visible)
-        rows.lengths.append(len(garment.points))
-
-
-def _starts(lengths: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
 def _items(content: bytes | OSError) -> list[tuple[int, str, object]]:
@@ -465,8 +312,10 @@ def _items(content: bytes | OSError) -> list[tuple[int, str, object]]:
     return [(order, key, annotation[key]) for order, key in items]
 
 
-def _parse(item: object, area: str) -> _Item:
-    """Check one item; raises `Bad` with the reason if it is not fit for use."""
+def _parse(item: object) -> tuple[Category, np.ndarray, np.ndarray, np.ndarray]:
+    """An item's category, box (4,), points (N, 2) and visibility (N,); raises `Bad` with the
+    reason if it is not fit for use.
+    """
     if not isinstance(item, dict):
         raise Bad(f"not an object but {brief(item)}")
     kind = _category(item)
@@ -480,13 +329,7 @@ def _parse(item: object, area: str) -> _Item:
     points = np.array(places, np.float32).reshape(-1, 3)
     if odd := sorted(set(places[2::3]) - {0, 1, 2}):
         raise Bad(f"landmarks has the visibility {odd[0]}, which is not 0, 1 or 2")
-    return _Item(
-        category=kind,
-        box=box,
-        area=_mask_area(item) if area == "mask" else (x2 - x1) * (y2 - y1),
-        points=points[:, :2],
-        visible=points[:, 2].astype(np.uint8),
-    )
+    return kind, box, points[:, :2], points[:, 2].astype(np.uint8)
 
 
 def _get(item: dict, key: str) -> object:
@@ -507,30 +350,3 @@ def _category(item: dict) -> Category:
     if kind.name != name:
         raise Bad(f"category_id {number} is {kind.name!r}, category_name is {brief(name)}")
     return kind
-
-
-def _mask_area(item: dict) -> float:
-    """Number of pixels in the union of the segmentation's rings, their outlines included."""
-    rings = [_ring(values) for values in _list(_get(item, "segmentation"))]
-    if not rings:
-        raise Bad("segmentation has no ring")
-    corners = np.concatenate(rings)
-    origin = corners.min(axis=0)
-    width, height = corners.max(axis=0) - origin + 1
-    mask = np.zeros((height, width), np.uint8)
-    for ring in rings:  # one by one: drawn together, their overlaps would cancel out
-        cv2.fillPoly(mask, [ring - origin], 1)
-    return float(np.count_nonzero(mask))
-
-
-def _list(rings: object) -> list:
-    if not isinstance(rings, list):
-        raise Bad(f"segmentation is not a list of rings but {brief(rings)}")
-    return rings
-
-
-def _ring(values: object) -> np.ndarray:
-    if not isinstance(values, list) or len(values) < 6 or len(values) % 2:
-        raise Bad(f"segmentation has a ring that is not x, y of three or more: {brief(values)}")
-    ring = numbers(values, "segmentation", _LIMIT)
-    return np.rint(np.array(ring, np.float32)).astype(np.int32).reshape(-1, 2)

@@ -182,13 +182,19 @@ def write_split(
 
 def names_a_split(path: Path) -> bool:
     """Whether a file is a split file, and not annotations."""
-    if path.suffix != ".json" or not path.is_file():
+    try:
+        return path.suffix == ".json" and path.is_file() and "train" in _said(path)
+    except UserError:
         return False
+
+
+def _said(path: Path) -> dict:
+    """What a JSON file says, if it is an object."""
     try:
         said = json.loads(read_regular(path))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(said, dict) and "train" in said
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"cannot read {path}: {error}; give a split file (see README)") from None
+    return said if isinstance(said, dict) else {}
 
 
 def read_split(path: Path) -> KeypointSplit:
@@ -196,11 +202,8 @@ def read_split(path: Path) -> KeypointSplit:
 
     Raises `UserError` where the file cannot be read or does not say what is needed.
     """
-    try:
-        said = json.loads(read_regular(path))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"cannot read {path}: {error}; give a split file (see README)") from None
-    if not isinstance(said, dict) or not ({"train", "annotations"} & set(said)):
+    said = _said(path)
+    if not {"train", "annotations"} & set(said):
         raise UserError(f'{path} is neither a split file (with "train") nor COCO keypoint JSON')
     if "annotations" in said:
         return KeypointSplit(path.stem, {"train": path, "validation": path}, None, {})

@@ -1,15 +1,17 @@
 """Crops stored once, at one size, in shards: tar files as WebDataset reads them.
 
     crops-FINGERPRINT-SIZE-MARGIN/000000.tar     00000000.jpg, 00000000.json, 00000001.jpg, ...
+    pixels-FINGERPRINT-SIZE-MARGIN/000000.tar    00000000.rgb, 00000000.json, 00000001.rgb, ...
 
-Plain tar files of JPEGs can be copied, streamed and opened by anything; and since a member lies in
-one piece, one garment is read from them at random by its offset. 192,000 crops of 384 x 384 take
-some 12 GB, an eighth of what they take decoded. Each shard is written whole or not at all, so a
+Plain tar files can be copied, streamed and opened by anything; and since a member lies in one
+piece, one garment is read from them at random by its offset. 192,000 crops of 384 x 384 take some
+12 GB as JPEGs, an eighth of what their pixels take. Each shard is written whole or not at all, so a
 preparation that was stopped goes on with the first that is missing.
 """
 
 import io
 import json
+import math
 import os
 import tarfile
 import threading
@@ -18,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -28,25 +30,20 @@ from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import advice, is_whole, written_whole
 from fewshot_landmarks.support.processes import Processes
 
+if TYPE_CHECKING:
+    from fewshot_landmarks.data.crops import Cutter
+
 GARMENTS = 1000  # a shard
 QUALITY = 95  # of the JPEGs, whose colours are not subsampled
 PLACES = "places.npz"  # where each garment lies; made anew from the shards if it is lost
 
 
-class Cutter(Protocol):
-    """What cuts garments out of photos."""
-
-    def __len__(self) -> int: ...
-
-    def cut(self, i: int) -> tuple[np.ndarray, np.ndarray] | str:
-        """Garment i's window in its photo and its crop (S, S, 3) in RGB, or why there is none."""
-
-    def describe(self, i: int) -> dict:
-        """What stands beside a garment's crop, as JSON."""
-
-
-def write_shards(folder: Path, cutter: Cutter, workers: int, progress: bool, title: str) -> None:
+def write_shards(
+    folder: Path, cutter: "Cutter", kind: str, workers: int, progress: bool, title: str
+) -> None:
     """Write the shards that are missing, in processes; then where each garment lies.
+
+    kind: "jpg", or "rgb" for pixels as they are.
 
     Raises `UserError` where the folder cannot be written or the disk is full; finished shards
     are kept.
@@ -56,7 +53,7 @@ def write_shards(folder: Path, cutter: Cutter, workers: int, progress: bool, tit
     try:
         with tqdm(total=len(starts), desc=title, unit="shard", disable=not progress) as bar:
             bar.update(len(starts) - len(missing))
-            for _ in _in_processes(partial(_write_shard, folder), missing, cutter, workers):
+            for _ in _in_processes(partial(_write_shard, folder, kind), missing, cutter, workers):
                 bar.update()
         _write_places(folder, len(cutter))
     except OSError as error:
@@ -66,10 +63,15 @@ def write_shards(folder: Path, cutter: Cutter, workers: int, progress: bool, tit
 
 
 def _in_processes(
-    work: Callable[[int], None], starts: Sequence[int], cutter: Cutter, workers: int
+    work: Callable[[int], None], starts: Sequence[int], cutter: "Cutter", workers: int
 ) -> Iterator[None]:
     """Do the work in any order; what has not begun is given up at the first that fails."""
     if not starts:
+        return
+    if workers == 1:
+        _start(cutter)
+        yield from map(work, starts)
+        _cutter.clear()
         return
     with Processes(min(workers, len(starts)), _start, cutter, main=True) as processes:
         for done in as_completed([processes.submit(work, start) for start in starts]):
@@ -80,14 +82,14 @@ def _path(folder: Path, start: int) -> Path:
     return folder / f"{start // GARMENTS:06d}.tar"
 
 
-_cutter: list[Cutter] = []  # of this process
+_cutter: "list[Cutter]" = []  # of this process
 
 
-def _start(cutter: Cutter) -> None:
+def _start(cutter: "Cutter") -> None:
     _cutter[:] = [cutter]
 
 
-def _write_shard(folder: Path, start: int) -> None:
+def _write_shard(folder: Path, kind: str, start: int) -> None:
     (cutter,) = _cutter
     with (
         written_whole(_path(folder, start), summed=True) as file,
@@ -100,7 +102,7 @@ def _write_shard(folder: Path, start: int) -> None:
             else:
                 window, crop = cut
                 about["window"] = [int(edge) for edge in window]
-                _add(tar, f"{i:08d}.jpg", _encode(crop))
+                _add(tar, f"{i:08d}.{kind}", _encode(crop) if kind == "jpg" else crop.tobytes())
             _add(tar, f"{i:08d}.json", json.dumps(about).encode())
 
 
@@ -125,14 +127,19 @@ def _write_places(folder: Path, garments: int) -> None:
     skipped = []
     for start in range(0, garments, GARMENTS):
         for i, name, offset, content in _members(_path(folder, start)):
-            if name == "jpg":
+            if name != "json":
                 places[i] = start // GARMENTS, offset, len(content)
             else:
                 about = json.loads(content)
                 windows[i] = about.get("window", 0)
                 skipped += [about["damaged"]] if "damaged" in about else []
     with written_whole(folder / PLACES, summed=True) as file:
-        np.savez(file, places=places, windows=windows, skipped=np.array(skipped, str))
+        np.savez(
+            file,
+            places=places,
+            windows=windows,
+            skipped=np.array(list(dict.fromkeys(skipped)), str),
+        )
 
 
 def _members(path: Path) -> Iterator[tuple[int, str, int, bytes]]:
@@ -149,8 +156,8 @@ class Shards:
     windows: np.ndarray  # (M, 4) int32: x1, y1, x2, y2 in the photo; zeros if damaged
     skipped: list[str]
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, kind: str) -> None:
+        self._folder, self._kind = folder, kind
         self._files: dict[int, int] = {}  # of shards, opened when first read
         self._opening = threading.Lock()
         with np.load(folder / PLACES, allow_pickle=False) as stored:
@@ -164,23 +171,26 @@ class Shards:
             if shard not in self._files:
                 self._files[shard] = os.open(_path(self._folder, shard * GARMENTS), os.O_RDONLY)
         content = np.frombuffer(os.pread(self._files[shard], size, offset), np.uint8)
-        return self.windows[i], cv2.cvtColor(cv2.imdecode(content, 1), cv2.COLOR_BGR2RGB)
+        if self._kind == "jpg":
+            return self.windows[i], cv2.cvtColor(cv2.imdecode(content, 1), cv2.COLOR_BGR2RGB)
+        side = math.isqrt(size // 3)
+        return self.windows[i], content.reshape(side, side, 3)
 
     def __reduce__(self):
-        return Shards, (self._folder,)
+        return Shards, (self._folder, self._kind)
 
     def __del__(self):
         for file in self._files.values():
             os.close(file)
 
 
-def open_shards(folder: Path, garments: int) -> Shards | None:
+def open_shards(folder: Path, garments: int, kind: str) -> Shards | None:
     """The stored crops, or None where they are not there in full; see `is_whole`."""
     placed = is_whole(folder / PLACES)
     if _missing(folder, garments) or not placed:
         return None
     try:
-        shards = Shards(folder)
+        shards = Shards(folder, kind)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
     return shards if len(shards.windows) == garments else None

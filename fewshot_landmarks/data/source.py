@@ -4,40 +4,21 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TypeAlias
 
 from fewshot_landmarks.data.categories import DEEPFASHION2, Categories
 from fewshot_landmarks.data.crops import Garments
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
-from fewshot_landmarks.data.keypoints import read_split
+from fewshot_landmarks.data.keypoints import KeypointSplit, read_split
 from fewshot_landmarks.protocol import BENCHMARKS, Benchmark
-
-
-class Source(Protocol):
-    """A data set with its benchmarks."""
-
-    @property
-    def name(self) -> str:
-        """How tables call it."""
-
-    @property
-    def benchmarks(self) -> Mapping[str, Benchmark]:
-        """By name."""
-
-    @property
-    def categories(self) -> Categories:
-        """All of them, seen or not."""
-
-    def open(self, split: str, *, size: int, strict: bool, cache: Path, progress: bool) -> Garments:
-        """The objects of "train", where seen categories are learnt, or "validation"."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """DeepFashion2, or garments drawn in its layout."""
+    """DeepFashion2, or garments drawn in its layout; what `KeypointSplit` is to a keypoint set."""
 
     root: Path
-    name: str = "DeepFashion2"
+    name: str = "DeepFashion2"  # as tables call it
 
     @property
     def benchmarks(self) -> Mapping[str, Benchmark]:
@@ -48,7 +29,12 @@ class Folder:
         return DEEPFASHION2
 
     def open(self, split: str, **options) -> Garments:
+        """The objects of "train", where seen categories are learnt, or "validation"."""
         return DeepFashion2(self.root, split, **options)
+
+
+Source: TypeAlias = Folder | KeypointSplit
+"""A data set with its benchmarks."""
 
 
 def find_source(data: Path) -> Source:

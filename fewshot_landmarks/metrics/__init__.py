@@ -1,1 +1,1 @@
-"""Errors of landmarks, their means and intervals, calibration."""
+"""Errors of landmarks, object keypoint similarity, calibration, means and intervals."""

@@ -15,7 +15,7 @@ from fewshot_landmarks.data.formats.values import aligned, folded
 from fewshot_landmarks.data.keypoints import Keypoints
 from fewshot_landmarks.evaluation import answers
 from fewshot_landmarks.learner import Detector, Learner
-from fewshot_landmarks.metrics.error import normalised_error
+from fewshot_landmarks.metrics.landmarks import normalised_error
 from fewshot_landmarks.photos.model import AT_ONCE, adapted
 from fewshot_landmarks.samples import Samples, collate
 from fewshot_landmarks.support.devices import forget_peak, out_of_memory, peak_mib, release_freed
@@ -102,8 +102,10 @@ _BY_LANDMARK = ("landmarks", "labelled", "scored")
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
-    """What every learner is asked: the same for all."""
+class PhotoEpisodes:
+    """What every learner is asked, the same for all: an episode for each draw of the support and
+    each number of shots.
+    """
 
     support: Crops  # n objects
     query: Crops  # Q objects
@@ -114,7 +116,7 @@ class Trial:
     @classmethod
     def of(
         cls, support: Crops, query: Crops, shots: Sequence[int] | None, draws: int, seed: int
-    ) -> "Trial":
+    ) -> "PhotoEpisodes":
         """Raises `UserError` for too many shots, or where nothing is left to be asked."""
         n = len(support.items)
         shots = tuple(sorted(set(shots or [*(k for k in SHOTS if k < n), n])))
@@ -179,7 +181,7 @@ class Trial:
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
+class Adaptation:
     """One learner, adapted once."""
 
     shots: int
@@ -191,16 +193,18 @@ class Cell:
     mib: float  # the most memory of the adaptation, over what was there before; NaN: unknown
 
 
-def measure(load: Callable[[], Learner], trial: Trial, device: str) -> list[Cell] | str:
-    """All cells of a learner, the most shots first; or why it cannot learn this category."""
+def measure(
+    load: Callable[[], Learner], episodes: PhotoEpisodes, device: str
+) -> list[Adaptation] | str:
+    """All adaptations of a learner, the most shots first; or why it cannot learn this category."""
     learner = load()
     try:
         with torch.no_grad():  # libraries choose their ways at first
-            learner.base.fenet(trial.support.samples.images[:1].to(device))
+            learner.base.fenet(episodes.support.samples.images[:1].to(device))
         return [
-            _cell(learner, trial, draw, shots, device)
-            for shots in trial.shots[::-1]
-            for draw in trial.draws(shots)
+            _adaptation(learner, episodes, draw, shots, device)
+            for shots in episodes.shots[::-1]
+            for draw in episodes.draws(shots)
         ]
     except UserError as reason:
         return str(reason)
@@ -210,9 +214,11 @@ def measure(load: Callable[[], Learner], trial: Trial, device: str) -> list[Cell
         return "memory is not enough"
 
 
-def _cell(learner: Learner, trial: Trial, draw: int, shots: int, device: str) -> Cell:
-    query, scored = trial.query.samples, trial.scored(draw, shots)
-    support = trial.support.samples[torch.from_numpy(trial.order[draw, :shots])].to(device)
+def _adaptation(
+    learner: Learner, episodes: PhotoEpisodes, draw: int, shots: int, device: str
+) -> Adaptation:
+    query, scored = episodes.query.samples, episodes.scored(draw, shots)
+    support = episodes.support.samples[torch.from_numpy(episodes.order[draw, :shots])].to(device)
     release_freed()
     known = forget_peak(device)
     before, began = peak_mib(device), time.perf_counter()
@@ -220,14 +226,14 @@ def _cell(learner: Learner, trial: Trial, draw: int, shots: int, device: str) ->
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
     ready, peak = time.perf_counter(), peak_mib(device)
-    asked = torch.from_numpy(np.flatnonzero(trial.asked[draw]))
+    asked = torch.from_numpy(np.flatnonzero(episodes.asked[draw]))
     found = torch.zeros_like(query.landmarks)
     parts = [_find(detector, query[rows], device) for rows in asked.split(AT_ONCE)]
     found[asked] = torch.cat(parts)
     done = time.perf_counter()
     true = query.to_original(query.landmarks)
     errors = normalised_error(found, true, torch.from_numpy(scored), query.area).double().numpy()
-    return Cell(
+    return Adaptation(
         shots,
         draw,
         sums=np.where(scored, errors, 0).sum(1),

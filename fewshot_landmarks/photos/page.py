@@ -15,8 +15,10 @@ import cv2
 import numpy as np
 
 from fewshot_landmarks.data.drawing import draw_landmarks
+from fewshot_landmarks.data.formats.coco import annotation_row, category_row, image_row
 from fewshot_landmarks.data.images import Unreadable, read_photo
-from fewshot_landmarks.photos.model import Model, around
+from fewshot_landmarks.photos.boxes import around
+from fewshot_landmarks.photos.model import Model
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.markup import entities
 
@@ -32,7 +34,7 @@ _NOTHING: Mapping = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
-class Photo:
+class UploadedPhoto:
     """An uploaded photo."""
 
     path: Path
@@ -41,7 +43,7 @@ class Photo:
     small: np.ndarray  # (h, w, 3) uint8, for the list
 
     @classmethod
-    def read(cls, path: Path) -> "Photo":
+    def read(cls, path: Path) -> "UploadedPhoto":
         """The photo of a file. Raises `Unreadable`."""
         pixels = read_photo(path)
         height, width = pixels.shape[:2]
@@ -66,7 +68,7 @@ class Finding:
 class Session:
     """Photos by name, in order of arrival, with what was clicked and what was found in them."""
 
-    photos: Mapping[str, Photo] = field(default_factory=dict)
+    photos: Mapping[str, UploadedPhoto] = field(default_factory=dict)
     marks: Mapping[str, Marks] = field(default_factory=dict)  # of photos that were clicked
     found: Mapping[str, Finding] = field(default_factory=dict)
     given: tuple[str, ...] = ()  # names of the landmarks; without them they are 1, 2, ...
@@ -107,7 +109,9 @@ class Session:
         return bool(said) and all(i in said and said[i] is None for i in range(len(self.names)))
 
     def add(
-        self, files: Sequence[tuple[str, Path]], read: Callable[[Path], Photo] = Photo.read
+        self,
+        files: Sequence[tuple[str, Path]],
+        read: Callable[[Path], UploadedPhoto] = UploadedPhoto.read,
     ) -> tuple["Session", list[str]]:
         """With more photos, (name, path) each, and a line on each that cannot be taken.
 
@@ -346,38 +350,27 @@ class Session:
                 }
             x1, y1, x2, y2 = (round(float(edge), 2) for edge in box)
             seen = np.isfinite(points).all(-1)
-            marks = np.column_stack([np.nan_to_num(points), 2 * seen])
-            row = {
-                "id": len(rows) + 1,
-                "image_id": number,
-                "category_id": 1,
-                "keypoints": [round(value, 2) for value in marks.ravel().tolist()],
-                "num_keypoints": int(seen.sum()),
-                "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
-                "area": round((x2 - x1) * (y2 - y1), 2),
-                "iscrowd": 0,
-            }
-            rows.append(row | scores)
+            marks = np.round(np.nan_to_num(points).astype(float), 2)
+            area = round((x2 - x1) * (y2 - y1), 2)
+            box = x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)
+            ids = {"id": len(rows) + 1, "image_id": number, "category_id": 1}
+            rows.append(ids | annotation_row(marks, 2 * seen, box, area) | scores)
         images = [
-            {"id": number, "file_name": name, "width": photo.width, "height": photo.height}
+            image_row(number, name, photo.width, photo.height)
             for number, (name, photo) in enumerate(self.photos.items(), 1)
         ]
-        kind = {
-            "id": 1,
-            "name": "object",
-            "supercategory": "",
-            "keypoints": list(self.names),
-            "skeleton": [],
-        }
+        kind = category_row(1, "object", self.names)
         return {"images": images, "annotations": rows, "categories": [kind]}
 
 
-def _finding(photo: Photo, points: np.ndarray, scores: np.ndarray, box: np.ndarray) -> Finding:
+def _finding(
+    photo: UploadedPhoto, points: np.ndarray, scores: np.ndarray, box: np.ndarray
+) -> Finding:
     inside = ((points >= 0) & (points < (photo.width, photo.height))).all(-1, keepdims=True)
     return Finding(np.where(inside, points, np.nan), scores, box)
 
 
-def _box(photo: Photo, points: np.ndarray) -> np.ndarray:
+def _box(photo: UploadedPhoto, points: np.ndarray) -> np.ndarray:
     """The box (4,) of an annotated object: around its landmarks (N, 2); the photo if they are in
     a line or too close to each other."""
     size = np.array([photo.width, photo.height], np.float32)

@@ -22,7 +22,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from fewshot_landmarks.data.images import Unreadable
-from fewshot_landmarks.photos.page import Photo
+from fewshot_landmarks.photos.page import UploadedPhoto
 from fewshot_landmarks.support.errors import UserError
 
 BYTES = 64 * 1024**2  # of a photo
@@ -113,13 +113,13 @@ class Gate:
 
 
 class Uploads:
-    """Photos that were sent to the page; each is on disk as long as its `Photo` is in use."""
+    """Photos that were sent to the page; each is on disk as long as its `UploadedPhoto` is in use."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / KEPT).mkdir(exist_ok=True)
-        self._sent: dict[str, Photo | Unreadable] = {}  # not yet asked for by `pop`
-        self._photos: weakref.WeakSet[Photo] = weakref.WeakSet()
+        self._sent: dict[str, UploadedPhoto | Unreadable] = {}  # not yet asked for by `pop`
+        self._photos: weakref.WeakSet[UploadedPhoto] = weakref.WeakSet()
         self._coming = 0  # bytes
         self._one = asyncio.Lock()  # one photo is decoded at a time
 
@@ -150,7 +150,7 @@ class Uploads:
         finally:
             self._coming -= size
 
-    def pop(self, path: Path) -> Photo:
+    def pop(self, path: Path) -> UploadedPhoto:
         """A photo that was sent, once. Raises `Unreadable` where it was not kept."""
         found = self._sent.pop(str(path), Unreadable("not there any more: add it again"))
         if isinstance(found, Unreadable):
@@ -178,7 +178,7 @@ class Uploads:
             del self._sent[next(iter(self._sent))]
         return str(path)
 
-    def _kept(self, sent: UploadFile, path: Path) -> Photo | Unreadable:
+    def _kept(self, sent: UploadFile, path: Path) -> UploadedPhoto | Unreadable:
         if (sent.size or 0) > BYTES:
             return Unreadable(f"more than {BYTES // 1024**2} MB: save it smaller")
         if len(self._photos) >= PHOTOS:
@@ -186,7 +186,7 @@ class Uploads:
         try:
             with path.open("xb") as file:
                 shutil.copyfileobj(sent.file, file)
-            photo = Photo.read(path)
+            photo = UploadedPhoto.read(path)
         except Unreadable as reason:
             path.unlink(missing_ok=True)
             return reason

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewshot_landmarks.data.formats.annotations import read_annotations, write_coco
+from fewshot_landmarks.data.formats.annotations import read_annotations
 from fewshot_landmarks.support.errors import UserError
 
 WIDTH, HEIGHT = 200, 100
@@ -101,7 +101,6 @@ def test_the_arrays_have_the_types_of_an_index(tmp_path):
     assert index.points.dtype == np.float32 and index.visible.dtype == np.uint8
     assert index.start.tolist() == [0, 4]
     assert len(index.digest()) == 16
-    assert len(index.select(np.array([True]))) == 1
 
 
 def test_photos_are_in_the_files_order_and_objects_in_order_of_photo_and_id(tmp_path):
@@ -351,53 +350,6 @@ def test_one_category_of_several_by_id_or_name(tmp_path):
     refused(path, "horse", "cat", "dog", category="horse")
     refused(path, category="car")
     refused(path, category=9)
-
-
-def test_coco_is_written_and_read_back_as_it_was(tmp_path):
-    images = [image(7, "deep/1.jpg"), {"id": 2, "file_name": "2.jpg"}, image(3, "3.jpg")]
-    rng = np.random.default_rng(0)
-    rows = [
-        annotation(
-            k,
-            image_id=(7, 2)[k % 2],
-            keypoints=[v for x, y in rng.uniform(0, 100, (4, 2)) for v in (x, y, int(x) % 3)],
-            bbox=rng.uniform(1, 90, 4).tolist(),
-            area=float(rng.uniform(1, 1e4)),
-        )
-        for k in range(20)
-    ]
-    rows.append(annotation(90, image_id=7, category_id=5, keypoints=[1, 2, 2, 3, 4, 1]))
-    rows.append(annotation(91, image_id=7, keypoints=[]))
-    rows.append(annotation(92, image_id=2, keypoints=[1]))
-    kinds = [
-        kind(sigmas=[0.1, 0.2, 0.3, 0.4]),
-        {"id": 5, "name": "été", "flip_pairs": [[0, 1]], "skeleton": [[1, 2]]},
-    ]
-    elsewhere = tmp_path / "elsewhere"
-    photos = ("deep/1.jpg", "2.jpg", "3.jpg")
-    path = coco(elsewhere, *rows, images=images, categories=kinds, photos=photos)
-    first = read_annotations(path)
-    assert first.index.unlabelled and first.index.skipped
-
-    for folder in (elsewhere, tmp_path / "new"):  # photos below the file, and not below it
-        write_coco(folder / "again.json", first)
-        again = read_annotations(folder / "again.json")
-        assert dict(again.categories) == dict(first.categories)
-        assert again.photos == first.photos
-        assert again.index.digest() == first.index.digest()
-        assert again.index.skipped == () and again.index.unlabelled == 0
-    written = json.loads((elsewhere / "again.json").read_text("utf-8"))
-    assert [row["file_name"] for row in written["images"]] == list(photos)
-
-
-def test_what_is_written_is_coco_for_others_too(tmp_path):
-    coco_api = pytest.importorskip("pycocotools.coco")
-    write_coco(tmp_path / "out.json", read(tmp_path, annotation(17)))
-    dataset = coco_api.COCO(str(tmp_path / "out.json"))
-    (row,) = dataset.loadAnns(dataset.getAnnIds(imgIds=[1], catIds=[3]))
-    assert row["keypoints"] == MARKS and row["num_keypoints"] == 3
-    assert row["bbox"] == [80, 30, 40, 25.5] and row["iscrowd"] == 0
-    assert dataset.loadCats([3])[0]["skeleton"] == [[1, 2], [1, 3]]
 
 
 def test_many_annotations_are_read_in_little_time(tmp_path):
@@ -839,13 +791,3 @@ def test_xml_with_entities_is_refused(tmp_path):
         refused(path, path, "document type")
         (tmp_path / "utf16.xml").write_bytes(path.read_text().encode("utf-16"))
         refused(tmp_path / "utf16.xml")
-
-
-def test_labelme_and_cvat_can_be_written_as_coco(tmp_path):
-    labelme(tmp_path, "a", shape("tip", (20, 20.5)), shape("end", (60, 20), flags={"occluded": 1}))
-    labelme(tmp_path, "b", shape("tip", (20, 20)), shape("top", (60, 70)))
-    first = read_annotations(tmp_path, category="pen")
-    write_coco(tmp_path / "out" / "coco.json", first)
-    again = read_annotations(tmp_path / "out" / "coco.json", category="pen")
-    assert dict(again.categories) == dict(first.categories) and again.photos == first.photos
-    assert again.index.digest() == first.index.digest()

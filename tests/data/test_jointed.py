@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fewshot_landmarks.data import jointed
-from fewshot_landmarks.data.jointed import SHAPES, main, write_jointed
+from fewshot_landmarks.data.jointed import SHAPES, drawing, shapes, write_jointed, writer
+from fewshot_landmarks.data.jointed.__main__ import main
 from fewshot_landmarks.support.errors import UserError
 
 PHOTOS = {"train": 100, "test": 60}
@@ -16,7 +16,7 @@ FILES = ("train.json", "test.json", "split.json", "generator.json")
 
 
 def write(out, **options):
-    return write_jointed(out, **{"photos": PHOTOS, "minimum": 3, "progress": False} | options)
+    return write_jointed(out, **{"photos": PHOTOS, "progress": False} | options)
 
 
 @pytest.fixture(scope="module")
@@ -159,12 +159,12 @@ def test_a_visible_keypoint_has_its_mark_there(folder, sides):
 
 
 def test_coordinates_are_continuous_pixel_i_covers_i_to_i_plus_1():
-    mark = jointed.Joint("only", 0, 0, 0, 0, "base", ("disc", "dark", 10))
+    mark = shapes.Joint("only", 0, 0, 0, 0, "base", ("disc", "dark", 10))
     rng = np.random.default_rng(0)
     for _ in range(5):
-        thing = jointed._place(jointed.Shape("dot", 0, (mark,)), 160, 0.3, rng)
+        thing = drawing._place(shapes.Shape("dot", 0, (mark,)), 160, 0.3, rng)
         rows, columns = np.nonzero(thing.mask(160))
-        middle = np.array([columns.mean() + 0.5, rows.mean() + 0.5]) / jointed.SUPER
+        middle = np.array([columns.mean() + 0.5, rows.mean() + 0.5]) / drawing.SUPER
         if 30 < thing.points.min() and thing.points.max() < 130:
             np.testing.assert_allclose(thing.points[0], middle, atol=0.05)
 
@@ -179,7 +179,7 @@ def test_the_split_names_14_seen_and_6_unseen_categories(folder, sides):
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path):
-    few = {"photos": {"train": 6, "test": 4}, "categories": 3, "minimum": 1}
+    few = {"photos": {"train": 6, "test": 4}, "categories": 3}
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         write(tmp_path / name, seed=seed, **few)
     for path in [*FILES, "images/000001.jpg", "images/000010.jpg"]:
@@ -189,13 +189,13 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path):
 
 
 def test_a_set_that_is_there_is_not_drawn_again(folder, monkeypatch):
-    monkeypatch.setattr(jointed, "draw_photo", None)
+    monkeypatch.setattr(writer, "draw_photo", None)
     record = write(folder)
     assert record == json.loads((folder / "generator.json").read_text("utf-8"))
 
 
 def test_a_drawing_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    draw, drawn = jointed.draw_photo, []
+    draw, drawn = writer.draw_photo, []
 
     def stop(*arguments):
         drawn.append(arguments)
@@ -203,7 +203,7 @@ def test_a_drawing_that_fails_leaves_nothing(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return draw(*arguments)
 
-    monkeypatch.setattr(jointed, "draw_photo", stop)
+    monkeypatch.setattr(writer, "draw_photo", stop)
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "set")
     assert list(tmp_path.iterdir()) == []
@@ -222,7 +222,13 @@ def test_other_files_and_other_settings_are_refused_and_kept(folder, tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"minimum": 4}, {"categories": 21}, {"categories": 1}, {"seed": -1}, {"size": 8}],
+    [
+        {"photos": {"train": 100, "test": 19}},
+        {"categories": 21},
+        {"categories": 1},
+        {"seed": -1},
+        {"size": 8},
+    ],
 )
 def test_impossible_arguments_are_refused(tmp_path, wrong):
     with pytest.raises(UserError):

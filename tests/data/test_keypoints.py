@@ -19,7 +19,7 @@ from fewshot_landmarks.tasks import LandmarkTasks
 def shapes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shapes") / "set"
     photos = {"train": 110, "test": 110}
-    write_jointed(folder, photos=photos, minimum=20, categories=5, progress=False)
+    write_jointed(folder, photos=photos, categories=5, progress=False)
     return folder
 
 

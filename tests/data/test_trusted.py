@@ -636,7 +636,7 @@ def test_a_deepfashion2_garment_is_kept_whose_unlabelled_landmarks_are_odd(tmp_p
     annotation = {"source": "user", "item1": item | {"landmarks": marks}}
     (tmp_path / "train" / "annos" / "000001.json").write_text(json.dumps(annotation))
     data = DeepFashion2(tmp_path, "train")
-    assert len(data) == 1 and data[0].visible.tolist() == [2] * 5 + [0] * 3
+    assert len(data) == 1 and data[0].labelled.tolist() == [True] * 5 + [False] * 3
 
 
 @pytest.mark.parametrize("odd", [-4, math.nan, "large", [3], True])
@@ -725,6 +725,6 @@ def test_mutants_of_deepfashion2_are_read_or_refused(tmp_path):
     for k, content in enumerate([json.dumps(document).encode(), *contents], 1):
         save_photo(tmp_path / "train" / "image" / f"{k:06d}.jpg")
         (tmp_path / "train" / "annos" / f"{k:06d}.json").write_bytes(content)
-    data = DeepFashion2(tmp_path, "train", area="mask")
+    data = DeepFashion2(tmp_path, "train")
     assert data.photos[:2].tolist() == [1, 1] and len(data) > len(contents) / 2
     assert not any("\n" in line for line in data.skipped)

@@ -21,8 +21,9 @@ from fewshot_landmarks.protocol import BENCHMARKS
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"  # syntax trees differ between them
 STATED = Path(__file__).parents[1] / "versions.json"
-SHARED = """base convolutions draws evaluation fenets heatmaps inner_loop metrics networks protocol samples
-tasks training data.crops""".split()
+SHARED = """base evaluation heatmaps inner_loop protocol samples tasks training data.crops
+metrics.landmarks networks.depthwise networks.efficientnet networks.fenet networks.fenets
+networks.heads networks.resnet50 networks.small support.rng""".split()
 
 MINE = """
 import math

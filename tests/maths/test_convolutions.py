@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from fewshot_landmarks.networks.depthwise import depthwise
-from fewshot_landmarks.networks.fenets import _Convolution
+from fewshot_landmarks.networks.efficientnet import _Convolution
 
 SHAPES = [(3, 1, 1, 6), (5, 1, 2, 5), (3, 2, 0, 7), (5, 2, 1, 8)]  # kernel, stride, padding, side
 

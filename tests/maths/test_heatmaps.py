@@ -13,7 +13,7 @@ from fewshot_landmarks.heatmaps import (
     landmark_features,
     spatial_softmax,
 )
-from fewshot_landmarks.metrics.error import normalised_error
+from fewshot_landmarks.metrics.landmarks import normalised_error
 
 
 def test_labelmap_marks_the_cell_that_holds_the_landmark():

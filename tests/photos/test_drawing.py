@@ -68,11 +68,6 @@ def test_edges_join_landmarks_that_are_drawn():
         assert (drawn[50, 50] != GREY[50, 50]).any() == joined
 
 
-def test_a_frame_is_drawn_around_a_box():
-    drawn = draw_landmarks(GREY, MIDDLE[:0], box=(10.5, 20.5, 90.5, 80.5))
-    assert (drawn[20, 30:70] != 90).all() and (drawn[30:70, 50] == 90).all()
-
-
 def test_many_numbers_lie_apart_and_inside_the_picture():
     for number in range(5):
         photo, _ = photo_of(0, "train", number + 1, 4, "outfits")  # long sleeve outwear

@@ -11,9 +11,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from fewshot_landmarks.learner import LEARNERS, Learner
-from fewshot_landmarks.networks import fenets
+from fewshot_landmarks.networks import efficientnet
+from fewshot_landmarks.photos.boxes import around, box_of
 from fewshot_landmarks.photos.confidence import SIGNS, Calibration
-from fewshot_landmarks.photos.model import HEADER, _box_of, around, load
+from fewshot_landmarks.photos.model import load
+from fewshot_landmarks.photos.stored import HEADER
 from fewshot_landmarks.support.errors import UserError
 from tests.colours import SHAPE, model, photo, photos, radius
 
@@ -54,7 +56,7 @@ def test_a_file_holds_what_predicts(name, network, support, tmp_path, monkeypatc
     images, landmarks, boxes = support
     made = model(name, network=network)
     # A file holds all weights: ImageNet's need not be there to read it.
-    monkeypatch.setattr(fenets, "find_spec", lambda name: None)
+    monkeypatch.setattr(efficientnet, "find_spec", lambda name: None)
     before = {n: t.clone() for n, t in made.learner.state_dict().items()}
     visible = np.ones((3, 4), int)
     visible[:, 3] = 0
@@ -177,14 +179,14 @@ def test_the_box_of_scattered_landmarks_leaves_outliers_aside():
     shape = random.uniform(0, 1, (20, 2)).astype(np.float32)
     found = 30 + shape * (80, 120)
     found[:5] = random.uniform(0, 400, (5, 2))
-    box = _box_of(found, np.ones(20), shape, 400, 400)
+    box = box_of(found, np.ones(20), shape, 400, 400)
     np.testing.assert_allclose(box, [30, 30, 110, 150], atol=3)
     found[5:7], scores = random.uniform(0, 400, (2, 2)), np.ones(20)
     scores[[0, 1, 4, 6]] = 0.2  # a third lies elsewhere, of which some score less
-    np.testing.assert_allclose(_box_of(found, scores, shape, 400, 400), [30, 30, 110, 150], atol=6)
+    np.testing.assert_allclose(box_of(found, scores, shape, 400, 400), [30, 30, 110, 150], atol=6)
     nowhere = np.full((20, 2), 7.0)
-    assert _box_of(nowhere, np.ones(20), shape, 400, 300) == (0, 0, 400, 300)
-    assert _box_of(nowhere * np.nan, np.zeros(20), shape, 400, 300) == (0, 0, 400, 300)
+    assert box_of(nowhere, np.ones(20), shape, 400, 300) == (0, 0, 400, 300)
+    assert box_of(nowhere * np.nan, np.zeros(20), shape, 400, 300) == (0, 0, 400, 300)
 
 
 @pytest.mark.parametrize(

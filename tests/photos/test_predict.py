@@ -14,7 +14,7 @@ from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.data.formats.annotations import read_annotations
 from fewshot_landmarks.data.formats.predictions import match, read_predictions
 from fewshot_landmarks.learner import find_learner
-from fewshot_landmarks.networks.fenets import SmallFENet
+from fewshot_landmarks.networks.small import SmallFENet
 from fewshot_landmarks.photos.commands import common, predict
 from fewshot_landmarks.photos.commands.draw import predicted
 from fewshot_landmarks.photos.model import Finder, Model, load

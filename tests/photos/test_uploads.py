@@ -18,7 +18,7 @@ from PIL import Image
 
 from baselines.proto import PROTO
 from fewshot_landmarks.base import BaseModel
-from fewshot_landmarks.networks.fenets import SmallFENet
+from fewshot_landmarks.networks.small import SmallFENet
 from fewshot_landmarks.photos.commands import page as command
 from fewshot_landmarks.photos.model import Model
 from fewshot_landmarks.photos.page import LANDMARKS, Session

@@ -18,7 +18,7 @@ from benchmarks.figures import plots
 from benchmarks.results import trust
 from benchmarks.results.reading import CURVES
 from fewshot_landmarks.data.categories import category
-from fewshot_landmarks.metrics.landmarks import mean_interval
+from fewshot_landmarks.metrics.intervals import mean_interval
 from fewshot_landmarks.support.errors import UserError
 
 TROUSERS = category("trousers")

@@ -31,7 +31,7 @@ from benchmarks.tables.build import (
 )
 from benchmarks.tables.formats import to_csv, to_markdown, to_tex
 from fewshot_landmarks.data.categories import category
-from fewshot_landmarks.metrics.landmarks import mean_interval
+from fewshot_landmarks.metrics.intervals import mean_interval
 from fewshot_landmarks.protocol import BENCHMARKS
 from fewshot_landmarks.support.errors import UserError
 

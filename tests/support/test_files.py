@@ -26,7 +26,7 @@ from fewshot_landmarks.data.garments import write_garments
 from fewshot_landmarks.data.index import load_index
 from fewshot_landmarks.data.jointed import write_jointed
 from fewshot_landmarks.data.source import find_source
-from fewshot_landmarks.networks.fenets import _load_backbone
+from fewshot_landmarks.networks.fenet import load_backbone
 from fewshot_landmarks.photos.commands import predict
 from fewshot_landmarks.support import files
 from fewshot_landmarks.support.errors import UserError
@@ -39,7 +39,6 @@ from fewshot_landmarks.support.files import (
     written_whole,
 )
 from tests.conftest import SOME
-from tests.data.test_shards import in_this_process
 from tests.mutants import byte_mutants
 
 
@@ -158,7 +157,7 @@ def test_only_files_are_read_and_none_above_the_limit(tmp_path):
         read_heatmaps,
         lambda path: read_table(path, {}),
         lambda path: read_run(path.parent),
-        lambda path: _load_backbone(None, path, "ResNet-50"),
+        lambda path: load_backbone(None, path, "ResNet-50"),
     ],
     ids=["annotations", "split", "heatmaps", "table", "run", "weights"],
 )
@@ -238,8 +237,8 @@ DAMAGES = {
 
 KINDS = (
     "weights/*.safetensors", "learners.json", "asked.json", "episodes/*/MRN/*.npz",
-    "episodes/*/*/*.csv", "data/index-*.npz", "data/crops-*.npy", "probes/*.csv",
-    "data/crops-*.npz", "probes/*.npz",
+    "episodes/*/*/*.csv", "data/index-*.npz", "data/pixels-*/*.tar", "probes/*.csv",
+    "data/pixels-*/places.npz", "probes/*.npz",
 )  # fmt: skip
 NOTES = ("costs", "learners", "asked")  # of seconds, and of what was asked for
 
@@ -291,12 +290,11 @@ def test_damaged_work_is_named_and_made_again(
 @pytest.fixture
 def stored(smoke_folder, tmp_path, monkeypatch):
     """A function that stores a category's crops, packed or in shards, and opens them."""
-    monkeypatch.setattr(shards, "GARMENTS", 10)
-    monkeypatch.setattr(shards, "_in_processes", in_this_process)
+    monkeypatch.setattr(shards, "GARMENTS", 50)
     (root,) = (smoke_folder / "data").iterdir()
 
     def store(way):
-        garments = DeepFashion2(root, "validation", size=8, categories=["vest"], cache=tmp_path)
+        garments = DeepFashion2(root, "validation", size=8, cache=tmp_path)
         return getattr(garments, way)(tmp_path)
 
     return store

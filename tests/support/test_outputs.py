@@ -19,8 +19,8 @@ from benchmarks.speed import index as index_speed
 from benchmarks.speed import training as speed
 from benchmarks.tables import build as tables
 from fewshot_landmarks.__main__ import main
-from fewshot_landmarks.data import jointed
 from fewshot_landmarks.data.garments import __main__ as garments_command
+from fewshot_landmarks.data.jointed import __main__ as jointed
 from fewshot_landmarks.learner import REGISTRY
 from fewshot_landmarks.support import outputs
 from fewshot_landmarks.support.console import answer

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from fewshot_landmarks.data.formats import coco, cvat, labelme
-from fewshot_landmarks.data.formats.coco import write_coco
 from fewshot_landmarks.data.formats.objects import Annotations, Ignored, Object, Photo, Read
 from fewshot_landmarks.data.formats.places import find_photos
 from fewshot_landmarks.data.formats.values import Bad, repeated
@@ -18,7 +17,7 @@ from fewshot_landmarks.data.index import Index
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import read_regular
 
-__all__ = ["Annotations", "Photo", "read_annotations", "write_coco"]
+__all__ = ["Annotations", "Photo", "read_annotations"]
 
 HULL_MARGIN = 0.1  # by how much of its longer side the landmarks' hull grows to make a box
 
@@ -177,21 +176,9 @@ def _box(one: Object, points: np.ndarray, size: np.ndarray) -> tuple[float, ...]
 
 def _index(rows: list[tuple], photos: list[Photo], read: Read) -> Index:
     """The rows in order of photo and item."""
-    photo, item, category, box, area, points, visible = zip(*sorted(rows, key=lambda row: row[:2]))
-    sizes = np.array([_bytes(photo.path) for photo in photos], np.int64)
-    return Index(
-        photo=np.array(photo, np.int32),
-        item=np.array(item, np.int64),
-        category=np.array(category, np.int32),
-        box=np.array(box, np.float32),
-        area=np.array(area, np.float32),
-        image_bytes=sizes[np.array(photo)],
-        start=np.cumsum([0, *map(len, visible)], dtype=np.int64),
-        points=np.concatenate(points, dtype=np.float32),
-        visible=np.concatenate(visible),
-        skipped=tuple(read.skipped),
-        unlabelled=read.unlabelled,
-    )
+    sizes = [_bytes(photo.path) for photo in photos]
+    ordered = [(*row[:5], sizes[row[0]], *row[5:]) for row in sorted(rows, key=lambda row: row[:2])]
+    return Index.of(ordered, read.skipped, read.unlabelled, item=np.int64, category=np.int32)
 
 
 def _bytes(path: Path) -> int:

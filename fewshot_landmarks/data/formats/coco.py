@@ -7,10 +7,9 @@ others from 1. Pairs of mirrored landmarks are "flip_pairs" (from 0) or told by 
 left and right.
 """
 
-import json
 import math
-import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 from reprlib import repr as brief
@@ -18,7 +17,7 @@ from reprlib import repr as brief
 import numpy as np
 
 from fewshot_landmarks.data.categories import Categories, Category
-from fewshot_landmarks.data.formats.objects import Annotations, Object, Photo, Read
+from fewshot_landmarks.data.formats.objects import Object, Photo, Read
 from fewshot_landmarks.data.formats.values import (
     Bad,
     key_of,
@@ -32,7 +31,6 @@ from fewshot_landmarks.data.formats.values import (
     said_true,
 )
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import write_text
 
 PARTS = ("images", "annotations", "categories")
 
@@ -215,58 +213,42 @@ def _structure(row: dict, landmarks: int) -> tuple[tuple, tuple, tuple]:
     return edges, pairs, sigmas
 
 
-def write_coco(path: str | os.PathLike, annotations: Annotations) -> None:
-    """The same as COCO keypoint JSON, which `read_annotations` reads back.
+# ------------------------------------------------------------------------------- writing
 
-    Photos below the folder of `path` are named relative to it, others by their whole path.
-    Raises `UserError` where the file cannot be written.
+
+def image_row(number: int, name: str, width: int, height: int) -> dict:
+    """A photo as COCO says it."""
+    return {"id": number, "file_name": name, "width": width, "height": height}
+
+
+def annotation_row(
+    points: np.ndarray, visible: np.ndarray, box: Sequence[float], area: float
+) -> dict:
+    """An object as COCO says it, but for its ids: landmarks (N, 2) with their visibility (N,), and
+    its box: x, y, width, height.
     """
-    path, index = Path(path), annotations.index
-    boxes, areas, points = (_short(values) for values in (index.box, index.area, index.points))
-    rows = []
-    for i, ((x1, y1, x2, y2), area) in enumerate(zip(boxes, areas)):
-        visible = index.landmarks(i)[1].tolist()
-        places = points[index.start[i] : index.start[i + 1]]
-        rows.append(
-            {
-                "id": int(index.item[i]),
-                "image_id": annotations.photos[index.photo[i]].id,
-                "category_id": int(index.category[i]),
-                "keypoints": [n for (x, y), v in zip(places, visible) for n in (x, y, v)],
-                "num_keypoints": sum(v > 0 for v in visible),
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "area": area,
-                "iscrowd": 0,
-            }
-        )
-    document = {
-        "images": [_image_row(photo, path.parent.resolve()) for photo in annotations.photos],
-        "annotations": rows,
-        "categories": [_category_row(category) for category in annotations.categories.values()],
-    }
-    write_text(path, json.dumps(document, ensure_ascii=False) + "\n")
-
-
-def _short(values: np.ndarray) -> list:
-    """float32 as the floats of fewest digits that are the same as float32."""
-    return values.astype(str).astype(float).tolist()
-
-
-def _image_row(photo: Photo, folder: Path) -> dict:
-    path = photo.path.resolve()
-    name = path.relative_to(folder) if path.is_relative_to(folder) else path
-    size = {"width": photo.width, "height": photo.height}
-    known = {side: length for side, length in size.items() if length}
-    return {"id": photo.id, "file_name": name.as_posix(), **known}
-
-
-def _category_row(category: Category) -> dict:
-    optional = {"flip_pairs": category.pairs, "sigmas": category.oks_sigmas}
+    marks = zip(points.tolist(), visible.tolist())
     return {
-        "id": category.id,
-        "name": category.name,
-        "supercategory": "",
-        "keypoints": category.names,
-        "skeleton": [(a + 1, b + 1) for a, b in category.edges],
-        **{part: values for part, values in optional.items() if values},
+        "keypoints": [number for (x, y), seen in marks for number in (x, y, seen)],
+        "num_keypoints": int((visible > 0).sum()),
+        "bbox": list(box),
+        "area": area,
+        "iscrowd": 0,
+    }
+
+
+def category_row(
+    number: int,
+    name: str,
+    names: Sequence[str],
+    skeleton: Sequence[tuple[int, int]] = (),
+    supercategory: str = "",
+) -> dict:
+    """A category as COCO says it; its skeleton counts landmarks from 1."""
+    return {
+        "id": number,
+        "name": name,
+        "supercategory": supercategory,
+        "keypoints": list(names),
+        "skeleton": list(skeleton),
     }

@@ -45,14 +45,14 @@ DIFFICULTIES = {
 
 
 @dataclass
-class Photo:
+class Scene:
     """A picture (h, w, 3), BGR uint8, and its annotation as DeepFashion2 writes it."""
 
     image: np.ndarray
     annotation: dict
 
 
-def draw_photo(lead: int, rng: np.random.Generator, difficulty: Difficulty, pair_id: int) -> Photo:
+def draw_photo(lead: int, rng: np.random.Generator, difficulty: Difficulty, pair_id: int) -> Scene:
     """Draw a photo whose lead garment is of category `lead` (1 to 13).
 
     The lead's item is `item1`; at least half of its landmarks are in the frame and some of
@@ -66,7 +66,7 @@ def draw_photo(lead: int, rng: np.random.Generator, difficulty: Difficulty, pair
             return photo
 
 
-def _attempt(lead: int, rng, difficulty: Difficulty, pair_id: int) -> Photo:
+def _attempt(lead: int, rng, difficulty: Difficulty, pair_id: int) -> Scene:
     """One try at a photo; its `item1` is None where the lead does not show."""
     flat = bool(rng.random() < difficulty.flat)
     figure = Figure(Body(), flat_pose(rng)) if flat else Figure(random_body(rng), random_pose(rng))
@@ -89,7 +89,7 @@ def _attempt(lead: int, rng, difficulty: Difficulty, pair_id: int) -> Photo:
     viewpoint = 1 if flat else (3 if abs(figure.pose.yaw) > 0.6 else 2)
     annotation = {"source": "shop" if shop else "user", "pair_id": pair_id}
     annotation |= items_of(outfit, painter, numbers, viewpoint, rng)
-    return Photo(_develop(painter.image, size, rng), annotation)
+    return Scene(_develop(painter.image, size, rng), annotation)
 
 
 # Framing

@@ -84,7 +84,7 @@ def lead_categories(seed: int, split: str, photos: int, minimum: int) -> np.ndar
 
 
 def photo_of(seed: int, split: str, index: int, lead: int, difficulty: str):
-    """Draw photo `index` (1-based) of a split; returns a `scene.Photo` and a JPEG quality."""
+    """Draw photo `index` (1-based) of a split; returns a `scene.Scene` and a JPEG quality."""
     rng = _generator(_DRAWING, seed, split, index)
     photo = draw_photo(lead, rng, DIFFICULTIES[difficulty], pair_id=index)
     return photo, int(rng.integers(72, 96))

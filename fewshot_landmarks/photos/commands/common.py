@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 
@@ -159,3 +160,10 @@ def outside(box: Sequence[float], photo: np.ndarray) -> bool:
     height, width = photo.shape[:2]
     x1, y1, x2, y2 = box
     return not (x1 < width and y1 < height and x2 > max(x1, 0) and y2 > max(y1, 0))
+
+
+def png(figure) -> bytes:
+    """A figure of matplotlib's as PNG, the same each time."""
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=150, metadata={"Software": None})
+    return content.getvalue()

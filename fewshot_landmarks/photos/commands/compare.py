@@ -9,7 +9,6 @@ there is only one: objects in a photo of a draw's support are then left out of i
 """
 
 import argparse
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,13 +23,13 @@ from tqdm import tqdm
 
 from fewshot_landmarks.data.formats.annotations import read_annotations
 from fewshot_landmarks.learner import REGISTRY
-from fewshot_landmarks.metrics.landmarks import RESAMPLES, Estimate
-from fewshot_landmarks.photos.commands.common import one_category, open_model, stem
+from fewshot_landmarks.metrics.intervals import RESAMPLES, Estimate
+from fewshot_landmarks.photos.commands.common import one_category, open_model, png, stem
 from fewshot_landmarks.photos.comparison import (
     CLOSE,
-    Cell,
+    Adaptation,
     Crops,
-    Trial,
+    PhotoEpisodes,
     counted,
     measure,
     same_landmarks,
@@ -120,18 +119,18 @@ def execute(arguments: argparse.Namespace) -> int:
     sizes = {name: open_model(arguments.models, of, "cpu").size for name, of in names.items()}
 
     @cache
-    def trial(size: int) -> Trial:
+    def episodes_of(size: int) -> PhotoEpisodes:
         sides = Crops.of(support, size), Crops.of(query, size).reordered(order)
-        return Trial.of(*sides, arguments.shots, arguments.draws, arguments.seed)
+        return PhotoEpisodes.of(*sides, arguments.shots, arguments.draws, arguments.seed)
 
-    first = trial(next(iter(sizes.values())))
+    first = episodes_of(next(iter(sizes.values())))
     notes += [*first.support.notes, *first.query.notes, *first.notes()]
     results = {}
     for name, of in tqdm(names.items(), desc="comparing", unit="learner", disable=None):
         results[name] = measure(
-            lambda: open_model(arguments.models, of, where).learner, trial(sizes[name]), where
+            lambda: open_model(arguments.models, of, where).learner, episodes_of(sizes[name]), where
         )
-    comparison = Comparison.of(results, first, arguments.seed)
+    comparison = ErrorsByShots.of(results, first, arguments.seed)
     text = report(comparison, results, first, notes)
     if arguments.out:
         write_text(arguments.out / "compare.csv", to_csv(results, first))
@@ -215,7 +214,7 @@ def estimate(values: np.ndarray) -> Estimate:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class ErrorsByShots:
     """Errors of the learners that can learn the category, for the same resamples."""
 
     shots: tuple[int, ...]
@@ -223,23 +222,27 @@ class Comparison:
     close: Mapping[str, np.ndarray]  # PCK, (1 + RESAMPLES,) with the most shots
 
     @classmethod
-    def of(cls, results: Mapping[str, list[Cell] | str], trial: Trial, seed: int) -> "Comparison":
-        weights = resamples(*trial.asked.shape, seed)
-        counts = {shots: trial.counts(shots) for shots in trial.shots}
+    def of(
+        cls, results: Mapping[str, list[Adaptation] | str], episodes: PhotoEpisodes, seed: int
+    ) -> "ErrorsByShots":
+        weights = resamples(*episodes.asked.shape, seed)
+        counts = {shots: episodes.counts(shots) for shots in episodes.shots}
         errors, close = {}, {}
-        for name, cells in results.items():
-            if isinstance(cells, str):
+        for name, adaptations in results.items():
+            if isinstance(adaptations, str):
                 continue
-            by = {k: [cell for cell in cells if cell.shots == k] for k in trial.shots}
-            sums = {k: np.stack([cell.sums for cell in own]) for k, own in by.items()}
-            errors[name] = np.stack([means(sums[k], counts[k], *weights) for k in trial.shots], 1)
-            most = trial.shots[-1]
-            hits = np.stack([cell.hits for cell in by[most]])
+            by = {k: [each for each in adaptations if each.shots == k] for k in episodes.shots}
+            sums = {k: np.stack([each.sums for each in own]) for k, own in by.items()}
+            errors[name] = np.stack(
+                [means(sums[k], counts[k], *weights) for k in episodes.shots], 1
+            )
+            most = episodes.shots[-1]
+            hits = np.stack([each.hits for each in by[most]])
             close[name] = means(hits, counts[most], *weights)
-        if trial.asked.shape[1] == 1:  # no interval over one object
+        if episodes.asked.shape[1] == 1:  # no interval over one object
             for values in (*errors.values(), *close.values()):
                 values[1:] = math.nan
-        return cls(trial.shots, errors, close)
+        return cls(episodes.shots, errors, close)
 
     def scores(self, learner: str) -> list[Estimate]:
         """Errors with each number of shots, and PCK with the most."""
@@ -261,19 +264,19 @@ class Comparison:
 
 
 def report(
-    comparison: Comparison,
-    results: Mapping[str, list[Cell] | str],
-    trial: Trial,
+    comparison: ErrorsByShots,
+    results: Mapping[str, list[Adaptation] | str],
+    episodes: PhotoEpisodes,
     notes: Sequence[str],
 ) -> str:
     """All of it as Markdown."""
-    n, asked, draws = len(trial.support.items), len(trial.query.items), len(trial.order)
-    repeated = f"{draws} draws of each number of shots" + f" below {n}" * (trial.shots[-1] == n)
+    n, asked, draws = len(episodes.support.items), len(episodes.query.items), len(episodes.order)
+    repeated = f"{draws} draws of each number of shots" + f" below {n}" * (episodes.shots[-1] == n)
     about = [
         "Errors are means in units of the square root of the object's area, with 95% intervals "
         "over draws and query objects together.",
         f"{n} support objects, {repeated if draws > 1 else 'all at once'}; {asked} query objects.",
-        f"Time and memory are those of the first adaptation to {counted(trial.shots[-1])}, and of "
+        f"Time and memory are those of the first adaptation to {counted(episodes.shots[-1])}, and of "
         "one object then, when no features are kept from earlier draws.",
     ]
     if asked == 1:
@@ -283,7 +286,7 @@ def report(
     return "\n\n".join(parts) + "\n"
 
 
-def to_markdown(comparison: Comparison, results: Mapping[str, list[Cell] | str]) -> str:
+def to_markdown(comparison: ErrorsByShots, results: Mapping[str, list[Adaptation] | str]) -> str:
     """A row a learner; the best of a column of errors is bold."""
     shots = comparison.shots
     header = ["learner", *(f"NE, {_shots(k)}" for k in shots), f"PCK@{CLOSE}, {_shots(shots[-1])}"]
@@ -293,11 +296,11 @@ def to_markdown(comparison: Comparison, results: Mapping[str, list[Cell] | str])
     choose = [np.nanmin] * len(shots) + [np.nanmax]
     best = [of(c) if np.isfinite(c).any() else None for of, c in zip(choose, columns)]
     lines = [header]
-    for name, cells in results.items():
-        if isinstance(cells, str):
-            lines.append([name, f"fails: {cells}", *[""] * (len(header) - 2)])
+    for name, adaptations in results.items():
+        if isinstance(adaptations, str):
+            lines.append([name, f"fails: {adaptations}", *[""] * (len(header) - 2)])
             continue
-        first = cells[0]  # of the most shots
+        first = adaptations[0]  # of the most shots
         shown = [_shown(found, found.value == b) for found, b in zip(scores[name], best)]
         memory = "" if math.isnan(first.mib) else f"{max(first.mib, 0):.0f}"
         lines.append(
@@ -306,7 +309,7 @@ def to_markdown(comparison: Comparison, results: Mapping[str, list[Cell] | str])
     return pipes(lines)
 
 
-def sentences(comparison: Comparison, objects: int) -> list[str]:
+def sentences(comparison: ErrorsByShots, objects: int) -> list[str]:
     """Which learner is best, and what more of the objects that there are would do for it."""
     best, most = comparison.best, counted(comparison.shots[-1])
     if best is None:
@@ -359,33 +362,33 @@ def _shots(count: int) -> str:
     return f"{count} shot" + "s" * (count > 1)
 
 
-def to_csv(results: Mapping[str, list[Cell] | str], trial: Trial) -> str:
+def to_csv(results: Mapping[str, list[Adaptation] | str], episodes: PhotoEpisodes) -> str:
     """A row for each adaptation; `support` holds the ids of the annotations it learnt from."""
     rows = []
-    for name, cells in results.items():
-        for cell in [] if isinstance(cells, str) else cells:
-            count = int(trial.scored(cell.draw, cell.shots).sum())
-            chosen = trial.order[cell.draw, : cell.shots]
+    for name, adaptations in results.items():
+        for each in [] if isinstance(adaptations, str) else adaptations:
+            count = int(episodes.scored(each.draw, each.shots).sum())
+            chosen = episodes.order[each.draw, : each.shots]
             rows.append(
                 {
                     "learner": name,
-                    "shots": cell.shots,
-                    "draw": cell.draw,
-                    "ne": cell.sums.sum() / count if count else math.nan,
-                    f"pck@{CLOSE}": cell.hits.sum() / count if count else math.nan,
-                    "objects": int(trial.asked[cell.draw].sum()),
+                    "shots": each.shots,
+                    "draw": each.draw,
+                    "ne": each.sums.sum() / count if count else math.nan,
+                    f"pck@{CLOSE}": each.hits.sum() / count if count else math.nan,
+                    "objects": int(episodes.asked[each.draw].sum()),
                     "landmarks": count,
-                    "adapt_seconds": cell.adapt,
-                    "object_seconds": cell.predict,
-                    "mib": cell.mib,
-                    "support": " ".join(str(trial.support.items[i]) for i in chosen),
+                    "adapt_seconds": each.adapt,
+                    "object_seconds": each.predict,
+                    "mib": each.mib,
+                    "support": " ".join(str(episodes.support.items[i]) for i in chosen),
                 }
             )
     return csv_text(pd.DataFrame(rows), float_format="%.6f")
 
 
 @rc_context(PLAIN_TEXT)
-def draw(comparison: Comparison) -> bytes:
+def draw(comparison: ErrorsByShots) -> bytes:
     """Error against shots as PNG: a line a learner, with its intervals."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -416,6 +419,4 @@ def draw(comparison: Comparison) -> bytes:
     if comparison.errors:
         names = list(comparison.errors)  # given, since a label that starts with _ is not shown else
         figure.legend(axes.containers, names, loc="outside right upper", frameon=False)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150, metadata={"Software": None})
-    return content.getvalue()
+    return png(figure)

@@ -11,7 +11,6 @@ them, are left out, and named.
 """
 
 import argparse
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,21 +31,11 @@ from fewshot_landmarks.data.formats.predictions import (
     read_predictions,
 )
 from fewshot_landmarks.data.index import Index
-from fewshot_landmarks.metrics.landmarks import (
-    Bins,
-    Estimate,
-    NoCoco,
-    auc,
-    calibration_error,
-    mean_error,
-    mean_interval,
-    mean_pck,
-    oks,
-    oks_ap,
-    pck,
-    reliability,
-    resampled,
-)
+from fewshot_landmarks.metrics.calibration import Bins, calibration_error, reliability
+from fewshot_landmarks.metrics.intervals import Estimate, mean_error, mean_interval, resampled
+from fewshot_landmarks.metrics.landmarks import auc, mean_pck, pck
+from fewshot_landmarks.metrics.oks import NoCoco, oks, oks_ap
+from fewshot_landmarks.photos.commands.common import png
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import write_bytes, write_text
 from fewshot_landmarks.support.markup import csv_text, items, pipes
@@ -388,6 +377,4 @@ def draw(bins: Bins) -> bytes:
     upper.legend(loc="upper left")
     lower.bar(centres, bins.count, 0.9 * width, color="#888888")
     lower.set(xlabel="score", ylabel="landmarks")
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150, metadata={"Software": None})
-    return content.getvalue()
+    return png(figure)

@@ -27,7 +27,8 @@ from fewshot_landmarks.data.formats.annotations import Photo, read_annotations
 from fewshot_landmarks.data.formats.values import aligned
 from fewshot_landmarks.data.images import Unreadable, find_photos, read_photo, together
 from fewshot_landmarks.photos.commands.common import add_learner, check_out, outside, spare_threads
-from fewshot_landmarks.photos.model import Finder, Support, load
+from fewshot_landmarks.photos.model import Finder, load
+from fewshot_landmarks.photos.stored import Support
 from fewshot_landmarks.support.devices import find_device
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import (

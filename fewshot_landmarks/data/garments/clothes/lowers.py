@@ -3,7 +3,7 @@
 import numpy as np
 
 from fewshot_landmarks.data.garments.clothes.geometry import along, ellipse, mix, spline, steps
-from fewshot_landmarks.data.garments.clothes.shapes import Garment, Part, Stroke, grain
+from fewshot_landmarks.data.garments.clothes.shapes import DrawnGarment, Part, Stroke, grain
 from fewshot_landmarks.data.garments.clothes.styles import SHORTS, SKIRT, TROUSERS, LowerStyle
 from fewshot_landmarks.data.garments.clothes.trims import (
     dashes,
@@ -15,7 +15,7 @@ from fewshot_landmarks.data.garments.clothes.trims import (
 from fewshot_landmarks.data.garments.figure import ANKLE, CROTCH, HIP, SIDES, Figure
 
 
-def build_lower(category: int, style: LowerStyle, figure: Figure) -> Garment:
+def build_lower(category: int, style: LowerStyle, figure: Figure) -> DrawnGarment:
     """Shorts (7), trousers (8) or a skirt (9) worn by `figure`."""
     if category == SKIRT:
         return _skirt(style, figure)
@@ -35,7 +35,7 @@ def _waist(style: LowerStyle, figure: Figure) -> tuple[np.ndarray, float]:
     return figure.torso(line), half
 
 
-def _legs(category: int, style: LowerStyle, figure: Figure) -> Garment:
+def _legs(category: int, style: LowerStyle, figure: Figure) -> DrawnGarment:
     waist, half = _waist(style, figure)
     middle = waist[len(waist) // 2]
     crotch = figure.torso([[0, CROTCH + 0.05 + style.ease * 0.8]])[0]
@@ -48,7 +48,7 @@ def _legs(category: int, style: LowerStyle, figure: Figure) -> Garment:
     order = [["leg-1"], both, ["leg1"], *homes[-1], both, *homes[1]]
     back = -1 if figure.legs[-1].joints[2, 1] < figure.legs[1].joints[2, 1] else 1
     parts = {f"leg{s}": sides[s][0] for s in (back, -back)}
-    return Garment(category, parts, np.array(landmarks), order)
+    return DrawnGarment(category, parts, np.array(landmarks), order)
 
 
 def _leg(category, style, figure, side, waist, half, crotch):
@@ -158,7 +158,7 @@ def skirt_sides(figure: Figure, top: float, half: float, hem: float, flare: floa
     return y, np.maximum(width, needed)
 
 
-def _skirt(style: LowerStyle, figure: Figure) -> Garment:
+def _skirt(style: LowerStyle, figure: Figure) -> DrawnGarment:
     waist, half = _waist(style, figure)
     y, width = skirt_sides(figure, style.rise, half, style.length, style.flare, style.ease)
     left = figure.torso(np.stack([-width, y], -1))
@@ -200,4 +200,4 @@ def _skirt(style: LowerStyle, figure: Figure) -> Garment:
             part.strokes.append(Stroke([np.array([a, curve[3] + [sign * 0.05, 0]])], "ink", 0.035))
     part.strokes += _waistband(style, waist[middle:]) + _waistband(style, waist[middle::-1])
     part.folds += skirt_folds(waist, hem)
-    return Garment(SKIRT, {"skirt": part}, np.array(marks), [["skirt"]] * 8)
+    return DrawnGarment(SKIRT, {"skirt": part}, np.array(marks), [["skirt"]] * 8)

@@ -6,7 +6,7 @@ import numpy as np
 
 from fewshot_landmarks.data.garments.clothes.cloth import Fabric, random_fabric
 from fewshot_landmarks.data.garments.clothes.lowers import build_lower
-from fewshot_landmarks.data.garments.clothes.shapes import Garment
+from fewshot_landmarks.data.garments.clothes.shapes import DrawnGarment
 from fewshot_landmarks.data.garments.clothes.styles import (
     DRESSES,
     LOWERS,
@@ -54,7 +54,7 @@ def random_outfit(lead: int, figure: Figure, rng: np.random.Generator, alone: bo
     return Outfit(garments, fabrics, categories.index(lead), tucked)
 
 
-def _build(category: int, style, figure: Figure) -> Garment:
+def _build(category: int, style, figure: Figure) -> DrawnGarment:
     build = build_lower if category in LOWERS else build_upper
     return build(category, style, figure)
 

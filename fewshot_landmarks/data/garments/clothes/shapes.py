@@ -28,8 +28,8 @@ class Part:
 
 
 @dataclass
-class Garment:
-    """A garment in figure units.
+class DrawnGarment:
+    """A garment to draw, in figure units.
 
     `landmarks` (n, 2) are in the category's order; `homes` names, for each, the parts on whose
     edge it lies: it is visible where one of them is.

@@ -14,7 +14,7 @@ from fewshot_landmarks.data.garments.clothes.geometry import (
     strip,
 )
 from fewshot_landmarks.data.garments.clothes.lowers import skirt_sides, waist_width
-from fewshot_landmarks.data.garments.clothes.shapes import Garment, Part, Stroke, grain
+from fewshot_landmarks.data.garments.clothes.shapes import DrawnGarment, Part, Stroke, grain
 from fewshot_landmarks.data.garments.clothes.styles import (
     DRESSES,
     LONG_SLEEVED,
@@ -27,7 +27,7 @@ from fewshot_landmarks.data.garments.clothes.styles import (
 from fewshot_landmarks.data.garments.figure import ARMPIT, CROTCH, HIP, SIDES, WAIST, Figure
 
 
-def build_upper(category: int, style: UpperStyle, figure: Figure) -> Garment:
+def build_upper(category: int, style: UpperStyle, figure: Figure) -> DrawnGarment:
     """A top, vest, sling, outwear or dress (ids 1 to 6, 10 to 13) worn by `figure`."""
     return _Upper(category, style, figure).build()
 
@@ -49,7 +49,7 @@ class _Upper:
         self.sides = {s: self._side(s) for s in SIDES}
         self.hem = self._hem()
 
-    def build(self) -> Garment:
+    def build(self) -> DrawnGarment:
         if self.category in OUTWEAR:
             return self._outwear()
         neckline, back = (self._sling_top if self.sling else self._neckline)()
@@ -78,7 +78,7 @@ class _Upper:
             if side < 0:
                 marks.append(self.hem[len(self.hem) // 2])
                 homes.append(["torso"])
-        return Garment(self.category, parts, np.array(marks), homes)
+        return DrawnGarment(self.category, parts, np.array(marks), homes)
 
     # Lines
 
@@ -236,7 +236,7 @@ class _Upper:
         stops = (3, 6, 9) if self.category in LONG_SLEEVED else (6,)
         return part, [*outer[list(stops)], outer[-1], inner[-1], *inner[list(stops)][::-1]]
 
-    def _outwear(self) -> Garment:
+    def _outwear(self) -> DrawnGarment:
         style, figure = self.style, self.figure
         nw, ny = 0.34 * style.neck_width, -0.1
         back = figure.torso(spline([[-nw, ny], [0, ny - 0.03], [nw, ny]]), front=-1.0)
@@ -267,7 +267,7 @@ class _Upper:
         homes = [["back"], *[["panel-1"]] * 3, *[["panel1"]] * 2]
         homes += chains[-1][1] + [["panel-1"]] + chains[1][1][::-1]
         homes += [["panel1"]] * 4 + [["panel-1"]] * 2
-        return Garment(self.category, parts, np.array(marks), homes)
+        return DrawnGarment(self.category, parts, np.array(marks), homes)
 
     def _front_edge(self, side: int, nw: float, ny: float):
         """Of one half of an open front: collar edge, front edge and hem, posed."""

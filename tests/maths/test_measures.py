@@ -6,19 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from fewshot_landmarks.metrics.landmarks import (
-    NoCoco,
-    auc,
-    calibration_error,
-    mean_error,
-    mean_interval,
-    mean_pck,
-    oks,
-    oks_ap,
-    pck,
-    reliability,
-    resampled,
-)
+from fewshot_landmarks.metrics.calibration import calibration_error, reliability
+from fewshot_landmarks.metrics.intervals import mean_error, mean_interval, resampled
+from fewshot_landmarks.metrics.landmarks import auc, mean_pck, pck
+from fewshot_landmarks.metrics.oks import NoCoco, oks, oks_ap
 
 NAN = math.nan
 ERRORS = np.array([[0.02, 0.1, NAN], [0.05, 0.3, 0.15]])  # two objects, five scored landmarks
