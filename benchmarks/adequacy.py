@@ -14,12 +14,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from benchmarks.commands import (
-    Command,
-    asked_preset,
-    check_garments,
-    open_experiment,
-)
+from benchmarks.commands import Command, asked_preset, check_garments, open_experiment
 from benchmarks.controls import CONTROLS, TunedFeatures
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.keys import episodes_path

@@ -71,30 +71,16 @@ class Command:
 
 def _add_work_options(made: argparse.ArgumentParser, seed_of: str) -> None:
     """What every command that does work asks for."""
-    made.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="change a number of the preset or a learner's setting; may be repeated",
-    )
-    made.add_argument(
-        "--weights",
-        type=Path,
-        metavar="FILE",
-        help="ImageNet weights of ResNet-50, or of EfficientNet-Lite0 as .pth",
-    )
-    made.add_argument(
-        "--data",
-        type=Path,
-        help="DeepFashion2's folder, or a split file of a COCO keypoint set; without it, garments "
-        "are drawn",
-    )
+    usage = "change a number of the preset or a learner's setting; may be repeated"
+    made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=usage)
+    usage = "ImageNet weights of ResNet-50, or of EfficientNet-Lite0 as .pth"
+    made.add_argument("--weights", type=Path, metavar="FILE", help=usage)
+    usage = "DeepFashion2's folder, or a split file of a COCO keypoint set; without it, garments"
+    made.add_argument("--data", type=Path, help=f"{usage} are drawn")
     made.add_argument("--images", type=Path, metavar="DIR", help="photos of a COCO file in --data")
-    for side in ("seen", "unseen"):
-        made.add_argument(
-            f"--{side}", default="", metavar="NAMES", help="categories of a COCO file, by commas"
-        )
+    usage = "categories of a COCO file, by commas"
+    for name in ("--seen", "--unseen"):
+        made.add_argument(name, default="", metavar="NAMES", help=usage)
     made.add_argument("--out", type=Path, help="default: results/PRESET")
     add_overwrite(made)
     made.add_argument("--seed", type=int, default=0, help=f"of {seed_of} (default: 0)")

@@ -144,38 +144,25 @@ MINI = Preset(
         "tasks": 75,
         "outer_falls": (0.7,),
         "inner_steps": 3,
-        "inner_rate": 0.01,
+        "inner_rate": 0.01,  # the paper's
         "tuning_steps": 8,
     },
     tuned="small",
 )
 
-FULL = Preset(
+FULL = replace(
+    MINI,
     name="full",
     drawn=Drawn("garments-full", 24_000, 1500, 2600, 190),
-    size=48,
-    network="small",
-    network_options={"channels": 32, "width": 16},
     base_epochs=8,
-    base_batch=32,
-    base_rate=2e-3,
-    base_optimiser="adam",
     episodes=100,
-    queries=24,
-    train_queries=12,
-    meta_batch=1,
-    crops="packed",
     common={
+        **MINI.common,
         "tasks": 300,
-        "outer_falls": (0.7,),
-        "inner_steps": 3,
-        "inner_rate": 0.01,  # the paper's
-        "tuning_steps": 8,
         "ppnet_tasks": 1000,
         "generator_tasks": 1000,
         "regression_tasks": 1000,
     },
-    tuned="small",
     tuning=Tuning(trials=5, finalists=2, episodes=10, shots=(1, 5, 10)),
 )
 

@@ -19,12 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.commands import (
-    Command,
-    asked_preset,
-    benchmarks_of,
-    open_experiment,
-)
+from benchmarks.commands import Command, asked_preset, benchmarks_of, open_experiment
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.plan import Job, after, base_job, missing, source
 from benchmarks.engine.pool import do_jobs

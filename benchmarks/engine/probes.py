@@ -43,26 +43,19 @@ DATE = (1980, 1, 1, 0, 0, 0)  # of every file in an archive: its bytes say nothi
 # ---------------------------------------------------------------------- figure 6
 
 
-def similarities(
-    experiment: Experiment,
-    benchmark: Benchmark,
-    learner: type[BaseFEN],
-    tested: int,
-    episodes: int = EPISODES,
-    shots: int = TABLE3_SHOTS,
-    report: Report = lambda share: None,
-) -> list[dict]:
-    """`tuning_similarities` of a learner of MetaCloth's family on a category, a row an episode."""
-    model = fitted(experiment, benchmark, learner)
-    tasks = episodes_of(experiment, tested)
-    rows, count = [], min(episodes, len(tasks))
-    for number in range(count):
-        measured = tuning_similarities(model, tasks[number].to(experiment.device), shots)
-        name = experiment.data.source.categories[tested].name
-        where = (benchmark.name, learner.name, experiment.seed, name, number, shots)
+def make_similarities(
+    experiment: Experiment, place: Benchmark, learner: type[BaseFEN], tested: int, report: Report
+) -> None:
+    """Store `tuning_similarities` of a learner of MetaCloth's family on a category."""
+    model, tasks = fitted(experiment, place, learner), episodes_of(experiment, tested)
+    name, rows = experiment.data.source.categories[tested].name, []
+    for number in range(count := min(EPISODES, len(tasks))):
+        measured = tuning_similarities(model, tasks[number].to(experiment.device), TABLE3_SHOTS)
+        where = (place.name, learner.name, experiment.seed, name, number, TABLE3_SHOTS)
         rows.append(dict(zip(SIMILARITIES, (*where, *measured), strict=True)))
         report((number + 1) / count)
-    return rows
+    path = probe_path(experiment, place, learner, tested, make_similarities)
+    write_text(path, similarities_csv(rows), summed=True)
 
 
 def tuning_similarities(model: BaseFEN, task: Task, shots: int) -> tuple[float, float]:
@@ -119,19 +112,17 @@ def similarities_csv(rows: Sequence[dict]) -> str:
 # ---------------------------------------------------------------------- figure 4
 
 
-def heatmaps(
-    experiment: Experiment,
-    benchmark: Benchmark,
-    learner: type[Learner],
-    tested: int,
-    episode: int = 0,
-    shots: int = TABLE3_SHOTS,
-) -> dict[str, np.ndarray]:
-    """`landmark_heatmaps` of a learner on an episode of a category."""
-    model = fitted(experiment, benchmark, learner)
-    task = episodes_of(experiment, tested)[episode].to(experiment.device)
-    seed_episode(experiment, episode, shots)
-    return landmark_heatmaps(model, task, shots)
+def make_heatmaps(
+    experiment: Experiment, place: Benchmark, learner: type[Learner], tested: int, report: Report
+) -> None:
+    """Store `landmark_heatmaps` of a learner on the first episode of a category."""
+    model = fitted(experiment, place, learner)
+    task = episodes_of(experiment, tested)[0].to(experiment.device)
+    seed_episode(experiment, 0, TABLE3_SHOTS)
+    found = landmark_heatmaps(model, task, TABLE3_SHOTS)
+    name = f"{place.name}/{experiment.data.source.categories[tested].name}"
+    path = probe_path(experiment, place, learner, tested, make_heatmaps)
+    write_bytes(path, heatmaps_npz({name: found}), summed=True)
 
 
 def landmark_heatmaps(model: Learner, task: Task, shots: int) -> dict[str, np.ndarray]:
@@ -163,7 +154,7 @@ def landmark_heatmaps(model: Learner, task: Task, shots: int) -> dict[str, np.nd
 
 
 def heatmaps_npz(found: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
-    """Arrays of `heatmaps` by "benchmark/category" as an .npz, the same bytes each time.
+    """Arrays of `landmark_heatmaps` by "benchmark/category" as an .npz, the same bytes each time.
 
     Its keys are like "B-1/trousers/image".
     """
@@ -218,25 +209,6 @@ def probe_path(
         version=VERSION,
     )
     return experiment.work / "probes" / f"{name}.{'csv' if make is make_similarities else 'npz'}"
-
-
-def make_similarities(
-    experiment: Experiment, place: Benchmark, learner: type[Learner], tested: int, report: Report
-) -> None:
-    """Store the similarities of a learner on a category."""
-    path = probe_path(experiment, place, learner, tested, make_similarities)
-    rows = similarities(experiment, place, learner, tested, report=report)
-    write_text(path, similarities_csv(rows), summed=True)
-
-
-def make_heatmaps(
-    experiment: Experiment, place: Benchmark, learner: type[Learner], tested: int, report: Report
-) -> None:
-    """Store the heatmaps of a learner on a category."""
-    path = probe_path(experiment, place, learner, tested, make_heatmaps)
-    name = f"{place.name}/{experiment.data.source.categories[tested].name}"
-    content = heatmaps_npz({name: heatmaps(experiment, place, learner, tested)})
-    write_bytes(path, content, summed=True)
 
 
 def _wanted(place: Benchmark, learner: type[Learner]) -> Iterator[tuple[Callable, int]]:
