@@ -9,23 +9,17 @@ adequacy.csv.
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pandas as pd
 
-from benchmarks.commands import (
-    add_work_options,
-    asked_preset,
-    check_garments,
-    command,
-    open_workshop,
-    work_off,
-)
+from benchmarks.commands import Command, asked_preset, check_garments, open_experiment
 from benchmarks.controls import CONTROLS, TunedFeatures
-from benchmarks.engine import grid
-from benchmarks.engine.grid import Cell
-from benchmarks.engine.workshop import Workshop
+from benchmarks.engine.experiment import Experiment
+from benchmarks.engine.keys import episodes_path
+from benchmarks.engine.plan import Cell, plan, source
+from benchmarks.engine.pool import do_jobs
 from fewshot_landmarks.metrics.intervals import mean_interval
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS, Benchmark
 from fewshot_landmarks.support.files import write_text
@@ -47,9 +41,7 @@ def cells() -> list[Cell]:
     """Every control on the unseen and on the seen categories of every benchmark."""
     places = [*BENCHMARKS.values(), *map(seen_again, BENCHMARKS.values())]
     return [
-        Cell(place, f"{control.__module__}:{control.__name__}", _shots(control))
-        for place in places
-        for control in CONTROLS
+        Cell(place, source(control), _shots(control)) for place in places for control in CONTROLS
     ]
 
 
@@ -58,13 +50,13 @@ def _shots(control) -> tuple[int, ...]:
     return (MOST,) if issubclass(control, TunedFeatures) else SHOTS
 
 
-def measure(workshop: Workshop) -> pd.DataFrame:
+def measure(experiment: Experiment) -> pd.DataFrame:
     """A row for each control, benchmark, group of categories and number of shots."""
     rows = []
     for place in BENCHMARKS.values():
         for control in CONTROLS:
-            unseen = _records(workshop, place, control)
-            seen = _records(workshop, seen_again(place), control)
+            unseen = _records(experiment, place, control)
+            seen = _records(experiment, seen_again(place), control)
             for group, frame in {"seen": seen, **_groups(unseen)}.items():
                 for shots in _shots(control):
                     errors = frame[frame.shots == shots]["ne"].dropna()
@@ -74,9 +66,9 @@ def measure(workshop: Workshop) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _records(workshop: Workshop, place: Benchmark, control) -> pd.DataFrame:
+def _records(experiment: Experiment, place: Benchmark, control) -> pd.DataFrame:
     paths = [
-        workshop.episodes_path(place, control, tested, shots)
+        episodes_path(experiment, place, control, tested, shots)
         for tested in place.unseen
         for shots in _shots(control)
     ]
@@ -122,33 +114,21 @@ def summary(frame: pd.DataFrame) -> str:
     )
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    made = argparse.ArgumentParser("python -m benchmarks.adequacy", description=__doc__)
-    made.add_argument("--preset", default="full", help="default: full")
-    add_work_options(made, seed_of="the base models")
-    return made
-
-
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
     preset = asked_preset(arguments, apart=True)
     preset = replace(preset, episodes=min(EPISODES, preset.episodes))
     check_garments(arguments)
-    out, workshop = open_workshop(arguments, preset, [FILE])
+    out, experiment = open_experiment(arguments, preset, [FILE])
     wanted = cells()
-    for cell in wanted:
-        workshop.check(cell.benchmark)
-    work_off(workshop, grid.plan(workshop, wanted), arguments.workers)
-    measured = measure(workshop)
+    experiment.check(cell.benchmark for cell in wanted)
+    do_jobs(experiment, plan(experiment, wanted), arguments.workers)
+    measured = measure(experiment)
     write_text(out / FILE, csv_text(measured))
     print(summary(measured))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see `benchmarks.commands.command`."""
-    return command(execute, parser(), arguments)
-
+main = Command("adequacy", __doc__, execute, preset="full", seed_of="the base models")
 
 if __name__ == "__main__":
     sys.exit(main())

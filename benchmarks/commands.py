@@ -1,26 +1,25 @@
-"""What every command that does work shares: its options, the data, processes, how it ends."""
+"""What the commands share: their options, the data, processes, how they end."""
 
 import argparse
 import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.engine import cluster, grid, store
-from benchmarks.engine.grid import Cost, Job
-from benchmarks.engine.workshop import Workshop
-from benchmarks.presets import Preset, change, find_preset
+from benchmarks.engine import store
+from benchmarks.engine.experiment import Experiment
+from benchmarks.overrides import change, with_weights
+from benchmarks.presets import PRESETS, Preset, find_preset
 from benchmarks.results.reading import option
 from fewshot_landmarks.data.garments import write_garments
 from fewshot_landmarks.data.keypoints import write_split
 from fewshot_landmarks.data.source import find_source
-from fewshot_landmarks.networks.fenets import FENETS
 from fewshot_landmarks.protocol import BENCHMARKS, Benchmark
 from fewshot_landmarks.support.console import answer
 from fewshot_landmarks.support.devices import find_device
-from fewshot_landmarks.support.distributed import leave
+from fewshot_landmarks.support.distributed import ALONE, Ranks, leave, local_device
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import advice
 from fewshot_landmarks.support.outputs import add_overwrite, claim
@@ -28,32 +27,60 @@ from fewshot_landmarks.support.outputs import add_overwrite, claim
 MARK = ".writable"  # in every folder of finished work
 
 
-def add_work_options(made: argparse.ArgumentParser, seed_of: str) -> None:
-    """What every command that does work asks for."""
-    made.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="change a number of the preset or a learner's setting; may be repeated",
-    )
-    made.add_argument(
-        "--weights",
-        type=Path,
-        metavar="FILE",
-        help="ImageNet weights of ResNet-50, or of EfficientNet-Lite0 as .pth",
-    )
-    made.add_argument(
-        "--data",
-        type=Path,
-        help="DeepFashion2's folder, or a split file of a COCO keypoint set; without it, garments "
-        "are drawn",
-    )
-    made.add_argument("--images", type=Path, metavar="DIR", help="photos of a COCO file in --data")
-    for side in ("seen", "unseen"):
-        made.add_argument(
-            f"--{side}", default="", metavar="NAMES", help="categories of a COCO file, by commas"
+@dataclass(frozen=True)
+class Command:
+    """`python -m benchmarks.NAME`: called with its arguments, it returns the exit status."""
+
+    name: str
+    about: str  # the module's docstring
+    execute: Callable[[argparse.Namespace], None]
+    options: Callable[[argparse.ArgumentParser], None] = lambda parser: None  # adds its own
+    preset: str = ""  # the default, of a command that does work; others have no options of work
+    seed_of: str = ""  # what --seed is of
+    benchmarks: str = ""  # which, by default; without it there is no --benchmark
+    learners: str = ""
+
+    def parser(self) -> argparse.ArgumentParser:
+        """Its arguments."""
+        made = argparse.ArgumentParser(
+            f"python -m benchmarks.{self.name}",
+            description=self.about,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        for name, what, default in (
+            ("--benchmark", "a benchmark's name", self.benchmarks),
+            ("--learner", "a learner's name or module:Class", self.learners),
+        ):
+            if default:
+                usage = f"{what}; may be repeated (default: {default})"
+                made.add_argument(name, action="append", default=[], metavar="NAME", help=usage)
+        if self.preset:
+            names = f"{', '.join(PRESETS)} (default: {self.preset})"
+            made.add_argument("--preset", default=self.preset, help=names)
+            _add_work_options(made, self.seed_of)
+        self.options(made)
+        return made
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> int:
+        asked = self.parser().parse_args(arguments)
+        try:
+            return answer(self.execute, asked, "stopped; the same command goes on from here")
+        finally:
+            leave()
+
+
+def _add_work_options(made: argparse.ArgumentParser, seed_of: str) -> None:
+    """What every command that does work asks for."""
+    usage = "change a number of the preset or a learner's setting; may be repeated"
+    made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=usage)
+    usage = "ImageNet weights of ResNet-50, or of EfficientNet-Lite0 as .pth"
+    made.add_argument("--weights", type=Path, metavar="FILE", help=usage)
+    usage = "DeepFashion2's folder, or a split file of a COCO keypoint set; without it, garments"
+    made.add_argument("--data", type=Path, help=f"{usage} are drawn")
+    made.add_argument("--images", type=Path, metavar="DIR", help="photos of a COCO file in --data")
+    usage = "categories of a COCO file, by commas"
+    for name in ("--seen", "--unseen"):
+        made.add_argument(name, default="", metavar="NAMES", help=usage)
     made.add_argument("--out", type=Path, help="default: results/PRESET")
     add_overwrite(made)
     made.add_argument("--seed", type=int, default=0, help=f"of {seed_of} (default: 0)")
@@ -64,7 +91,7 @@ def add_work_options(made: argparse.ArgumentParser, seed_of: str) -> None:
 def given(arguments: argparse.Namespace) -> list[str]:
     """The options of work, but seed and place, that a command was given: for the next one."""
     made, words = argparse.ArgumentParser(), []
-    add_work_options(made, "")
+    _add_work_options(made, "")
     for name, usual in vars(made.parse_args([])).items():
         value = getattr(arguments, name)
         if name in ("out", "seed") or value == usual:
@@ -91,16 +118,7 @@ def asked_preset(
                 "preset as it is: give the --out of the run that --set changed"
             )
     preset = change(find_preset(arguments.preset), arguments.set)
-    return _with_weights(preset, arguments.weights) if arguments.weights else preset
-
-
-def _with_weights(preset: Preset, path: Path) -> Preset:
-    """The preset with its network's weights from a file, which is read once to try."""
-    options = {**preset.network_options, "weights": str(path.resolve())}
-    if not FENETS[preset.network].pretrained:
-        raise UserError(f"--weights {path}: the network of preset {preset.name} has none to load")
-    FENETS[preset.network](**options)
-    return replace(preset, network_options=options)
+    return with_weights(preset, arguments.weights) if arguments.weights else preset
 
 
 def benchmarks_of(arguments: argparse.Namespace, preset: Preset) -> Mapping[str, Benchmark]:
@@ -143,41 +161,52 @@ def check_garments(arguments: argparse.Namespace) -> None:
         )
 
 
-def open_workshop(
-    arguments: argparse.Namespace, preset: Preset, files: Sequence[str]
-) -> tuple[Path, Workshop]:
-    """Where results go, these files, and the workshop that makes them, its data at hand."""
-    out = results(arguments, preset)
-    claim([out / file for file in files], arguments.overwrite)
-    data = prepare(arguments, preset, out)
-    where = device(arguments.device)
-    return out, Workshop(
-        preset, data, out / "work", arguments.seed, where, workers=arguments.workers
+def open_experiment(
+    arguments: argparse.Namespace,
+    preset: Preset,
+    files: Sequence[str],
+    device: str = "",
+    ranks: Ranks = ALONE,
+) -> tuple[Path, Experiment]:
+    """Where results go, these files, and the experiment that makes them, its data at hand.
+
+    With --dry-run nothing is claimed, drawn or packed.
+    """
+    out, dry = results(arguments, preset), getattr(arguments, "dry_run", False)
+    root = data_folder(arguments, preset)
+    if not dry:
+        claim([out / file for file in files], arguments.overwrite)
+        work_folder(out)  # whether it can be written is known before an hour of work
+        if not arguments.data:
+            _draw(preset, root, out / "work", arguments.workers)
+    device = device or find_device(arguments.device)
+    return out, Experiment.of(
+        preset,
+        root,
+        out / "work",
+        crops="not" * dry,
+        strict=getattr(arguments, "strict", False),
+        workers=arguments.workers,
+        seed=arguments.seed,
+        device=local_device(device) if ranks.count > 1 else device,
+        ranks=ranks,
     )
 
 
-def prepare(arguments: argparse.Namespace, preset: Preset, out: Path) -> Path:
-    """The folder of the data: what --data names, or garments drawn for the preset, once.
-
-    Finds out whether results can be written first: better than after an hour.
-    """
-    work = work_folder(out)
-    root, drawn = data_folder(arguments, preset), preset.drawn
-    if arguments.data:
-        return root
-    undrawn, began = not is_drawn(preset), time.monotonic()
+def _draw(preset: Preset, root: Path, work: Path, workers: int) -> None:
+    """Draw the preset's garments, where they are not there."""
+    drawn, undrawn, began = preset.drawn, not is_drawn(preset), time.monotonic()
     write_garments(
         root,
         photos={"train": drawn.train_photos, "validation": drawn.validation_photos},
         minimum={"train": drawn.train_minimum, "validation": drawn.validation_minimum},
         seed=drawn.seed,
         difficulty=drawn.difficulty,
-        workers=arguments.workers,
+        workers=workers,
     )
     if undrawn:
-        cost = Cost(time.monotonic() - began, math.nan)
-        store.note_cost(work, "draw", "", drawn.name, f"draw {drawn.name}", drawn.seed, cost)
-    return root
+        cost = store.Cost(time.monotonic() - began, math.nan)
+        store.note_cost(work, f"draw {drawn.name}", "draw", "", drawn.name, drawn.seed, cost)
 
 
 def work_folder(out: Path) -> Path:
@@ -211,42 +240,3 @@ def data_folder(arguments: argparse.Namespace, preset: Preset) -> Path:
 def is_drawn(preset: Preset) -> bool:
     """Whether the preset's garments have been drawn, all of them."""
     return (Path("data") / preset.drawn.name / "generator.json").exists()
-
-
-def device(name: str, engine: str = "local") -> str:
-    """The device that --device asks for; on a Ray cluster it need not be this machine's."""
-    return find_device(name) if engine == "local" or name == "auto" else name
-
-
-def work_off(workshop: Workshop, jobs: Sequence[Job], workers: int, engine: str = "local") -> None:
-    """Do jobs in processes, and note what each cost.
-
-    engine: "local" for processes of this machine, "ray" for those of a Ray cluster. Under torchrun
-    the processes that it started do them.
-    """
-
-    def done(job: Job, cost: Cost) -> None:
-        store.note_cost(
-            workshop.work, job.stage, job.benchmark.name, job.name, job.label, workshop.seed, cost
-        )
-
-    grid.clear_checkpoints(workshop.work)
-    if workshop.ranks.count > 1:
-        grid.run_together(workshop, jobs, done)
-    elif engine == "ray":
-        cluster.run(workshop, jobs, done)
-    else:
-        grid.run(workshop, jobs, workers, done)
-
-
-def command(
-    execute: Callable[[argparse.Namespace], None],
-    parser: argparse.ArgumentParser,
-    arguments: Sequence[str] | None,
-) -> int:
-    """Run a command; see `fewshot_landmarks.support.console.answer`."""
-    asked = parser.parse_args(arguments)
-    try:
-        return answer(execute, asked, "stopped; the same command goes on from here")
-    finally:
-        leave()

@@ -7,14 +7,14 @@ writes `models/LEARNER.safetensors`, which the command `fewshot-landmarks` adapt
 trained first, as by `benchmarks.run`.
 
 A score is the probability that a landmark is there and its error below a tenth of the garment's
-size. It is a logistic regression on signs of trust (`fewshot_landmarks.photos.confidence`), fitted on seen
-categories alone: on those held out in a rehearsal, whose learner was never trained on them, and on
-new photos of the others, which tell how high this learner's own peaks are. Unseen categories are
-what it is then measured on.
+size. It is a logistic regression on signs of trust (`fewshot_landmarks.photos.confidence`), fitted
+on seen categories alone: on those held out in a rehearsal, whose learner was never trained on them,
+and on new photos of the others, which tell how high this learner's own peaks are. Unseen categories
+are what it is then measured on.
 """
 
 import argparse
-import functools
+import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -27,18 +27,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.commands import (
-    add_work_options,
-    asked_preset,
-    benchmarks_of,
-    command,
-    open_workshop,
-    work_off,
-)
+from benchmarks.commands import Command, asked_preset, benchmarks_of, open_experiment
 from benchmarks.engine import store
-from benchmarks.engine.grid import Job, source, training_jobs
-from benchmarks.engine.keys import key
-from benchmarks.engine.workshop import Report, Workshop
+from benchmarks.engine.experiment import Experiment
+from benchmarks.engine.keys import episodes_key, key
+from benchmarks.engine.plan import Job, after, missing, source, training_jobs
+from benchmarks.engine.pool import do_jobs
+from benchmarks.engine.stages import Report, episodes_of, fitted, seed_episode
 from benchmarks.results.trust import COLUMNS, FILE, LABELLED, UNSEEN, errors
 from fewshot_landmarks.learner import LEARNERS, Learner, find_learner
 from fewshot_landmarks.metrics.calibration import reliability
@@ -72,30 +67,31 @@ def groups(place: Benchmark) -> dict[str, list[tuple[Benchmark, int]]]:
 # ------------------------------------------------------------------------------ the work
 
 
-def signs_path(workshop: Workshop, place: Benchmark, learner: type[Learner], tested: int) -> Path:
+def signs_path(
+    experiment: Experiment, place: Benchmark, learner: type[Learner], tested: int
+) -> Path:
     """Where the signs of a learner on a category are kept, named by what decides them."""
     name = key(
         work="signs",
-        episodes=[workshop.episodes_key(place, learner, tested, k) for k in SHOTS],
+        episodes=[episodes_key(experiment, place, learner, tested, k) for k in SHOTS],
         version=VERSION,
     )
-    return workshop.work / "signs" / f"{name}.npz"
+    return experiment.work / "signs" / f"{name}.npz"
 
 
 def make_signs(
-    place: Benchmark, learner: str, tested: int, workshop: Workshop, report: Report
+    experiment: Experiment, place: Benchmark, learner: type[Learner], tested: int, report: Report
 ) -> None:
     """Store signs of trust, and whether a landmark was found, of a learner on a category."""
-    found = find_learner(learner)
-    model = workshop.fitted(place, found)
-    tasks = workshop.episodes(tested)
+    model = fitted(experiment, place, learner)
+    tasks = episodes_of(experiment, tested)
     parts: list[dict] = []
     for number in range(count := min(EPISODES, len(tasks))):
-        task = tasks[number].to(workshop.device)
+        task = tasks[number].to(experiment.device)
         query = task.query[:QUERIES]
         for k in SHOTS:
             support = task.support[:k]
-            workshop.seed_episode(number, k)
+            seed_episode(experiment, number, k)
             with torch.no_grad():
                 landmarks, shown = search(model.adapt(support), query.images, support)
             true, answer = query.to_original(query.landmarks), query.to_original(landmarks)
@@ -110,50 +106,50 @@ def make_signs(
             )
         report((number + 1) / count)
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    with written_whole(signs_path(workshop, place, found, tested), summed=True) as file:
+    with written_whole(signs_path(experiment, place, learner, tested), summed=True) as file:
         np.savez(file, **arrays)
 
 
-def plan(workshop: Workshop, places: Sequence[Benchmark], learners: Sequence[str]) -> Iterator[Job]:
+def plan(
+    experiment: Experiment, places: Sequence[Benchmark], learners: Sequence[type[Learner]]
+) -> list[Job]:
     """The jobs whose files are missing."""
-    planned = set()
-    for place in places:
-        for learner in map(find_learner, learners):
-            for training, tested in [each for those in groups(place).values() for each in those]:
-                jobs = training_jobs(workshop, training, learner)
-                path = signs_path(workshop, training, learner, tested)
-                needs = tuple(made for job in jobs for made in job.paths)
-                do = functools.partial(make_signs, training, source(learner), tested)
-                name = workshop.source.categories[tested].name
-                jobs.append(Job("probe", training, learner.name, do, name, (path,), needs, 10.0))
-                if is_whole(path) and training is not places[0]:
-                    continue  # models are of the first: they need its weights
-                for job in jobs:
-                    if job.paths not in planned and not all(map(is_whole, job.paths)):
-                        planned.add(job.paths)
-                        yield job
+    jobs = []
+    for place, learner in itertools.product(places, learners):
+        for trained, tested in itertools.chain(*groups(place).values()):
+            first = training_jobs(experiment, trained, learner)
+            if trained is places[0]:
+                jobs += first  # models are of it, and need its weights
+            name = experiment.data.source.categories[tested].name
+            path = signs_path(experiment, trained, learner, tested)
+            where = {"tested": name, "paths": (path,), "weight": 10.0}
+            signs = Job(
+                "probe", trained, learner.name, make_signs, source(learner), (tested,), **where
+            )
+            jobs += after(first, [signs])
+    return missing(jobs)
 
 
 # ----------------------------------------------------------------------------- its outcome
 
 
 def read_signs(
-    workshop: Workshop, learner: type[Learner], those: Sequence[tuple[Benchmark, int]]
+    experiment: Experiment, learner: type[Learner], those: Sequence[tuple[Benchmark, int]]
 ) -> dict[str, np.ndarray]:
     """The stored arrays of some trainings and categories, one after another."""
-    parts = [dict(np.load(signs_path(workshop, place, learner, c))) for place, c in those]
+    parts = [dict(np.load(signs_path(experiment, place, learner, c))) for place, c in those]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def measured(
-    workshop: Workshop, places: Iterable[Benchmark], asked: Sequence[str]
+    experiment: Experiment, places: Iterable[Benchmark], asked: Sequence[str]
 ) -> Iterator[tuple[Benchmark, type[Learner]]]:
     """All that is measured, now or before, by the code, data and settings as they are."""
-    names = [*LEARNERS, *(name for name, _ in store.known(workshop.work)), *asked]
+    names = [*LEARNERS, *(name for name, _ in store.known(experiment.work)), *asked]
     for place in places:
         for learner in dict.fromkeys(map(find_learner, names)):
             those = [one for own in groups(place).values() for one in own]
-            if all(is_whole(signs_path(workshop, one, learner, c)) for one, c in those):
+            if all(is_whole(signs_path(experiment, one, learner, c)) for one, c in those):
                 yield place, learner
 
 
@@ -166,17 +162,17 @@ def calibrate(signs: np.ndarray, hit: np.ndarray) -> Calibration:
     return Calibration(tuple(map(float, weights)), float(bias))
 
 
-def calibration_of(workshop: Workshop, place: Benchmark, learner: type[Learner]) -> Calibration:
+def calibration_of(experiment: Experiment, place: Benchmark, learner: type[Learner]) -> Calibration:
     """A learner's calibration on a benchmark, by its seen categories."""
-    fitted_on = read_signs(workshop, learner, groups(place)["fitted on"])
+    fitted_on = read_signs(experiment, learner, groups(place)["fitted on"])
     return calibrate(fitted_on["signs"], fitted_on["hit"])
 
 
 def reliability_rows(
-    workshop: Workshop, place: Benchmark, learner: type[Learner], calibration: Calibration
+    experiment: Experiment, place: Benchmark, learner: type[Learner], calibration: Calibration
 ) -> Iterator[tuple]:
     """Rows of calibration.csv: unseen categories, all landmarks and those that are labelled."""
-    measured = read_signs(workshop, learner, groups(place)[UNSEEN])
+    measured = read_signs(experiment, learner, groups(place)[UNSEEN])
     scores = calibration(torch.from_numpy(measured["signs"])).numpy()
     everything = np.ones(len(scores), bool)
     for name, which in ((UNSEEN, everything), (LABELLED, measured["labelled"])):
@@ -186,12 +182,12 @@ def reliability_rows(
 
 
 def export(
-    workshop: Workshop, place: Benchmark, learner: type[Learner], calibration: Calibration
+    experiment: Experiment, place: Benchmark, learner: type[Learner], calibration: Calibration
 ) -> Model:
     """A trained learner as a model."""
-    preset, categories = workshop.preset, workshop.source.categories
+    preset, categories = experiment.preset, experiment.data.source.categories
     return Model(
-        learner=workshop.fitted(place, learner),
+        learner=fitted(experiment, place, learner),
         name=source(learner),
         network=preset.network,
         network_options=preset.network_options,
@@ -202,34 +198,11 @@ def export(
             "set": list(preset.asked),
             "benchmark": place.name,
             "seen": [categories[c].name for c in place.seen],
-            "data": workshop.data.name,
-            "fingerprint": workshop.train.fingerprint,
-            "seed": workshop.seed,
+            "data": experiment.data.root.name,
+            "fingerprint": experiment.data.train.fingerprint,
+            "seed": experiment.seed,
         },
     )
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    made = argparse.ArgumentParser(
-        "python -m benchmarks.export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument("--preset", default="full", help="default: full")
-    made.add_argument(
-        "--benchmark",
-        action="append",
-        default=[],
-        metavar="B",
-        help="may be repeated: models are of the first, scores of all are measured "
-        "(default: the first of the data set)",
-    )
-    made.add_argument(
-        "--learner", action="append", default=[], metavar="L", help="default: the nine"
-    )
-    add_work_options(made, seed_of="training")
-    return made
 
 
 def execute(arguments: argparse.Namespace) -> None:
@@ -240,24 +213,29 @@ def execute(arguments: argparse.Namespace) -> None:
     learners = arguments.learner or LEARNERS
     wanted = [find_learner(name) for name in learners]
     paths = {learner: f"models/{learner.name}.safetensors" for learner in wanted}
-    out, workshop = open_workshop(arguments, preset, [FILE, *paths.values()])
-    work_off(workshop, list(plan(workshop, places, learners)), arguments.workers)
+    out, experiment = open_experiment(arguments, preset, [FILE, *paths.values()])
+    do_jobs(experiment, plan(experiment, places, wanted), arguments.workers)
     rows = []
-    for place, learner in measured(workshop, known.values(), learners):
-        calibration = calibration_of(workshop, place, learner)
-        rows += reliability_rows(workshop, place, learner, calibration)
+    for place, learner in measured(experiment, known.values(), learners):
+        calibration = calibration_of(experiment, place, learner)
+        rows += reliability_rows(experiment, place, learner, calibration)
         if place is places[0] and learner in paths:
-            export(workshop, place, learner, calibration).save(out / paths[learner])
+            export(experiment, place, learner, calibration).save(out / paths[learner])
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     write_text(out / FILE, csv_text(frame))
     print(errors(frame).to_string())
     print(f"Models of {places[0].name} are in {out / 'models'}.")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see `benchmarks.commands.command`."""
-    return command(execute, parser(), arguments)
-
+main = Command(
+    "export",
+    __doc__,
+    execute,
+    preset="full",
+    seed_of="training",
+    benchmarks="the data set's first; models are of the first given, scores of all are measured",
+    learners="the nine",
+)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,16 +16,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from benchmarks.commands import (
-    add_work_options,
-    asked_preset,
-    benchmarks_of,
-    command,
-    open_workshop,
-    results,
-)
+from benchmarks.commands import Command, asked_preset, benchmarks_of, open_experiment, results
 from benchmarks.engine import store
-from benchmarks.engine.workshop import Workshop
+from benchmarks.engine.experiment import Experiment
+from benchmarks.engine.keys import episodes_path, predictions_path
 from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.metrics.intervals import mean_interval
 from fewshot_landmarks.metrics.landmarks import auc, mean_pck, pck
@@ -55,17 +49,17 @@ class Stored:
 
 
 def read(
-    workshop: Workshop, place: Benchmark, learner: type[Learner], shots: int
+    experiment: Experiment, place: Benchmark, learner: type[Learner], shots: int
 ) -> list[Stored] | None:
     """The predictions of all unseen categories; None where some are missing."""
     found = []
     for tested in place.unseen:
-        path = workshop.predictions_path(workshop.episodes_path(place, learner, tested, shots))
+        path = predictions_path(episodes_path(experiment, place, learner, tested, shots))
         if not is_whole(path):
             return None
         with np.load(path, allow_pickle=False) as arrays:
             errors, heights = (arrays[name].astype(np.float64) for name in ("errors", "heights"))
-        found.append(Stored(errors, heights, workshop.source.categories[tested].oks_sigmas))
+        found.append(Stored(errors, heights, experiment.data.source.categories[tested].oks_sigmas))
     return found
 
 
@@ -119,16 +113,16 @@ def _keypoints(x: np.ndarray, third: np.ndarray) -> list[float]:
 
 
 def rows(
-    workshop: Workshop,
+    experiment: Experiment,
     places: Sequence[Benchmark],
     thresholds: Sequence[float],
     precise: bool,
 ) -> Iterator[dict]:
     """A row for each learner, training seed and number of shots that has been run in full."""
-    known = store.known(workshop.work)
+    known = store.known(experiment.work)
     cells = [(place, name, seed, k) for place in places for name, seed in known for k in SHOTS]
     for place, name, seed, shots in tqdm(cells, desc="measuring", unit="cell", disable=None):
-        found = read(replace(workshop, seed=seed), place, find_learner(name), shots)
+        found = read(replace(experiment, seed=seed), place, find_learner(name), shots)
         if found:
             key = (place.name, find_learner(name).name, seed, shots)
             yield {**dict(zip(KEYS, key)), **measure(found, thresholds, precise)}
@@ -157,12 +151,9 @@ def _cell(row: Mapping, name: str) -> str:
     return f"{value:.3f}" if math.isnan(half) else f"{value:.3f} ± {half:.3f}"
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    made = argparse.ArgumentParser("python -m benchmarks.metrics", description=__doc__)
-    made.add_argument("--preset", default="mini", help="default: mini")
-    made.add_argument("--benchmark", action="append", default=[], metavar="B", help="default: all")
-    made.add_argument(
+def options(parser: argparse.ArgumentParser) -> None:
+    """What this command alone is asked."""
+    parser.add_argument(
         "--pck",
         type=float,
         nargs="+",
@@ -170,9 +161,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="T",
         help=f"thresholds (default: {' '.join(map(str, THRESHOLDS))})",
     )
-    made.add_argument("--no-ap", action="store_true", help="leave average precision out: quicker")
-    add_work_options(made, seed_of="training (all that were run are measured)")
-    return made
+    parser.add_argument(
+        "--learner",
+        action="append",
+        default=[],
+        metavar="MODULE:CLASS",
+        help="one of your own that was run, to be measured too; may be repeated",
+    )
+    parser.add_argument("--no-ap", action="store_true", help="leave average precision out: quicker")
 
 
 def execute(arguments: argparse.Namespace) -> None:
@@ -180,18 +176,20 @@ def execute(arguments: argparse.Namespace) -> None:
     preset = asked_preset(arguments, apart=True)
     if bad := [t for t in arguments.pck if not 0 < t < math.inf]:
         raise UserError(f"--pck {bad[0]:g}: thresholds are above 0")
+    for name in arguments.learner:
+        find_learner(name)  # it is imported: see `store.known`
     known = benchmarks_of(arguments, preset)
     places = [benchmark(name, known) for name in arguments.benchmark] or list(known.values())
     if not (work := results(arguments, preset) / "work").is_dir():
         raise UserError(f"no predictions in {work}: run `python -m benchmarks.run` first")
-    out, workshop = open_workshop(arguments, preset, FILES)
+    out, experiment = open_experiment(arguments, preset, FILES)
     try:
-        measured = list(rows(workshop, places, sorted(arguments.pck), not arguments.no_ap))
+        measured = list(rows(experiment, places, sorted(arguments.pck), not arguments.no_ap))
     except NoCoco as error:
         raise NoCoco(f"{error}, or give --no-ap") from None
     if not measured:
         raise UserError(
-            f"no predictions in {workshop.work} that fit the code, the data and the numbers as "
+            f"no predictions in {experiment.work} that fit the code, the data and the numbers as "
             "they are: run `python -m benchmarks.run` first, or give its --set and --weights too"
         )
     frame = pd.DataFrame(measured)
@@ -200,10 +198,15 @@ def execute(arguments: argparse.Namespace) -> None:
     print(to_markdown(frame), f"{out / TABLE}, {out / PAGE}", sep="\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see `benchmarks.commands.command`."""
-    return command(execute, parser(), arguments)
-
+main = Command(
+    "metrics",
+    __doc__,
+    execute,
+    options,
+    preset="mini",
+    seed_of="training (all that were run are measured)",
+    benchmarks="all",
+)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,33 +6,21 @@ at any moment and run again, it goes on where it was.
 
 import argparse
 import sys
-from collections.abc import Sequence
 
-from benchmarks.commands import add_work_options, asked_preset, command, open_workshop
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    made = argparse.ArgumentParser("python -m benchmarks.prepare", description=__doc__)
-    made.add_argument("--preset", default="paper", help="default: paper")
-    add_work_options(made, seed_of="training")
-    return made
+from benchmarks.commands import Command, asked_preset, open_experiment
 
 
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
     preset = asked_preset(arguments)
-    _, workshop = open_workshop(arguments, preset, [])
-    for garments in (workshop.train, workshop.validation):
+    _, experiment = open_experiment(arguments, preset, [])
+    for garments in (experiment.data.train, experiment.data.validation):
         usable = int(garments.usable.sum())
         print(f"{garments.split}: {usable} crops of {preset.size} x {preset.size}", end="")
         print(f", {len(garments.skipped)} files or garments left out" if garments.skipped else "")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see `benchmarks.commands.command`."""
-    return command(execute, parser(), arguments)
-
+main = Command("prepare", __doc__, execute, preset="paper", seed_of="training")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,67 +7,47 @@ claims and the report too. Killed at any moment and run again, it goes on where 
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.commands import (
-    add_work_options,
+    Command,
     asked_preset,
     benchmarks_of,
-    command,
-    data_folder,
-    device,
     given,
     is_drawn,
-    prepare,
-    results,
-    work_off,
+    open_experiment,
 )
-from benchmarks.engine import grid, probes, store
-from benchmarks.engine.grid import Cell
-from benchmarks.engine.workshop import Workshop
-from benchmarks.presets import PRESETS, Preset
+from benchmarks.engine import plan, probes, store
+from benchmarks.engine.plan import Cell
+from benchmarks.engine.pool import do_jobs
+from benchmarks.presets import Preset
 from benchmarks.tables import build as tables
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, find_learner
 from fewshot_landmarks.protocol import SHOTS, TABLE4_SHOTS, Benchmark, ablated, benchmark
-from fewshot_landmarks.support.distributed import Ranks, join, local_device
+from fewshot_landmarks.support.devices import find_device
+from fewshot_landmarks.support.distributed import Ranks, join
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.outputs import claim
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    made = argparse.ArgumentParser("python -m benchmarks.run", description=__doc__)
-    made.add_argument(
+def options(parser: argparse.ArgumentParser) -> None:
+    """What this command alone is asked."""
+    parser.add_argument(
         "--all",
         action="store_true",
         help="every cell of Tables 2, 3 and 4, figures, claims and the report",
     )
-    made.add_argument(
-        "--benchmark", action="append", default=[], metavar="B", help="B-1 to B-4; may be repeated"
-    )
-    made.add_argument(
-        "--learner",
-        action="append",
-        default=[],
-        metavar="L",
-        help="a learner's name or module:Class; may be repeated",
-    )
-    made.add_argument(
+    parser.add_argument(
         "--shots", type=int, action="append", default=[], metavar="K", help="may be repeated"
     )
-    made.add_argument("--preset", default="mini", help=f"{', '.join(PRESETS)} (default: mini)")
-    add_work_options(made, seed_of="training")
-    made.add_argument(
+    parser.add_argument(
         "--engine",
         choices=("local", "ray"),
         default="local",
         help="where processes run: on this machine, or on a Ray cluster (default: local)",
     )
-    made.add_argument("--strict", action="store_true", help="stop at the first bad garment")
-    made.add_argument("--dry-run", action="store_true", help="say what is missing, do nothing")
-    return made
+    parser.add_argument("--strict", action="store_true", help="stop at the first bad garment")
+    parser.add_argument("--dry-run", action="store_true", help="say what is missing, do nothing")
 
 
 def cells(arguments: argparse.Namespace, benchmarks: Mapping[str, Benchmark]) -> list[Cell]:
@@ -100,40 +80,22 @@ def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
     if arguments.workers < 1:
         raise UserError(f"--workers {arguments.workers}: at least 1")
-    where = device(arguments.device, arguments.engine)
     if arguments.engine != "local" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError(f"--engine {arguments.engine} and torchrun exclude each other: take one")
-    options = given(arguments)
+    # On a Ray cluster the device need not be this machine's.
+    elsewhere = arguments.engine == "ray" and arguments.device != "auto"
+    where = arguments.device if elsewhere else find_device(arguments.device)
     ranks = join(where)
     with ranks.in_turn():  # data are drawn, indexed and stored once
-        preset, wanted = _asked(arguments, ranks)
-        out = results(arguments, preset)
+        words, preset, wanted = _asked(arguments, ranks)
         if arguments.dry_run and not arguments.data and preset.drawn and not is_drawn(preset):
             print(f"Would draw {preset.drawn.name}, then do all of {len(wanted)} cells.")
             return
-        work = out / "work"
-        if not arguments.dry_run:
-            claim([out / file for file in _files(arguments.all)], arguments.overwrite)
-        data = (
-            data_folder(arguments, preset) if arguments.dry_run else prepare(arguments, preset, out)
-        )
-        if arguments.dry_run:
-            preset = replace(preset, crops="not")
-        workshop = Workshop(
-            preset,
-            data,
-            work,
-            arguments.seed,
-            local_device(where) if ranks.count > 1 else where,
-            arguments.strict,
-            arguments.workers,
-            ranks,
-        )
-        for split in (workshop.train, workshop.validation):
-            _tell_skipped(split)
-        workshop.check(*{cell.benchmark.name: cell.benchmark for cell in wanted}.values())
-        planned = [*grid.plan(workshop, wanted), *probes.plan(workshop, wanted)]
-        jobs = list({job.paths: job for job in planned}.values())
+        files = _files(arguments.all)
+        out, experiment = open_experiment(arguments, preset, files, where, ranks)
+        experiment.check(cell.benchmark for cell in wanted)
+        jobs = plan.plan(experiment, wanted)
+        jobs = plan.missing([*jobs, *probes.plan(experiment, wanted)])
     jobs = ranks.gather(jobs)[0]  # what the first has begun to do may be there for others already
     if arguments.dry_run:
         print("\n".join(job.label for job in jobs) or "Nothing is missing.")
@@ -141,13 +103,14 @@ def execute(arguments: argparse.Namespace) -> None:
     if ranks.first:
         of_run = ["--strict"] * arguments.strict
         of_run += ["--engine", arguments.engine] * (arguments.engine != "local")
-        store.remember(work, [cell.learner for cell in wanted], arguments.seed, options, of_run)
+        learners = [cell.learner for cell in wanted]
+        store.remember(experiment.work, learners, arguments.seed, words, of_run)
     try:
-        work_off(workshop, jobs, arguments.workers, arguments.engine)
+        do_jobs(experiment, jobs, arguments.workers, arguments.engine)
     finally:
         if ranks.first:
-            store.gather(workshop, out)
-            probes.gather(workshop, store.seeds(work), out)
+            store.gather(experiment, out)
+            probes.gather(experiment, store.seeds(experiment.work), out)
     if ranks.first:
         notes, written = tables.write_tables(out), "Tables 2, 3 and 4"
         if arguments.all:
@@ -185,30 +148,27 @@ def _write_pages(out: Path) -> list[str]:
     return notes
 
 
-def _asked(arguments: argparse.Namespace, ranks: Ranks) -> tuple[Preset, list[Cell]]:
-    """The preset with its changes, and the cells."""
-    preset = asked_preset(arguments)
+def _asked(arguments: argparse.Namespace, ranks: Ranks) -> tuple[list[str], Preset, list[Cell]]:
+    """The options of work as they are given, the preset with its changes, and the cells."""
+    words, preset = given(arguments), asked_preset(arguments)
     if preset.meta_batch < ranks.count:
         raise UserError(
             f"{ranks.count} processes cannot share steps of {preset.meta_batch} tasks: give "
             f"--set meta_batch={ranks.count} or more (results are then those of that meta-batch)"
         )
-    return preset, cells(arguments, benchmarks_of(arguments, preset))
+    return words, preset, cells(arguments, benchmarks_of(arguments, preset))
 
 
-def _tell_skipped(garments) -> None:
-    if not garments.skipped:
-        return
-    shown = garments.skipped[:5]
-    rest = len(garments.skipped) - len(shown)
-    more = [f"... and {rest} more"] if rest else []
-    print(f"{garments.split}: skipped {len(garments.skipped)}:", *shown, *more, sep="\n  ")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see `benchmarks.commands.command`."""
-    return command(execute, parser(), arguments)
-
+main = Command(
+    "run",
+    __doc__,
+    execute,
+    options,
+    preset="mini",
+    seed_of="training",
+    benchmarks="B-1 to B-4",
+    learners="all",
+)
 
 if __name__ == "__main__":
     sys.exit(main())

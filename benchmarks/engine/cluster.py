@@ -1,4 +1,4 @@
-"""The grid of cells on a Ray cluster: --engine ray, with the extra `fewshot-landmarks[ray]`.
+"""Jobs on a Ray cluster: --engine ray, with the extra `fewshot-landmarks[ray]`.
 
 The cluster is the one that RAY_ADDRESS names, or this machine. All its machines must see the data
 and the results under the same paths: that is where they find each other's work. A job whose machine
@@ -6,23 +6,25 @@ is lost is done again on another, from its last checkpoint, so the bytes are tho
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tqdm import tqdm
 
-from benchmarks.engine.grid import ALLOCATOR, Cost, Job, check_made, do, prepare_torch, ready
-from benchmarks.engine.workshop import Workshop
+from benchmarks.engine.experiment import Experiment
+from benchmarks.engine.plan import Job
+from benchmarks.engine.pool import ALLOCATOR, do, finish, prepare_torch, ready
+from benchmarks.engine.store import Cost
 from fewshot_landmarks.support.errors import UserError
 
 RETRIES = 5  # of a job whose machine is lost
 WAIT = 60.0  # seconds, after which it is looked whether the cluster still has a place for a job
 
 
-def run(workshop: Workshop, jobs: Sequence[Job], done: Callable[[Job, Cost], None]) -> None:
-    """Do all jobs, as many at a time as the cluster has room for; `done(job, cost)` after each.
+def run(experiment: Experiment, jobs: Sequence[Job]) -> None:
+    """Do all jobs, as many at a time as the cluster has room for.
 
-    A job takes a CPU, and a GPU where the device is one. Raises `UserError` as `grid.run` does,
+    A job takes a CPU, and a GPU where the device is one. Raises `UserError` as `pool.run` does,
     and where Ray is not installed or the cluster has no room for any job.
     """
     ray = _ray()
@@ -37,7 +39,7 @@ def run(workshop: Workshop, jobs: Sequence[Job], done: Callable[[Job, Cost], Non
                 f"({type(error).__name__}: {cause}): start it, or set RAY_ADDRESS=HOST:PORT"
             ) from None
     try:
-        _run(ray, workshop, jobs, done)
+        _run(ray, experiment, jobs)
     except ray.exceptions.RayTaskError:
         raise  # a job's own error
     except ray.exceptions.RayError as error:
@@ -61,14 +63,15 @@ def _ray():
     return ray
 
 
-def _run(ray, workshop: Workshop, jobs: Sequence[Job], done) -> None:
-    need = {"num_cpus": 1, "num_gpus": int(workshop.device.startswith("cuda"))}
+def _run(ray, experiment: Experiment, jobs: Sequence[Job]) -> None:
+    need = {"num_cpus": 1, "num_gpus": int(experiment.device.startswith("cuda"))}
     _check_room(ray, need)
     path = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     environment = {"env_vars": {**ALLOCATOR, "PYTHONPATH": path}}  # for a learner in this folder
     work = ray.remote(**need, max_retries=RETRIES, runtime_env=environment)(_work)
-    here = {"data": workshop.data.resolve(), "work": workshop.work.resolve()}
-    shared = ray.put(replace(workshop, **here))
+    work_folder, data = experiment.work.resolve(), experiment.data
+    data = replace(data, root=data.root.resolve(), cache=data.cache.resolve())
+    shared = ray.put(replace(experiment, data=data, work=work_folder))
     waiting, running = list(jobs), {}
     with tqdm(total=len(jobs), unit="job") as bar:
         while waiting or running:
@@ -80,9 +83,7 @@ def _run(ray, workshop: Workshop, jobs: Sequence[Job], done) -> None:
                 _check_room(ray, need)  # or Ray waits for ever for a machine
             for reference in finished:
                 job = running.pop(reference)
-                cost = _result(ray, reference)
-                check_made(job)
-                done(job, cost)
+                finish(experiment, job, _result(ray, reference))
                 bar.update()
 
 
@@ -105,7 +106,7 @@ def _result(ray, reference) -> Cost:
         raise
 
 
-def _work(workshop: Workshop, job: Job) -> Cost:
+def _work(experiment: Experiment, job: Job) -> Cost:
     """In a process of the cluster."""
     prepare_torch()
-    return do(workshop, job, lambda share: None)
+    return do(experiment, job, lambda share: None)

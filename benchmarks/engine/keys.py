@@ -1,9 +1,9 @@
-"""Names for work, made of what decides it: settings, data, seed, and what computes.
+"""Names of work and its files, made of what decides it: settings, data, seed, and what computes.
 
 What computes is told by the versions of the packages that do, by `ALGORITHMS` for what all learners
 share, and by the `version` that a learner's class states. These two are raised by hand when results
-change, so that other words in a message, or a file that is moved, train nothing anew. A learner that
-states none, such as one that a user is at work on, is told by its code.
+change, so that other words in a message, or a file that is moved, train nothing anew. A learner
+that states none, such as one that a user is at work on, is told by its code.
 """
 
 import ast
@@ -11,14 +11,19 @@ import hashlib
 import inspect
 import json
 import sys
+from dataclasses import asdict
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 
-from fewshot_landmarks.learner import Learner
+from benchmarks.engine.experiment import Experiment
+from benchmarks.presets import Preset
+from fewshot_landmarks.learner import Learner, fits
+from fewshot_landmarks.protocol import Benchmark
 from fewshot_landmarks.support.errors import UserError
 
 ALGORITHMS = 1  # of crops, tasks, networks, losses, the inner loop, training and evaluation
@@ -28,6 +33,92 @@ def key(**decides) -> str:
     """16 hex digits of whatever JSON can hold."""
     text = json.dumps(decides, sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def base_path(experiment: Experiment, benchmark: Benchmark, kind: str) -> Path:
+    """The weights of a base model."""
+    name = f"base-{kind}-{base_key(experiment, benchmark, kind)}.safetensors"
+    return experiment.work / "weights" / name
+
+
+def base_key(experiment: Experiment, benchmark: Benchmark, kind: str) -> str:
+    """The key of the base model of a benchmark's seen categories."""
+    return key(
+        work="base",
+        kind=kind,
+        seen=benchmark.seen,
+        seed=experiment.seed,
+        data=experiment.data.train.fingerprint,
+        computing=computing(),
+        **_numbers(experiment.preset, "size", "network", "network_options"),
+        **_numbers(experiment.preset, "base_epochs", "base_batch", "base_rate", "base_optimiser"),
+    )
+
+
+def fit_path(experiment: Experiment, benchmark: Benchmark, learner: type[Learner]) -> Path:
+    """The weights of a learner that has a stage of its own."""
+    name = f"{learner.name}-{fit_key(experiment, benchmark, learner)}.safetensors"
+    return experiment.work / "weights" / name
+
+
+def fit_key(experiment: Experiment, benchmark: Benchmark, learner: type[Learner]) -> str:
+    """The key of the parameters that a learner is tested with."""
+    if learner.starts_from:
+        start = fit_key(experiment, benchmark, learner.starts_from)
+    else:
+        start = base_key(experiment, benchmark, learner.base_kind)
+    if not fits(learner):
+        return start
+    return key(
+        work="fit",
+        start=start,
+        seed=experiment.seed,
+        **_learner(experiment, benchmark, learner),
+        **_numbers(experiment.preset, "train_queries", "meta_batch"),
+    )
+
+
+def episodes_path(
+    experiment: Experiment, benchmark: Benchmark, learner: type[Learner], tested: int, shots: int
+) -> Path:
+    """The errors of a learner on a category, a row an episode."""
+    name = episodes_key(experiment, benchmark, learner, tested, shots)
+    return experiment.work / "episodes" / benchmark.name / learner.name / f"{name}.csv"
+
+
+def predictions_path(episodes: Path) -> Path:
+    """The errors of single landmarks, beside an episodes file."""
+    return episodes.with_suffix(".npz")
+
+
+def episodes_key(
+    experiment: Experiment, benchmark: Benchmark, learner: type[Learner], tested: int, shots: int
+) -> str:
+    """The key of a learner's errors on a category."""
+    return key(
+        work="episodes",
+        fitted=fit_key(experiment, benchmark, learner),
+        data=experiment.data.validation.fingerprint,
+        category=tested,
+        shots=shots,
+        seed=experiment.seed,
+        benchmark=benchmark.name,
+        **_learner(experiment, benchmark, learner),
+        **_numbers(experiment.preset, "episodes", "queries", "size"),
+    )
+
+
+def _learner(experiment: Experiment, benchmark: Benchmark, learner: type[Learner]) -> dict:
+    return {
+        "learner": learner.__qualname__,
+        "settings": asdict(experiment.preset.settings_on(benchmark, learner)),
+        "computing": computing(),
+        "versions": versions(learner),
+    }
+
+
+def _numbers(preset: Preset, *names: str) -> dict:
+    return {name: getattr(preset, name) for name in names}
 
 
 _version = cache(metadata.version)  # it is read from a file, and asked for with every name

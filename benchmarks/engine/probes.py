@@ -3,7 +3,6 @@
 Measured once after training and stored, so that figures need neither models nor data.
 """
 
-import functools
 import io
 import itertools
 import zipfile
@@ -16,9 +15,10 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from benchmarks.engine.grid import Cell, Job, source, training_jobs
-from benchmarks.engine.keys import key
-from benchmarks.engine.workshop import Report, Workshop
+from benchmarks.engine.experiment import Experiment
+from benchmarks.engine.keys import episodes_key, key
+from benchmarks.engine.plan import Cell, Job, after, source, training_jobs
+from benchmarks.engine.stages import Report, episodes_of, fitted, seed_episode
 from benchmarks.results.reading import SIMILARITIES
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.heatmaps import decode, labelmaps, landmark_features, spatial_softmax
@@ -43,26 +43,19 @@ DATE = (1980, 1, 1, 0, 0, 0)  # of every file in an archive: its bytes say nothi
 # ---------------------------------------------------------------------- figure 6
 
 
-def similarities(
-    workshop: Workshop,
-    benchmark: Benchmark,
-    learner_class: type[BaseFEN],
-    tested: int,
-    episodes: int = EPISODES,
-    shots: int = TABLE3_SHOTS,
-    report: Report = lambda share: None,
-) -> list[dict]:
-    """`tuning_similarities` of a learner of MetaCloth's family on a category, a row an episode."""
-    model = workshop.fitted(benchmark, learner_class)
-    tasks = workshop.episodes(tested)
-    rows, count = [], min(episodes, len(tasks))
-    for number in range(count):
-        measured = tuning_similarities(model, tasks[number].to(workshop.device), shots)
-        name = workshop.source.categories[tested].name
-        where = (benchmark.name, learner_class.name, workshop.seed, name, number, shots)
+def make_similarities(
+    experiment: Experiment, place: Benchmark, learner: type[BaseFEN], tested: int, report: Report
+) -> None:
+    """Store `tuning_similarities` of a learner of MetaCloth's family on a category."""
+    model, tasks = fitted(experiment, place, learner), episodes_of(experiment, tested)
+    name, rows = experiment.data.source.categories[tested].name, []
+    for number in range(count := min(EPISODES, len(tasks))):
+        measured = tuning_similarities(model, tasks[number].to(experiment.device), TABLE3_SHOTS)
+        where = (place.name, learner.name, experiment.seed, name, number, TABLE3_SHOTS)
         rows.append(dict(zip(SIMILARITIES, (*where, *measured), strict=True)))
         report((number + 1) / count)
-    return rows
+    path = probe_path(experiment, place, learner, tested, make_similarities)
+    write_text(path, similarities_csv(rows), summed=True)
 
 
 def tuning_similarities(model: BaseFEN, task: Task, shots: int) -> tuple[float, float]:
@@ -119,19 +112,17 @@ def similarities_csv(rows: Sequence[dict]) -> str:
 # ---------------------------------------------------------------------- figure 4
 
 
-def heatmaps(
-    workshop: Workshop,
-    benchmark: Benchmark,
-    learner_class: type[Learner],
-    tested: int,
-    episode: int = 0,
-    shots: int = TABLE3_SHOTS,
-) -> dict[str, np.ndarray]:
-    """`landmark_heatmaps` of a learner on an episode of a category."""
-    model = workshop.fitted(benchmark, learner_class)
-    task = workshop.episodes(tested)[episode].to(workshop.device)
-    workshop.seed_episode(episode, shots)
-    return landmark_heatmaps(model, task, shots)
+def make_heatmaps(
+    experiment: Experiment, place: Benchmark, learner: type[Learner], tested: int, report: Report
+) -> None:
+    """Store `landmark_heatmaps` of a learner on the first episode of a category."""
+    model = fitted(experiment, place, learner)
+    task = episodes_of(experiment, tested)[0].to(experiment.device)
+    seed_episode(experiment, 0, TABLE3_SHOTS)
+    found = landmark_heatmaps(model, task, TABLE3_SHOTS)
+    name = f"{place.name}/{experiment.data.source.categories[tested].name}"
+    path = probe_path(experiment, place, learner, tested, make_heatmaps)
+    write_bytes(path, heatmaps_npz({name: found}), summed=True)
 
 
 def landmark_heatmaps(model: Learner, task: Task, shots: int) -> dict[str, np.ndarray]:
@@ -163,7 +154,7 @@ def landmark_heatmaps(model: Learner, task: Task, shots: int) -> dict[str, np.nd
 
 
 def heatmaps_npz(found: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
-    """Arrays of `heatmaps` by "benchmark/category" as an .npz, the same bytes each time.
+    """Arrays of `landmark_heatmaps` by "benchmark/category" as an .npz, the same bytes each time.
 
     Its keys are like "B-1/trousers/image".
     """
@@ -184,58 +175,40 @@ def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
     return content.getvalue()
 
 
-# ---------------------------------------------------------------------- as work of the grid
+# ---------------------------------------------------------------------- as jobs
 
 
-def plan(workshop: Workshop, cells: Iterable[Cell]) -> Iterator[Job]:
+def plan(experiment: Experiment, cells: Iterable[Cell]) -> Iterator[Job]:
     """The probes that are missing, of learners and benchmarks that are run anyway.
 
     And the training that they need, where its weights are gone.
     """
     for cell in cells:
         learner, place = find_learner(cell.learner), cell.benchmark
+        if TABLE3_SHOTS not in cell.shots:
+            continue
         for make, tested in _wanted(place, learner):
-            path = probe_path(workshop, place, learner, tested, make)
-            if TABLE3_SHOTS in cell.shots and not is_whole(path):
-                training = training_jobs(workshop, place, learner)
-                needs = tuple(path for job in training for path in job.paths)
-                yield from (job for job in training if not all(map(is_whole, job.paths)))
-                do = functools.partial(make, place, source(learner), tested)
-                name = workshop.source.categories[tested].name
-                yield Job("probe", place, learner.name, do, name, (path,), needs, 5.0)
+            path = probe_path(experiment, place, learner, tested, make)
+            name = experiment.data.source.categories[tested].name
+            where = {"tested": name, "paths": (path,), "weight": 5.0}
+            job = Job("probe", place, learner.name, make, source(learner), (tested,), **where)
+            yield from after(training_jobs(experiment, place, learner), [job])
 
 
 def probe_path(
-    workshop: Workshop, benchmark: Benchmark, learner: type[Learner], tested: int, make: Callable
+    experiment: Experiment,
+    benchmark: Benchmark,
+    learner: type[Learner],
+    tested: int,
+    make: Callable,
 ) -> Path:
     """Where a probe's result is kept, named by what decides it."""
     name = key(
         work=make.__name__,
-        episodes=workshop.episodes_key(benchmark, learner, tested, TABLE3_SHOTS),
+        episodes=episodes_key(experiment, benchmark, learner, tested, TABLE3_SHOTS),
         version=VERSION,
     )
-    return workshop.work / "probes" / f"{name}.{'csv' if make is make_similarities else 'npz'}"
-
-
-def make_similarities(
-    place: Benchmark, learner: str, tested: int, workshop: Workshop, report: Report
-) -> None:
-    """Store the similarities of a learner on a category."""
-    found = find_learner(learner)
-    path = probe_path(workshop, place, found, tested, make_similarities)
-    rows = similarities(workshop, place, found, tested, report=report)
-    write_text(path, similarities_csv(rows), summed=True)
-
-
-def make_heatmaps(
-    place: Benchmark, learner: str, tested: int, workshop: Workshop, report: Report
-) -> None:
-    """Store the heatmaps of a learner on a category."""
-    found = find_learner(learner)
-    path = probe_path(workshop, place, found, tested, make_heatmaps)
-    name = f"{place.name}/{workshop.source.categories[tested].name}"
-    content = heatmaps_npz({name: heatmaps(workshop, place, found, tested)})
-    write_bytes(path, content, summed=True)
+    return experiment.work / "probes" / f"{name}.{'csv' if make is make_similarities else 'npz'}"
 
 
 def _wanted(place: Benchmark, learner: type[Learner]) -> Iterator[tuple[Callable, int]]:
@@ -248,16 +221,16 @@ def _wanted(place: Benchmark, learner: type[Learner]) -> Iterator[tuple[Callable
                 yield make_heatmaps, category(name).id
 
 
-def gather(workshop: Workshop, seeds: Sequence[int], out: Path) -> None:
+def gather(experiment: Experiment, seeds: Sequence[int], out: Path) -> None:
     """Write similarities.csv and heatmaps.npz of a results directory, where there are any.
 
     The heatmaps are of the first training seed that has them.
     """
     rows, maps = [], {}
     for seed in seeds:
-        seeded = replace(workshop, seed=seed)
+        seeded = replace(experiment, seed=seed)
         for place, learner in itertools.product(
-            workshop.source.benchmarks.values(), map(find_learner, FIGURE6)
+            experiment.data.source.benchmarks.values(), map(find_learner, FIGURE6)
         ):
             for make, tested in _wanted(place, learner):
                 path = probe_path(seeded, place, learner, tested, make)

@@ -9,15 +9,18 @@ import importlib.metadata
 import json
 import os
 import platform
+import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 from safetensors import safe_open
 
-from benchmarks.engine.grid import Cost, chain
-from benchmarks.engine.workshop import COLUMNS, Workshop
+from benchmarks.engine.experiment import Experiment
+from benchmarks.engine.keys import episodes_path
+from benchmarks.engine.plan import Job, training_jobs
+from benchmarks.engine.stages import COLUMNS
 from benchmarks.results.reading import CURVES, remembered
 from fewshot_landmarks import __version__
 from fewshot_landmarks.learner import REGISTRY, Learner, find_learner
@@ -40,6 +43,14 @@ BINS = 60  # of a learning curve
 VERSIONED = ("torch", "torchvision", "learn2learn", "higher", "numpy", "pandas", "scipy")
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a piece of work took."""
+
+    seconds: float
+    peak_mib: float  # of the process's memory; of the GPU's, on a GPU
+
+
 def remember(
     work: Path, learners: list[str], seed: int, options: Sequence[str], of_run: Sequence[str]
 ) -> None:
@@ -59,8 +70,27 @@ def remember(
 
 
 def known(work: Path) -> list[tuple[str, int]]:
-    """The learners and training seeds that have been run here, of those that can be found."""
-    return [(name, seed) for name, seed in _learners(work) if _there(name)]
+    """The learners and training seeds that have been run here, of those that are trusted.
+
+    A note in a folder runs nobody's code: a learner that is not this project's must have been
+    imported already, since a user named it. Of others it is told how to have them back.
+    """
+    noted = _learners(work)
+    trusted = [(name, seed) for name, seed in noted if _trusted(name)]
+    for name in dict.fromkeys(name for name, _ in noted):
+        if name not in dict(trusted):
+            print(f"results of {name} are left out: give --learner {name}", file=sys.stderr)
+    return trusted
+
+
+def _trusted(name: str) -> bool:
+    if name not in REGISTRY and name.partition(":")[0] not in sys.modules:
+        return False
+    try:
+        find_learner(name)
+    except UserError:
+        return False  # it is no learner
+    return True
 
 
 def _learners(work: Path) -> list[list]:
@@ -80,45 +110,37 @@ def _is_noted(one: object) -> bool:
     return isinstance(one, list) and [type(part) for part in one] == [str, int]
 
 
-def _there(name: str) -> bool:
-    try:
-        find_learner(name)
-    except UserError:
-        return False  # its module is gone; its records have no name any more
-    return True
-
-
 def seeds(work: Path) -> list[int]:
     """The training seeds that have been run here."""
     return sorted({seed for _, seed in _learners(work)})
 
 
+def note_job(experiment: Experiment, job: Job, cost: Cost) -> None:
+    """Note what a job took."""
+    where = (job.stage, job.benchmark.name, job.name, experiment.seed)
+    note_cost(experiment.work, job.label, *where, cost)
+
+
 def note_cost(
-    work: Path, stage: str, benchmark: str, name: str, label: str, seed: int, cost: Cost
+    work: Path, label: str, stage: str, benchmark: str, name: str, seed: int, cost: Cost
 ) -> None:
-    """Note what a piece of work took."""
-    found = {
-        "stage": stage,
-        "benchmark": benchmark,
-        "name": name,
-        "seed": seed,
-        "seconds": round(cost.seconds, 2),
-        "peak_mib": round(cost.peak_mib, 1),
-    }
+    """Note what a piece of work took, by its label and seed."""
+    took = (round(cost.seconds, 2), round(cost.peak_mib, 1))
+    found = dict(zip(COSTS, (stage, benchmark, name, seed, *took)))
     with alone(work / LOCK):
         noted = _json(work / "costs.json", {}) | {f"{label} {seed}": found}
         write_text(work / "costs.json", json.dumps(noted, indent=1, sort_keys=True), summed=True)
 
 
-def gather(workshop: Workshop, out: Path) -> None:
+def gather(experiment: Experiment, out: Path) -> None:
     """Write what a results directory holds, from all finished work that is still valid.
 
     Work whose code, settings or data have changed since has another name, and is not gathered.
     """
     lines, curves, gathered = [], {}, set()
-    for name, seed in known(workshop.work):
-        learner, seeded = find_learner(name), replace(workshop, seed=seed)
-        for place in workshop.source.benchmarks.values():
+    for name, seed in known(experiment.work):
+        learner, seeded = find_learner(name), replace(experiment, seed=seed)
+        for place in experiment.data.source.benchmarks.values():
             found = list(_records(seeded, place, learner))
             lines += found
             if found:
@@ -129,14 +151,14 @@ def gather(workshop: Workshop, out: Path) -> None:
     _write_gzip(out / "episodes.csv.gz", "\n".join([",".join(COLUMNS), *sorted(lines)]) + "\n")
     losses = [row for name in sorted(curves) for row in curves[name]]
     _write_gzip(out / "curves.csv.gz", csv_text(pd.DataFrame(losses, columns=list(CURVES))))
-    write_text(out / "costs.csv", _costs(workshop.work))
-    write_text(out / "run.json", json.dumps(_run(workshop, sorted(gathered)), indent=1) + "\n")
+    write_text(out / "costs.csv", _costs(experiment.work))
+    write_text(out / "run.json", json.dumps(_run(experiment, sorted(gathered)), indent=1) + "\n")
 
 
-def _records(workshop: Workshop, place: Benchmark, learner: type[Learner]) -> Iterator[str]:
+def _records(experiment: Experiment, place: Benchmark, learner: type[Learner]) -> Iterator[str]:
     for tested in place.unseen:
         for k in SHOTS:
-            path = workshop.episodes_path(place, learner, tested, k)
+            path = episodes_path(experiment, place, learner, tested, k)
             if is_whole(path):
                 yield from path.read_text("utf-8").splitlines()[1:]
 
@@ -145,18 +167,15 @@ def _write_gzip(path: Path, text: str) -> None:
     write_bytes(path, gzip.compress(text.encode(), mtime=0))
 
 
-def _curves(workshop: Workshop, place: Benchmark, learner: type[Learner]) -> dict:
+def _curves(experiment: Experiment, place: Benchmark, learner: type[Learner]) -> dict:
     """The training losses behind a learner's records: rows of `CURVES` by what was trained."""
-    kind = learner.base_kind
-    paths = {f"base {kind}": workshop.base_path(place, kind)}
-    paths |= {link.name: workshop.fit_path(place, link) for link in chain(learner)}
-    return {
-        (place.name, name, workshop.seed): [
-            (place.name, name, workshop.seed, step, f"{loss:.4f}") for step, loss in _binned(path)
-        ]
-        for name, path in paths.items()
-        if is_whole(path)
-    }
+    found = {}
+    for job in training_jobs(experiment, place, learner):
+        name = f"base {job.name}" if job.stage == "base" else job.name
+        where = (place.name, name, experiment.seed)
+        if job.made():
+            found[where] = [(*where, step, f"{loss:.4f}") for step, loss in _binned(*job.paths)]
+    return found
 
 
 def _binned(path: Path) -> Iterator[tuple[int, float]]:
@@ -176,23 +195,21 @@ def _costs(work: Path) -> str:
     return csv_text(total)
 
 
-def _run(workshop: Workshop, seeds: list[int]) -> dict:
-    preset = workshop.preset
-    drawn = _json(workshop.data / "generator.json", None)  # absent in real data
-    source = workshop.source
+def _run(experiment: Experiment, seeds: list[int]) -> dict:
+    preset, data, source = experiment.preset, experiment.data, experiment.data.source
+    drawn = _json(data.root / "generator.json", None)  # absent in real data
+    splits = {"train": data.train, "validation": data.validation}
     return {
         "preset": preset.name,
-        "seed": seeds[0] if seeds else workshop.seed,
+        "seed": seeds[0] if seeds else experiment.seed,
         "seeds": seeds,
         "version": __version__,
         "data": {
-            "name": workshop.data.name if drawn else source.name,
+            "name": data.root.name if drawn else source.name,
             "difficulty": drawn["difficulty"] if drawn else "real",
-            "fingerprint": f"{workshop.train.fingerprint}-{workshop.validation.fingerprint}",
-            "garments": {split: len(getattr(workshop, split)) for split in ("train", "validation")},
-            "skipped": {
-                split: len(getattr(workshop, split).skipped) for split in ("train", "validation")
-            },
+            "fingerprint": "-".join(garments.fingerprint for garments in splits.values()),
+            "garments": {split: len(garments) for split, garments in splits.items()},
+            "skipped": {split: len(garments.skipped) for split, garments in splits.items()},
         },
         "benchmarks": {
             name: {
@@ -212,7 +229,7 @@ def _run(workshop: Workshop, seeds: list[int]) -> dict:
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in VERSIONED},
         },
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {workshop.device}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {experiment.device}",
     }
 
 

@@ -11,7 +11,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,15 +19,10 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from benchmarks.commands import (
-    add_work_options,
-    asked_preset,
-    check_garments,
-    command,
-    open_workshop,
-)
-from benchmarks.engine.workshop import Workshop
-from benchmarks.presets import change
+from benchmarks.commands import Command, asked_preset, check_garments, open_experiment
+from benchmarks.engine.experiment import Experiment
+from benchmarks.engine.stages import episodes_of
+from benchmarks.overrides import change
 from benchmarks.speed.gpu import PLACE, build
 from benchmarks.speed.training import machine
 from fewshot_landmarks.evaluation import evaluate_episode
@@ -65,15 +60,15 @@ WAYS: dict[str, tuple[Callable, bool]] = {
 }
 
 
-def measure(workshop: Workshop, name: str, episodes: Episodes, rounds: int) -> dict:
+def measure(experiment: Experiment, name: str, episodes: Episodes, rounds: int) -> dict:
     """Episodes a second each way (the best round), each at all numbers of shots."""
     best, found = dict.fromkeys(WAYS, math.inf), {}
     for _ in range(rounds):
         for way, (evaluate, kept) in WAYS.items():
-            preset = workshop.preset if kept else change(workshop.preset, ["feature_cache=0"])
-            model = build(preset, name, workshop.device).eval()
+            preset = experiment.preset if kept else change(experiment.preset, ["feature_cache=0"])
+            model = build(preset, name, experiment.device).eval()
             began = time.perf_counter()
-            found[way] = evaluate(model, episodes, workshop.device)
+            found[way] = evaluate(model, episodes, experiment.device)
             best[way] = min(best[way], time.perf_counter() - began)
     first, second = found.values()
     if not torch.allclose(torch.tensor(first), torch.tensor(second), atol=1e-3, equal_nan=True):
@@ -87,16 +82,11 @@ def measure(workshop: Workshop, name: str, episodes: Episodes, rounds: int) -> d
     }
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    made = argparse.ArgumentParser("python -m benchmarks.speed.evaluation", description=__doc__)
-    made.add_argument("--preset", default="full", help="default: full")
-    made.add_argument("--learner", action="append", default=[], metavar="L", help="default: all")
-    made.add_argument("--episodes", type=int, default=10, help="of one category (default: 10)")
-    made.add_argument("--rounds", type=int, default=2, help="default: 2")
-    add_work_options(made, seed_of="networks")
-    made.set_defaults(out=Path("results/speed"))
-    return made
+def options(parser: argparse.ArgumentParser) -> None:
+    """What this command alone is asked."""
+    parser.add_argument("--episodes", type=int, default=10, help="of one category (default: 10)")
+    parser.add_argument("--rounds", type=int, default=2, help="default: 2")
+    parser.set_defaults(out=Path("results/speed"))
 
 
 def execute(arguments: argparse.Namespace) -> None:
@@ -108,22 +98,27 @@ def execute(arguments: argparse.Namespace) -> None:
     for name in arguments.learner:
         find_learner(name)
     check_garments(arguments)
-    out, workshop = open_workshop(arguments, preset, FILES)
-    episodes = workshop.episodes(PLACE.unseen[0])
+    out, experiment = open_experiment(arguments, preset, FILES)
+    episodes = episodes_of(experiment, PLACE.unseen[0])
     rows = []
     for name in tqdm(arguments.learner or LEARNERS, unit="learner"):
-        rows.append(measure(workshop, name, episodes, arguments.rounds))
+        rows.append(measure(experiment, name, episodes, arguments.rounds))
     frame = pd.DataFrame(rows).round(4)
     print(frame.to_string(index=False))
     write_text(out / TABLE, csv_text(frame))
-    about = {"preset": preset.name, **machine(workshop.device)}
+    about = {"preset": preset.name, **machine(experiment.device)}
     write_text(out / MACHINE, json.dumps(about, indent=1) + "\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see `benchmarks.commands.command`."""
-    return command(execute, parser(), arguments)
-
+main = Command(
+    "speed.evaluation",
+    __doc__,
+    execute,
+    options,
+    preset="full",
+    seed_of="networks",
+    learners="the nine",
+)
 
 if __name__ == "__main__":
     sys.exit(main())

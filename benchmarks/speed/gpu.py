@@ -16,8 +16,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks.commands import command
-from benchmarks.presets import Preset, change, find_preset
+from benchmarks.commands import Command
+from benchmarks.overrides import change
+from benchmarks.presets import Preset, find_preset
 from benchmarks.speed.training import machine, random_task, tame, timed
 from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.data.categories import DEEPFASHION2
@@ -92,17 +93,15 @@ def disagreement(preset: Preset, name: str, device: str) -> float:
     return ((found[1] - found[0]).norm() / found[0].norm()).item()
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    made = argparse.ArgumentParser("python -m benchmarks.speed.gpu", description=__doc__)
-    made.add_argument("--preset", default="paper", help="default: paper")
-    made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
-    made.add_argument("--learner", action="append", default=[], metavar="L")
-    made.add_argument("--tasks", type=int, default=3, help="measured, after one (default: 3)")
-    made.add_argument("--device", default="cuda", help="default: cuda")
-    made.add_argument("--out", type=Path, default=Path("results/gpu_check"))
-    add_overwrite(made)
-    return made
+def options(parser: argparse.ArgumentParser) -> None:
+    """What this command alone is asked."""
+    parser.add_argument("--preset", default="paper", help="default: paper")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--learner", action="append", default=[], metavar="L")
+    parser.add_argument("--tasks", type=int, default=3, help="measured, after one (default: 3)")
+    parser.add_argument("--device", default="cuda", help="default: cuda")
+    parser.add_argument("--out", type=Path, default=Path("results/gpu_check"))
+    add_overwrite(parser)
 
 
 def execute(arguments: argparse.Namespace) -> None:
@@ -137,10 +136,7 @@ def _write(rows: Sequence[dict], out: Path) -> pd.DataFrame:
     return frame
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see `benchmarks.commands.command`."""
-    return command(execute, parser(), arguments)
-
+main = Command("speed.gpu", __doc__, execute, options)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from benchmarks.commands import command
+from benchmarks.commands import Command
 from benchmarks.speed.training import machine
 from fewshot_landmarks.data.categories import CATEGORIES
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
@@ -102,14 +102,12 @@ def measure(name: str, work: Callable[[], object]) -> dict:
     return {"work": name, "seconds": round(seconds, 2), "peak_mib": round(peak)}
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    made = argparse.ArgumentParser("python -m benchmarks.speed.index", description=__doc__)
-    made.add_argument("--photos", type=int, default=200_000, help="default: 200000")
-    made.add_argument("--data", type=Path, help="where the tree is, or is written and kept")
-    made.add_argument("--out", type=Path, default=Path("results/speed"))
-    add_overwrite(made)
-    return made
+def options(parser: argparse.ArgumentParser) -> None:
+    """What this command alone is asked."""
+    parser.add_argument("--photos", type=int, default=200_000, help="default: 200000")
+    parser.add_argument("--data", type=Path, help="where the tree is, or is written and kept")
+    parser.add_argument("--out", type=Path, default=Path("results/speed"))
+    add_overwrite(parser)
 
 
 def execute(arguments: argparse.Namespace) -> None:
@@ -144,10 +142,7 @@ def execute(arguments: argparse.Namespace) -> None:
     write_text(arguments.out / MACHINE, about)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see `benchmarks.commands.command`."""
-    return command(execute, parser(), arguments)
-
+main = Command("speed.index", __doc__, execute, options)
 
 if __name__ == "__main__":
     sys.exit(main())

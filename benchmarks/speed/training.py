@@ -31,8 +31,8 @@ from torch import nn
 from torchvision.models.resnet import Bottleneck
 from tqdm import tqdm
 
-from benchmarks.commands import command, device
-from benchmarks.engine import grid
+from benchmarks.commands import Command
+from benchmarks.engine import pool
 from benchmarks.figures.build import METADATA, render
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.heatmaps import query_loss, support_loss
@@ -40,7 +40,13 @@ from fewshot_landmarks.inner_loop import inner_loop
 from fewshot_landmarks.networks import efficientnet, fenets
 from fewshot_landmarks.networks.heads import LandmarkModel
 from fewshot_landmarks.samples import Samples, Task
-from fewshot_landmarks.support.devices import forget_peak, limit_memory, out_of_memory, peak_mib
+from fewshot_landmarks.support.devices import (
+    find_device,
+    forget_peak,
+    limit_memory,
+    out_of_memory,
+    peak_mib,
+)
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import write_bytes, write_text
 from fewshot_landmarks.support.markup import csv_text, pipes
@@ -260,7 +266,7 @@ def _settle(device: str) -> None:
 
 def measure_apart(case: Case, memory: float | None = None) -> Measured:
     """`measure` in a fresh process, which may run out of the memory (GiB) it is given."""
-    grid.use_allocator()
+    pool.use_allocator()
     with Processes(1, limit_memory, memory, main=True) as process:
         try:
             return process.submit(measure, case).result()
@@ -367,7 +373,7 @@ def plot(frame: pd.DataFrame) -> Figure:
 def cases(arguments: argparse.Namespace) -> Iterator[Case]:
     """Every case, round after round."""
     sizes = [_size(text) for text in arguments.size] or SIZES
-    where = device(arguments.device)
+    where = find_device(arguments.device)
     for number in range(arguments.rounds):
         for network, size in sizes:
             shots, queries = SIZES.get((network, size), (1, 2))
@@ -411,19 +417,17 @@ def _size(text: str) -> tuple[str, int]:
     return network, int(size)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    made = argparse.ArgumentParser("python -m benchmarks.speed", description=__doc__)
-    made.add_argument("--way", action="append", choices=WAYS, default=[], help="default: all")
-    made.add_argument("--size", action="append", default=[], metavar="NETWORK:PIXELS")
-    made.add_argument("--steps", action="append", type=int, default=[], help=f"default: {STEPS}")
-    made.add_argument("--rounds", type=int, default=3, help="default: 3")
-    made.add_argument("--memory", type=float, metavar="GIB", help="a CPU measurement may take")
-    made.add_argument("--seconds", type=float, default=2.0, help="a measurement, at least")
-    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    made.add_argument("--out", type=Path, default=Path("results/speed"))
-    add_overwrite(made)
-    return made
+def options(parser: argparse.ArgumentParser) -> None:
+    """What this command alone is asked."""
+    parser.add_argument("--way", action="append", choices=WAYS, default=[], help="default: all")
+    parser.add_argument("--size", action="append", default=[], metavar="NETWORK:PIXELS")
+    parser.add_argument("--steps", action="append", type=int, default=[], help=f"default: {STEPS}")
+    parser.add_argument("--rounds", type=int, default=3, help="default: 3")
+    parser.add_argument("--memory", type=float, metavar="GIB", help="a CPU measurement may take")
+    parser.add_argument("--seconds", type=float, default=2.0, help="a measurement, at least")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--out", type=Path, default=Path("results/speed"))
+    add_overwrite(parser)
 
 
 def execute(arguments: argparse.Namespace) -> None:
@@ -452,6 +456,4 @@ def _refuse_another(path: Path, about: dict) -> None:
         )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; see `benchmarks.commands.command`."""
-    return command(execute, parser(), arguments)
+main = Command("speed", __doc__, execute, options)

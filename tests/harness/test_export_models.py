@@ -4,7 +4,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from benchmarks.engine.workshop import Workshop
+from benchmarks.engine.experiment import Experiment
+from benchmarks.engine.stages import episodes_of, fitted
 from benchmarks.export import calibrate, groups, held_out, main
 from benchmarks.presets import SMOKE
 from benchmarks.results.trust import COLUMNS, errors
@@ -28,16 +29,18 @@ def exported(smoke_folder):
 
 def test_a_model_is_the_fitted_learner(exported, in_smoke_folder):
     place = BENCHMARKS["B-2"]
-    workshop = Workshop(SMOKE, in_smoke_folder / "data" / SMOKE.drawn.name, exported / "work")
-    task = workshop.episodes(place.unseen[0])[0]
+    experiment = Experiment.of(
+        SMOKE, in_smoke_folder / "data" / SMOKE.drawn.name, exported / "work"
+    )
+    task = episodes_of(experiment, place.unseen[0])[0]
     for name in LEARNERS:
         model = load(exported / "models" / f"{name}.safetensors")
-        fitted = workshop.fitted(place, find_learner(name))
+        ours = fitted(experiment, place, find_learner(name))
         with torch.no_grad():
-            ours, its = (
-                each.adapt(task.support)(task.query.images) for each in (model.learner, fitted)
+            one, other = (
+                each.adapt(task.support)(task.query.images) for each in (model.learner, ours)
             )
-        assert torch.equal(ours, its)
+        assert torch.equal(one, other)
         assert model.about["benchmark"] == "B-2" and "short sleeve top" in model.about["seen"]
         assert model.calibration is not None
 

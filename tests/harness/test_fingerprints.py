@@ -12,9 +12,8 @@ import pytest
 import torch
 
 from benchmarks import export
-from benchmarks.engine import keys as fingerprints
-from benchmarks.engine import probes
-from benchmarks.engine.workshop import Workshop
+from benchmarks.engine import keys, probes
+from benchmarks.engine.experiment import Data, Experiment
 from benchmarks.presets import SMOKE
 from fewshot_landmarks import learner as registry
 from fewshot_landmarks.protocol import BENCHMARKS
@@ -43,8 +42,8 @@ def of(text, tmp_path, monkeypatch, module="mine"):
     sys.modules.pop(module, None)
     importlib.invalidate_caches()
     linecache.clearcache()
-    fingerprints.code.cache_clear()
-    return fingerprints.versions(importlib.import_module(module).Mine)
+    keys.code.cache_clear()
+    return keys.versions(importlib.import_module(module).Mine)
 
 
 def test_other_words_or_another_place_make_no_new_work(tmp_path, monkeypatch):
@@ -67,16 +66,16 @@ def test_another_algorithm_or_version_makes_new_work(tmp_path, monkeypatch):
     derived = "from baselines.maml import MAML\nclass Mine(MAML):\n    pass\n"
     assert [name for name, _ in of(derived, tmp_path, monkeypatch)] == ["Mine", "MAML"]
     benchmark, metacloth = BENCHMARKS["B-2"], registry.find_learner("MetaCloth")
-    place = Workshop(SMOKE, Path("data/smoke"), tmp_path)
-    monkeypatch.setattr(Workshop, "train", SimpleNamespace(fingerprint="one"))
-    key = place.fit_key(benchmark, metacloth)
+    place = Experiment.of(SMOKE, Path("data/smoke"), tmp_path)
+    monkeypatch.setattr(Data, "train", SimpleNamespace(fingerprint="one"))
+    key = keys.fit_key(place, benchmark, metacloth)
     monkeypatch.setattr(metacloth, "version", 2)
-    assert place.fit_key(benchmark, metacloth) != key
+    assert keys.fit_key(place, benchmark, metacloth) != key
     monkeypatch.undo()
-    monkeypatch.setattr(Workshop, "train", SimpleNamespace(fingerprint="one"))
+    monkeypatch.setattr(Data, "train", SimpleNamespace(fingerprint="one"))
     for package, version in ((torch, "9.9"), (np, "9.9")):
         monkeypatch.setattr(package, "__version__", version)
-        assert place.fit_key(benchmark, metacloth) != key
+        assert keys.fit_key(place, benchmark, metacloth) != key
 
 
 def stated() -> dict[str, list]:
@@ -87,7 +86,7 @@ def stated() -> dict[str, list]:
         found[name] = [vars(kind)["version"], _one(kind.__module__)]
     shared = [f"fewshot_landmarks.{name}" for name in SHARED]
     digests = [_one(name) for name in shared]
-    found["all learners"] = [fingerprints.ALGORITHMS, fingerprints.key(digests=digests)]
+    found["all learners"] = [keys.ALGORITHMS, keys.key(digests=digests)]
     for module in (probes, export):
         found[module.__name__] = [module.VERSION, _one(module.__name__)]
     return found
@@ -95,9 +94,7 @@ def stated() -> dict[str, list]:
 
 def _one(module: str) -> str:
     """Digest of a module alone."""
-    return fingerprints.key(
-        code=fingerprints.ast.dump(fingerprints._bare(fingerprints._parsed(module)))
-    )
+    return keys.key(code=keys.ast.dump(keys._bare(keys._parsed(module))))
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 import pandas as pd
 
 from benchmarks import horizon
-from benchmarks.engine.workshop import Workshop
+from benchmarks.engine.experiment import Experiment
+from benchmarks.engine.stages import train_base
 from benchmarks.presets import SMOKE
-from benchmarks.tune import try_out
+from benchmarks.search import try_out
 from fewshot_landmarks.learner import find_learner
 from fewshot_landmarks.protocol import BENCHMARKS
 
@@ -18,11 +19,11 @@ def test_a_point_is_a_trial_with_so_many_tasks(in_smoke_folder, capsys, tmp_path
     frame = pd.read_csv("results/smoke/horizon.csv")
     assert list(frame.tasks) == [1, 3] and set(frame.benchmark) == {"B-1"}
     data = in_smoke_folder / "data" / SMOKE.drawn.name
-    workshop = Workshop(SMOKE, data, tmp_path / "work")
+    experiment = Experiment.of(SMOKE, data, tmp_path / "work")
     place = BENCHMARKS["B-1"]
-    workshop.train_base(place.rehearsal, "linear", lambda share: None)
-    chosen = horizon.parameters(workshop, place, PROTO, 3)
-    assert frame.error[1] == try_out(workshop, place.rehearsal, PROTO, chosen)
+    train_base(experiment, place.rehearsal, "linear", lambda share: None)
+    chosen = horizon.parameters(experiment, place, PROTO, 3)
+    assert frame.error[1] == try_out(experiment, place.rehearsal, PROTO, chosen)
 
     before = capsys.readouterr().out
     assert horizon.main([*asked, "--tasks", "3"]) == 0  # kept from the first time

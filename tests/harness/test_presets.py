@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.presets import FULL, PAPER, change
+from benchmarks.overrides import change
+from benchmarks.presets import FULL, PAPER
 from fewshot_landmarks.learner import find_learner
 from fewshot_landmarks.networks.fenets import FENETS
 from fewshot_landmarks.support.errors import UserError

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 
 from benchmarks.engine import probes
-from benchmarks.engine.workshop import Workshop
+from benchmarks.engine.experiment import Experiment
+from benchmarks.engine.stages import episodes_of, fit, train_base
 from benchmarks.presets import SMOKE
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.heatmaps import labelmaps, landmark_features
@@ -142,21 +144,22 @@ def test_similarities_as_csv():
     assert line.endswith("0,0.333333,nan")
 
 
-def test_probes_of_a_trained_workshop(in_smoke_folder, tmp_path):
+def test_probes_of_a_trained_learner(in_smoke_folder, tmp_path):
     data, place = Path("data") / SMOKE.drawn.name, BENCHMARKS["B-2"]
-    workshop = Workshop(replace(SMOKE, crops="not"), data, tmp_path)
-    workshop.train_base(place, "linear", lambda share: None)
-    workshop.fit(place, BaseFEN, lambda share: None)
+    experiment = Experiment.of(SMOKE, data, tmp_path, crops="not")
+    train_base(experiment, place, "linear", lambda share: None)
+    fit(experiment, place, BaseFEN, lambda share: None)
     tested, shares = category("skirt").id, []
-    rows = probes.similarities(workshop, place, BaseFEN, tested, report=shares.append)
-    assert [row["episode"] for row in rows] == [0, 1] and shares == [0.5, 1.0]
-    assert all(list(row) == list(probes.SIMILARITIES) for row in rows)
-    assert {(row["model"], row["category"], row["shots"]) for row in rows} == {
-        ("Base-FEN", "skirt", 8)
-    }
-    assert all(0 < row["before_after"] <= 1 and -1 <= row["between"] <= 1 for row in rows)
-    assert len(probes.similarities(workshop, place, BaseFEN, tested, episodes=1)) == 1
-    found = probes.heatmaps(workshop, place, BaseFEN, tested, 1)
-    query = workshop.episodes(tested)[1].query
-    assert found["labelled"].sum() == query.labelled.sum(1).max()
-    assert found["heatmaps"].shape == (8, 16, 16)
+    for make in (probes.make_similarities, probes.make_heatmaps):
+        make(experiment, place, BaseFEN, tested, shares.append)
+    path = probes.probe_path(experiment, place, BaseFEN, tested, probes.make_similarities)
+    rows = pd.read_csv(path)
+    assert rows.episode.tolist() == [0, 1] and shares == [0.5, 1.0]
+    assert list(rows) == list(probes.SIMILARITIES)
+    assert set(zip(rows.model, rows.category, rows.shots)) == {("Base-FEN", "skirt", 8)}
+    assert rows.before_after.between(0, 1, "right").all() and rows["between"].between(-1, 1).all()
+    path = probes.probe_path(experiment, place, BaseFEN, tested, probes.make_heatmaps)
+    with np.load(path, allow_pickle=False) as arrays:
+        labelled, heatmaps = (arrays[f"B-2/skirt/{name}"] for name in ("labelled", "heatmaps"))
+    query = episodes_of(experiment, tested)[0].query
+    assert labelled.sum() == query.labelled.sum(1).max() and heatmaps.shape == (8, 16, 16)

@@ -14,10 +14,12 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks.engine.grid import Cell, Job, do, plan
-from benchmarks.engine.workshop import Workshop
+from benchmarks.engine.experiment import Experiment
+from benchmarks.engine.keys import episodes_key, fit_key
+from benchmarks.engine.plan import Cell, Job, plan
+from benchmarks.engine.pool import do
 from benchmarks.presets import MINI, PRESETS, SMOKE
-from benchmarks.run import _files, cells, main, parser
+from benchmarks.run import _files, cells, main
 from benchmarks.tables.build import ABLATIONS, LEARNERS
 from fewshot_landmarks import learner as registry
 from fewshot_landmarks.protocol import BENCHMARKS
@@ -130,7 +132,7 @@ def test_the_docs_learn2learn_loop_runs(smoke_folder):
 
 
 def test_all_is_every_cell_of_every_table():
-    wanted = cells(parser().parse_args(["--all"]), BENCHMARKS)
+    wanted = cells(main.parser().parse_args(["--all"]), BENCHMARKS)
     assert {(cell.benchmark.name, cell.learner) for cell in wanted} == {
         (benchmark, learner) for benchmark in BENCHMARKS for learner in LEARNERS
     } | {("B-2", learner) for learner in ABLATIONS}
@@ -138,9 +140,10 @@ def test_all_is_every_cell_of_every_table():
 
 
 def test_shared_stages_are_planned_once(in_smoke_folder, unbroken):
-    workshop = Workshop(SMOKE, Path("data") / SMOKE.drawn.name, in_smoke_folder / "nothing")
+    data = Path("data") / SMOKE.drawn.name
+    experiment = Experiment.of(SMOKE, data, in_smoke_folder / "nothing")
     names = ("MetaCloth", "LD-Keep", "LD-Keep_M", "Base-FEN_M", "WG", "WG-ATT", "FT")
-    jobs = plan(workshop, [Cell(BENCHMARKS["B-2"], name, (1, 3)) for name in names])
+    jobs = plan(experiment, [Cell(BENCHMARKS["B-2"], name, (1, 3)) for name in names])
     trained = [(job.stage, job.name) for job in jobs if job.stage != "evaluate"]
     assert sorted(trained) == [
         ("base", "cosine"),
@@ -157,23 +160,23 @@ def test_shared_stages_are_planned_once(in_smoke_folder, unbroken):
 def test_keys_follow_what_decides(in_smoke_folder):
     from dataclasses import replace
 
-    def workshop(**changes):
+    def changed(**changes):
         data = Path("data") / SMOKE.drawn.name
-        return Workshop(replace(SMOKE, **changes), data, in_smoke_folder / "keys")
+        return Experiment.of(replace(SMOKE, **changes), data, in_smoke_folder / "keys")
 
     benchmark, metacloth = BENCHMARKS["B-2"], registry.find_learner("MetaCloth")
     base_fen, kept = (registry.find_learner(name) for name in ("Base-FEN", "Base-FEN_M"))
-    plain = workshop()
-    key = plain.fit_key(benchmark, metacloth)
-    assert workshop(episodes=9).fit_key(benchmark, metacloth) == key
-    assert workshop(base_epochs=9).fit_key(benchmark, metacloth) != key
-    assert workshop(common={**SMOKE.common, "tasks": 5}).fit_key(benchmark, metacloth) != key
-    assert plain.fit_key(BENCHMARKS["B-1"], metacloth) != key
-    assert replace(plain, seed=1).fit_key(benchmark, metacloth) != key
-    assert plain.fit_key(benchmark, kept) == plain.fit_key(benchmark, base_fen)
-    one = plain.episodes_key(benchmark, kept, 7, 3)
-    assert one != plain.episodes_key(benchmark, base_fen, 7, 3)
-    assert one != workshop(episodes=9).episodes_key(benchmark, kept, 7, 3)
+    plain = changed()
+    key = fit_key(plain, benchmark, metacloth)
+    assert fit_key(changed(episodes=9), benchmark, metacloth) == key
+    assert fit_key(changed(base_epochs=9), benchmark, metacloth) != key
+    assert fit_key(changed(common={**SMOKE.common, "tasks": 5}), benchmark, metacloth) != key
+    assert fit_key(plain, BENCHMARKS["B-1"], metacloth) != key
+    assert fit_key(replace(plain, seed=1), benchmark, metacloth) != key
+    assert fit_key(plain, benchmark, kept) == fit_key(plain, benchmark, base_fen)
+    one = episodes_key(plain, benchmark, kept, 7, 3)
+    assert one != episodes_key(plain, benchmark, base_fen, 7, 3)
+    assert one != episodes_key(changed(episodes=9), benchmark, kept, 7, 3)
 
 
 def test_presets_know_their_learners():
@@ -230,14 +233,14 @@ def test_a_category_with_too_few_garments_is_one_line(in_smoke_folder, tmp_path,
     ],
 )
 def test_want_of_memory_names_the_setting_that_lowers_it(error, tmp_path):
-    def short(workshop, report):
+    def short(*_):
         raise error
 
-    workshop = Workshop(SMOKE, tmp_path, tmp_path)
+    experiment = Experiment.of(SMOKE, tmp_path, tmp_path)
     with pytest.raises(UserError) as told:
-        do(workshop, Job("fit", BENCHMARKS["B-2"], "MAML", short), lambda share: None)
+        do(experiment, Job("fit", BENCHMARKS["B-2"], "MAML", short), lambda share: None)
     assert "fit B-2 MAML" in str(told.value) and "--set flat=True" in str(told.value)
     assert "\n" not in str(told.value)
     bug = Job("fit", BENCHMARKS["B-2"], "MAML", lambda *_: [][0])
     with pytest.raises(IndexError):
-        do(workshop, bug, lambda share: None)
+        do(experiment, bug, lambda share: None)

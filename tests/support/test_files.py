@@ -14,7 +14,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from benchmarks.engine import grid, store
+from benchmarks.engine import pool, store
 from benchmarks.results import reading
 from benchmarks.results.reading import read_heatmaps, read_run, read_table
 from benchmarks.run import main
@@ -26,6 +26,7 @@ from fewshot_landmarks.data.garments import write_garments
 from fewshot_landmarks.data.index import load_index
 from fewshot_landmarks.data.jointed import write_jointed
 from fewshot_landmarks.data.source import find_source
+from fewshot_landmarks.learner import find_learner
 from fewshot_landmarks.networks.fenet import load_backbone
 from fewshot_landmarks.photos.commands import predict
 from fewshot_landmarks.support import files
@@ -192,6 +193,23 @@ def test_a_note_of_learners_that_is_none_is_as_good_as_lost(tmp_path, noted):
     assert store.known(tmp_path) == store.seeds(tmp_path) == []
 
 
+def test_a_note_of_learners_imports_nothing(tmp_path, monkeypatch, capsys):
+    """But for what a user has named before, which is imported already."""
+    (tmp_path / "noted.py").write_text(
+        "from baselines.maml import MAML\nopen('ran', 'w')\nclass Mine(MAML):\n    pass\n"
+    )
+    noted = [["noted:Mine", 0], ["MAML", 1], ["noted:Mine", 2], ["sys:path", 0]]
+    (tmp_path / "learners.json").write_text(json.dumps(noted))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert store.known(tmp_path) == [("MAML", 1)] and not (tmp_path / "ran").exists()
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2 and "--learner noted:Mine" in told[0] and "sys:path" in told[1]
+    find_learner("noted:Mine")
+    assert store.known(tmp_path) == [("noted:Mine", 0), ("MAML", 1), ("noted:Mine", 2)]
+    del sys.modules["noted"]
+
+
 def test_a_pipe_among_annotations_is_left_out(tmp_path, smoke_folder):
     for name in ("annos", "image"):
         (tmp_path / "train" / name).mkdir(parents=True)
@@ -253,13 +271,13 @@ def tree(folder):
     }
 
 
-def one_process(workshop, jobs, workers, done):
-    """`grid.run`, without waiting for processes to start."""
+def one_process(experiment, jobs, workers):
+    """`pool.run`, without waiting for processes to start."""
     waiting = list(jobs)
     while waiting:
-        job = grid.ready(waiting)[0]
+        job = pool.ready(waiting)[0]
         waiting.remove(job)
-        done(job, grid.do(workshop, job, lambda share: None))
+        pool.finish(experiment, job, pool.do(experiment, job, lambda share: None))
 
 
 @pytest.mark.parametrize(
@@ -268,7 +286,7 @@ def one_process(workshop, jobs, workers, done):
 def test_damaged_work_is_named_and_made_again(
     in_smoke_folder, unbroken, tmp_path, monkeypatch, capsys, first
 ):
-    monkeypatch.setattr(grid, "run", one_process)
+    monkeypatch.setattr(pool, "run", one_process)
     out = tmp_path / "out"
     shutil.copytree(unbroken, out)
     damaged = []
