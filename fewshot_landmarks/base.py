@@ -38,7 +38,10 @@ class BaseModel(nn.Module):
         for seen_category, landmarks in self.seen.items():
             self.first[seen_category] = total
             total += landmarks
-        self.omega = nn.Parameter(0.05 * torch.randn(total, fenet.channels))
+        omega = torch.empty(total, fenet.channels)
+        if not omega.is_meta:  # has shapes alone; drawing for it would import torch's compiler
+            omega.normal_()
+        self.omega = nn.Parameter(0.05 * omega)
         self.scale = nn.Parameter(torch.tensor(10.0), requires_grad=kind == "cosine")
 
     @property
