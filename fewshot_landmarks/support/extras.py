@@ -18,9 +18,7 @@ EXTRAS = {
     "uvicorn": "page",
 }
 # What learn2learn says that it needs does not install any more; its C is made anew for this Python.
-LEARN2LEARN = (
-    "pip install --no-deps --config-settings=--build-option=build_ext learn2learn==0.2.0"
-)
+LEARN2LEARN = "pip install --no-deps --config-settings=--build-option=build_ext learn2learn==0.2.0"
 
 
 def missing(error: ModuleNotFoundError) -> str:
