@@ -39,9 +39,9 @@ class BaseModel(nn.Module):
             self.first[seen_category] = total
             total += landmarks
         omega = torch.empty(total, fenet.channels)
-        if not omega.is_meta:  # has shapes alone; drawing for it would import torch's compiler
-            omega.normal_()
-        self.omega = nn.Parameter(0.05 * omega)
+        if not omega.is_meta:  # has a shape alone; to compute it would import torch's compiler
+            omega.normal_().mul_(0.05)
+        self.omega = nn.Parameter(omega)
         self.scale = nn.Parameter(torch.tensor(10.0), requires_grad=kind == "cosine")
 
     @property

