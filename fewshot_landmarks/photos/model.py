@@ -21,7 +21,7 @@ from fewshot_landmarks.data.crops import Garment, cut_out, garment
 from fewshot_landmarks.data.images import together
 from fewshot_landmarks.learner import Detector, Learner
 from fewshot_landmarks.networks.fenets import FENETS
-from fewshot_landmarks.photos import stored
+from fewshot_landmarks.photos import MODELS, stored
 from fewshot_landmarks.photos.arguments import Image, annotation, boxes_of, photo_of, several
 from fewshot_landmarks.photos.boxes import around, box_of, mean_shape
 from fewshot_landmarks.photos.confidence import NEAR_PEAK, SIGNS, Calibration, search
@@ -31,7 +31,6 @@ from fewshot_landmarks.samples import Samples, collate
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.names import plain
 
-MODELS = Path(__file__).with_name("models")  # this project's own
 MARGIN = 0.1  # of a crop around a box, as in training
 AT_ONCE = 32  # crops
 

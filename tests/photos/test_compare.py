@@ -1,6 +1,5 @@
 """What `compare` says of small untrained learners on hand-made photos, and its statistics."""
 
-import argparse
 import json
 import math
 
@@ -24,6 +23,7 @@ from fewshot_landmarks.photos.commands.compare import (
     means,
     resamples,
 )
+from fewshot_landmarks.photos.commands.parsers import parser
 from fewshot_landmarks.photos.comparison import Crops, PhotoEpisodes, measure
 from fewshot_landmarks.photos.model import Model, load
 from fewshot_landmarks.samples import Task, collate
@@ -95,11 +95,8 @@ def annotate(tmp_path):
 
 
 def run(support, query, models, *more):
-    parser = argparse.ArgumentParser()
-    compare.add_to(parser.add_subparsers())
     paths = "--support", support, "--query", query, "--models", models
-    asked = parser.parse_args(["compare", *map(str, (*paths, *more))])
-    return asked.execute(asked)
+    return compare.execute(parser().parse_args(["compare", *map(str, (*paths, *more))]))
 
 
 def table(said):
