@@ -26,14 +26,13 @@ from benchmarks.controls import CONTROLS, TunedFeatures
 from benchmarks.engine import grid
 from benchmarks.engine.grid import Cell
 from benchmarks.engine.workshop import Workshop
+from benchmarks.results.schemas import ADEQUACY
 from fewshot_landmarks.metrics.intervals import mean_interval
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS, Benchmark
 from fewshot_landmarks.support.files import write_text
 from fewshot_landmarks.support.markup import csv_text
 
 EPISODES = 20  # a category, the first of those that learners meet
-FILE = "adequacy.csv"
-COLUMNS = ("measure", "benchmark", "categories", "shots", "value", "ci95", "episodes")
 MOST = SHOTS[-1]
 LOWER = ("shorts", "trousers", "skirt")
 
@@ -71,7 +70,7 @@ def measure(workshop: Workshop) -> pd.DataFrame:
                     value, ci95 = mean_interval(errors)
                     row = (control.name, place.name, group, shots)
                     rows.append((*row, round(value, 4), round(ci95, 4), len(errors)))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=list(ADEQUACY.columns))
 
 
 def _records(workshop: Workshop, place: Benchmark, control) -> pd.DataFrame:
@@ -135,13 +134,13 @@ def execute(arguments: argparse.Namespace) -> None:
     preset = asked_preset(arguments, apart=True)
     preset = replace(preset, episodes=min(EPISODES, preset.episodes))
     check_garments(arguments)
-    out, workshop = open_workshop(arguments, preset, [FILE])
+    out, workshop = open_workshop(arguments, preset, [ADEQUACY.name])
     wanted = cells()
     for cell in wanted:
         workshop.check(cell.benchmark)
     work_off(workshop, grid.plan(workshop, wanted), arguments.workers)
     measured = measure(workshop)
-    write_text(out / FILE, csv_text(measured))
+    write_text(out / ADEQUACY.name, csv_text(measured))
     print(summary(measured))
 
 

@@ -27,6 +27,7 @@ from benchmarks.engine import grid
 from benchmarks.engine.grid import Job, source
 from benchmarks.engine.keys import key
 from benchmarks.engine.workshop import Report, Workshop
+from benchmarks.results.schemas import HORIZON
 from benchmarks.tune import trial_workshop, try_out
 from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.protocol import Benchmark, benchmark
@@ -36,8 +37,6 @@ from fewshot_landmarks.support.markup import csv_text
 
 TASKS = (150, 300, 600, 1200)
 LEARNERS = ("PROTO", "MAML", "PROTO-MA", "PAML", "MetaCloth")
-FILE = "horizon.csv"
-COLUMNS = ("benchmark", "learner", "tasks", "error")
 
 
 def point_path(workshop: Workshop, place: Benchmark, learner: type[Learner], tasks: int) -> Path:
@@ -113,15 +112,15 @@ def execute(arguments: argparse.Namespace) -> None:
         for name in arguments.learner or LEARNERS
         for tasks in arguments.tasks or TASKS
     ]
-    out, workshop = open_workshop(arguments, preset, [FILE])
+    out, workshop = open_workshop(arguments, preset, [HORIZON.name])
     work_off(workshop, list(plan(workshop, points)), arguments.workers)
     rows = [
         (place.name, learner.name, tasks, json.loads(path.read_text("utf-8")))
         for place, learner, tasks in points
         for path in (point_path(workshop, place, learner, tasks),)
     ]
-    frame = pd.DataFrame(rows, columns=COLUMNS)
-    write_text(out / FILE, csv_text(frame))
+    frame = pd.DataFrame(rows, columns=list(HORIZON.columns))
+    write_text(out / HORIZON.name, csv_text(frame))
     print(frame.pivot(index=["benchmark", "learner"], columns="tasks", values="error").to_string())
 
 

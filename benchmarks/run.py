@@ -27,10 +27,11 @@ from benchmarks.commands import (
 from benchmarks.engine import grid, probes, store
 from benchmarks.engine.grid import Cell
 from benchmarks.engine.workshop import Workshop
+from benchmarks.paper.facts import TABLE4_SHOTS, ablated
 from benchmarks.presets import PRESETS, Preset
 from benchmarks.tables import build as tables
-from fewshot_landmarks.learner import ABLATIONS, LEARNERS, find_learner
-from fewshot_landmarks.protocol import SHOTS, TABLE4_SHOTS, Benchmark, ablated, benchmark
+from fewshot_landmarks.learner import find_learner
+from fewshot_landmarks.protocol import ABLATIONS, LEARNERS, SHOTS, Benchmark, benchmark
 from fewshot_landmarks.support.distributed import Ranks, join, local_device
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.outputs import claim

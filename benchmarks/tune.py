@@ -37,9 +37,9 @@ from benchmarks.engine.grid import Job, chain, source
 from benchmarks.engine.keys import key
 from benchmarks.engine.workshop import Report, Workshop
 from benchmarks.presets import TUNED, Preset, read_choices
-from benchmarks.results.tried import COLUMNS, FILE, SCORES
-from fewshot_landmarks.learner import ABLATIONS, LEARNERS, Learner, find_learner
-from fewshot_landmarks.protocol import BENCHMARKS, Benchmark, benchmark
+from benchmarks.results.schemas import REHEARSED, TRIALS
+from fewshot_landmarks.learner import Learner, find_learner
+from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, LEARNERS, Benchmark, benchmark
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import is_whole, remove, write_text
 from fewshot_landmarks.support.locks import alone
@@ -262,8 +262,8 @@ def gather(workshop: Workshop, out: Path, learners: Sequence[str] = LEARNERS) ->
             for same in names:  # the ablations differ from MetaCloth in what they leave out alone
                 chosen.setdefault(place.name, {})[same] = best.parameters
             rows += [_row(place, learner, trial, trial is best) for trial in trials]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    write_text(out / FILE, csv_text(frame))
+    frame = pd.DataFrame(rows, columns=list(TRIALS.columns))
+    write_text(out / TRIALS.name, csv_text(frame))
     return chosen
 
 
@@ -291,7 +291,7 @@ def _row(place: Benchmark, learner: type[Learner], trial: Trial, chosen: bool) -
         "learner": learner.name,
         "trial": trial.number,
         "chosen": chosen,
-        **dict(zip_longest(SCORES, trial.scores)),
+        **dict(zip_longest(REHEARSED, trial.scores)),
         "parameters": json.dumps(trial.parameters),
         "seconds": trial.seconds,
     }
@@ -323,7 +323,7 @@ def execute(arguments: argparse.Namespace) -> None:
             "numbers of the preset or its network"
         )
     if arguments.choices and arguments.choices.suffix != ".json":
-        raise UserError(f"--choices {arguments.choices}: name it FILE.json")
+        raise UserError(f"--choices {arguments.choices}: name it TRIALS.name.json")
     if arguments.choices:
         claim([arguments.choices], arguments.overwrite)
         if arguments.choices.exists():
@@ -331,7 +331,7 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.set and not arguments.choices:
         raise UserError(
             f"--set {arguments.set[0]}: the choices will be of other numbers than the preset's: "
-            "say where to keep them, --choices FILE.json, and run with --set tuned=FILE.json"
+            "say where to keep them, --choices TRIALS.name.json, and run with --set tuned=TRIALS.name.json"
         )
     if preset.tuning is None:
         raise UserError(f"preset {preset.name} has no budget of trials: give it `tuning`")
@@ -344,7 +344,7 @@ def execute(arguments: argparse.Namespace) -> None:
     places = [benchmark(name, known) for name in arguments.benchmark] or list(known.values())
     if strange := [place.name for place in places if place.name not in known]:
         raise UserError(f"{strange[0]} is a rehearsal itself: name its benchmark")
-    out, workshop = open_workshop(arguments, preset, [FILE])
+    out, workshop = open_workshop(arguments, preset, [TRIALS.name])
     for place in places:
         for rehearsal in rehearsals(workshop, place):
             workshop.check(rehearsal)
@@ -353,10 +353,10 @@ def execute(arguments: argparse.Namespace) -> None:
     chosen = gather(workshop, out, tuple(dict.fromkeys([*LEARNERS, *names])))
     path = arguments.choices or TUNED / f"{preset.tuned}.json"
     kept = keep(path, chosen)
-    print(pd.read_csv(out / FILE).query("chosen").to_string(index=False))
+    print(pd.read_csv(out / TRIALS.name).query("chosen").to_string(index=False))
     if kept:
         print(f"Not searched anew, kept as they were: {', '.join(kept)}.")
-    print(f"The choices are in {path}, all trials in {out / FILE}.")
+    print(f"The choices are in {path}, all trials in {out / TRIALS.name}.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,28 +22,27 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.claims.records import papers
-from benchmarks.figures.plots import (
-    Absent,
-    figure4,
-    figure5,
-    figure6,
-    figure_curves,
-    figure_shots,
-    figure_trust,
-    styled,
-)
-from benchmarks.results import trust
+from benchmarks.figures.captions import OF_THE_PAPER
+from benchmarks.figures.curves import figure_curves, figure_shots, figure_trust
+from benchmarks.figures.landmarks import figure4, figure5, figure6
+from benchmarks.figures.style import Absent, styled
+from benchmarks.paper.facts import are_the_papers
 from benchmarks.results.reading import (
-    read_calibration,
-    read_curves,
     read_episodes,
     read_heatmaps,
     read_run,
-    read_similarities,
+    read_table,
     results_command,
     run_command,
     titles,
+)
+from benchmarks.results.schemas import (
+    CALIBRATION,
+    CURVES,
+    EPISODES,
+    HEATMAPS,
+    RUN,
+    SIMILARITIES,
 )
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import write_bytes
@@ -59,15 +58,17 @@ def _shots(directory: Path) -> Figure:
 
 
 FIGURES = {  # by name: how it is made of a directory, and the files that it needs there
-    "figure4": (lambda directory: figure4(read_heatmaps(directory)), "heatmaps.npz"),
-    "figure5": (lambda directory: figure5(read_episodes(directory)), "episodes.csv.gz"),
-    "figure6": (lambda directory: figure6(read_similarities(directory)), "similarities.csv"),
-    "figure_shots": (_shots, "episodes.csv.gz", "run.json"),
-    "figure_curves": (lambda directory: figure_curves(read_curves(directory)), "curves.csv.gz"),
-    "figure_trust": (lambda directory: figure_trust(read_calibration(directory)), trust.FILE),
+    "figure4": (lambda directory: figure4(read_heatmaps(directory)), HEATMAPS),
+    "figure5": (lambda directory: figure5(read_episodes(directory)), EPISODES.name),
+    "figure6": (lambda directory: figure6(read_table(directory, SIMILARITIES)), SIMILARITIES.name),
+    "figure_shots": (_shots, EPISODES.name, RUN),
+    "figure_curves": (lambda directory: figure_curves(read_table(directory, CURVES)), CURVES.name),
+    "figure_trust": (
+        lambda directory: figure_trust(read_table(directory, CALIBRATION)),
+        CALIBRATION.name,
+    ),
 }
 FILES = tuple(f"{name}.{ending}" for name in FIGURES for ending in METADATA)
-OF_THE_PAPER = ("figure4", "figure5", "figure6")  # of its benchmarks alone
 
 
 def write_figures(directory: str | Path) -> list[str]:
@@ -80,7 +81,7 @@ def write_figures(directory: str | Path) -> list[str]:
         raise UserError(f"no results directory {directory}: python -m benchmarks.run makes one")
     run = _run(directory)
     for name, (make, *files) in FIGURES.items():
-        if name in OF_THE_PAPER and not papers(titles(run)):
+        if name in OF_THE_PAPER and not are_the_papers(titles(run)):
             continue
         try:
             if absent := [file for file in files if not (directory / file).is_file()]:
@@ -113,7 +114,7 @@ def _run(directory: Path) -> dict:
 def _command(directory: Path, run: dict, files: Sequence[str]) -> str:
     """What makes the files that a figure is drawn of."""
     words = ["--preset", str(run["preset"])]
-    if trust.FILE in files:
+    if CALIBRATION.name in files:
         return run_command(directory, run, words, "benchmarks.export")
     return run_command(directory, run, ["--all", *words])
 
@@ -125,6 +126,5 @@ def _draw(directory: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draws the figures and says what is missing; 2 for a mistake that a user can mend."""
-    return results_command(
-        _draw, FILES, "Figures from what a benchmark run stored.", "full", arguments
-    )
+    about = "Figures from what a benchmark run stored."
+    return results_command("figures", _draw, FILES, about, "full", arguments)

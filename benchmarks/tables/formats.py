@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from benchmarks.paper.facts import MEAN, TABLE3_SHOTS
+from benchmarks.paper.numbers import AXES
 from fewshot_landmarks.support.markup import Markdown, csv_text, items, latex, markdown, pipes
-
-MEAN = "mean"  # the column that averages the shots
-AXES = {2: ("learner", "shots"), 3: ("learner", "category"), 4: ("model", "shots")}
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def to_csv(table: Table) -> str:
     for block in table.blocks:
         for learner, cells in block.rows.items():
             for column, cell in zip(block.columns, cells, strict=True):
-                key = (column, learner, "8") if table.number == 3 else (learner, column)
+                key = (column, learner, TABLE3_SHOTS) if table.number == 3 else (learner, column)
                 ci95 = "" if math.isnan(cell.ci95) else f"{cell.ci95:.5f}"
                 if cell.episodes:
                     rows.append([block.benchmark, *key, f"{cell.ne:.5f}", ci95, cell.episodes])

@@ -18,9 +18,8 @@ from benchmarks.engine.grid import Cell, Job, do, plan
 from benchmarks.engine.workshop import Workshop
 from benchmarks.presets import MINI, PRESETS, SMOKE
 from benchmarks.run import _files, cells, main, parser
-from benchmarks.tables.build import ABLATIONS, LEARNERS
 from fewshot_landmarks import learner as registry
-from fewshot_landmarks.protocol import BENCHMARKS
+from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, LEARNERS
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.outputs import RECORD
 from tests.conftest import SOME

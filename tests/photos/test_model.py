@@ -10,10 +10,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from fewshot_landmarks.learner import LEARNERS, Learner
+from fewshot_landmarks.learner import Learner
 from fewshot_landmarks.networks import fenets
 from fewshot_landmarks.photos.confidence import SIGNS, Calibration
 from fewshot_landmarks.photos.model import HEADER, _box_of, around, load
+from fewshot_landmarks.protocol import LEARNERS
 from fewshot_landmarks.support.errors import UserError
 from tests.colours import SHAPE, model, photo, photos, radius
 

@@ -17,12 +17,11 @@ from scipy.stats import sem
 
 from benchmarks.commands import given
 from benchmarks.engine.store import remember
-from benchmarks.results.reading import KEY, read_episodes, run_command
+from benchmarks.results.reading import read_episodes, run_command
+from benchmarks.results.schemas import EPISODES
 from benchmarks.run import parser
 from benchmarks.tables import build as tables
 from benchmarks.tables.build import (
-    ABLATIONS,
-    LEARNERS,
     seeds_said,
     table2,
     table3,
@@ -32,7 +31,7 @@ from benchmarks.tables.build import (
 from benchmarks.tables.formats import to_csv, to_markdown, to_tex
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.metrics.intervals import mean_interval
-from fewshot_landmarks.protocol import BENCHMARKS
+from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, LEARNERS
 from fewshot_landmarks.support.errors import UserError
 
 GOLDEN = Path(__file__).parents[1] / "fixtures" / "table4.tex"
@@ -54,7 +53,7 @@ def records(cells, error=lambda *key: 0.1, episodes=2, seeds=(0,), shots=(1, 3, 
         for benchmark, learner, categories in cells
         for key in itertools.product([learner], seeds, categories, range(episodes), shots)
     ]
-    return pd.DataFrame(rows, columns=KEY + ["ne", "scored", "left_out", "landmarks"])
+    return pd.DataFrame(rows, columns=list(EPISODES.columns))
 
 
 def skirts(error, learners=("FT",), **options):

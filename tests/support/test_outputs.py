@@ -21,7 +21,7 @@ from benchmarks.tables import build as tables
 from fewshot_landmarks.__main__ import main
 from fewshot_landmarks.data import jointed
 from fewshot_landmarks.data.garments import __main__ as garments_command
-from fewshot_landmarks.learner import REGISTRY
+from fewshot_landmarks.protocol import LEARNERS, REGISTRY
 from fewshot_landmarks.support import outputs
 from fewshot_landmarks.support.console import answer
 from fewshot_landmarks.support.errors import UserError
@@ -125,7 +125,7 @@ def test_pictures_do_not_go_among_annotated_photos_of_the_same_name(place, tmp_p
 SMOKE = ["--preset", "smoke", "--out", "out"]
 FULL = ["--preset", "full", "--out", "out"]
 STORED = ["--results", "out"]
-MODELS = [f"models/{name}.safetensors" for name in tables.LEARNERS]
+MODELS = [f"models/{name}.safetensors" for name in LEARNERS]
 WRITTEN = {  # by command: its arguments, and what it writes to out/
     run: (["--all", *SMOKE], run._files(True)),
     tables: (STORED, tables.FILES),

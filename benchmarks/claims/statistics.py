@@ -29,6 +29,7 @@ from scipy.stats import rankdata, spearmanr
 HOLDS, FAILS, UNDECIDED, NOT_MEASURED = "holds", "doesn't", "undecided", "not measured"
 VERDICTS = (HOLDS, FAILS, UNDECIDED, NOT_MEASURED)
 RANK_BAR = 0.8  # of Spearman's correlation with the paper's order
+MARGIN = 0.002  # of non-inferiority: how much more error is still "no worse"
 RESAMPLES, BOOTSTRAP_SEED = 2000, 2021
 
 
