@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.commands import command
 from benchmarks.presets import Preset, change, find_preset
-from benchmarks.speed.training import machine, random_task, tame, timed
+from benchmarks.speed.measure import machine, random_task, tame, timed
 from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.data.categories import DEEPFASHION2
 from fewshot_landmarks.learner import Learner, find_learner

@@ -9,7 +9,7 @@ from torchvision.models import resnet50
 
 from benchmarks.commands import _with_weights
 from benchmarks.presets import FULL, PAPER, change
-from benchmarks.speed.training import tame
+from benchmarks.speed.measure import tame
 from fewshot_landmarks.networks import fenets
 from fewshot_landmarks.networks.fenets import (
     FENETS,
