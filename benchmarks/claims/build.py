@@ -17,7 +17,8 @@ The benchmarks are those of the run. On others than the paper's, claims that res
 its categories, or one of its benchmarks against the rest do not apply and have no row.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -150,7 +151,7 @@ def _show(directory: Path) -> None:
     print(to_markdown(write_claims(directory)), end="")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the claims and prints them; 2 for a mistake that a user can mend."""
-    about = "The paper's claims, judged by stored errors."
-    return results_command("claims", _show, FILES, about, "full", arguments)
+main = partial(
+    results_command, "claims", _show, FILES, "The paper's claims, judged by stored errors.", "full"
+)
+"""The command."""

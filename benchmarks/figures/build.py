@@ -18,6 +18,7 @@ Figures 4, 5 and 6 are of the paper's benchmarks: a run on others has none of th
 
 import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -48,25 +49,17 @@ from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import write_bytes
 
 METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
-
-
-# ------------------------------------------------------------------------------- writing
-
-
-def _shots(directory: Path) -> Figure:
-    return figure_shots(read_episodes(directory), read_run(directory))
-
-
-FIGURES = {  # by name: how it is made of a directory, and the files that it needs there
-    "figure4": (lambda directory: figure4(read_heatmaps(directory)), HEATMAPS),
-    "figure5": (lambda directory: figure5(read_episodes(directory)), EPISODES.name),
-    "figure6": (lambda directory: figure6(read_table(directory, SIMILARITIES)), SIMILARITIES.name),
-    "figure_shots": (_shots, EPISODES.name, RUN),
-    "figure_curves": (lambda directory: figure_curves(read_table(directory, CURVES)), CURVES.name),
-    "figure_trust": (
-        lambda directory: figure_trust(read_table(directory, CALIBRATION)),
-        CALIBRATION.name,
-    ),
+FIGURES = {  # by name: what draws it, and the files whose content that is given
+    "figure4": (figure4, HEATMAPS),
+    "figure5": (figure5, EPISODES.name),
+    "figure6": (figure6, SIMILARITIES.name),
+    "figure_shots": (figure_shots, EPISODES.name, RUN),
+    "figure_curves": (figure_curves, CURVES.name),
+    "figure_trust": (figure_trust, CALIBRATION.name),
+}
+READERS = {HEATMAPS: read_heatmaps, EPISODES.name: read_episodes, RUN: read_run} | {
+    schema.name: partial(read_table, schema=schema)
+    for schema in (SIMILARITIES, CURVES, CALIBRATION)
 }
 FILES = tuple(f"{name}.{ending}" for name in FIGURES for ending in METADATA)
 
@@ -86,7 +79,7 @@ def write_figures(directory: str | Path) -> list[str]:
         try:
             if absent := [file for file in files if not (directory / file).is_file()]:
                 raise Absent(f"no {' and no '.join(absent)} in {directory}")
-            figure = make(directory)
+            figure = make(*(READERS[file](directory) for file in files))
         except Absent as error:
             notes.append(f"{name} is left out, {error}: {_command(directory, run, files)} makes it")
             continue
@@ -124,7 +117,7 @@ def _draw(directory: Path) -> None:
     print(f"The figures are in {directory}.", *notes, sep="\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Draws the figures and says what is missing; 2 for a mistake that a user can mend."""
-    about = "Figures from what a benchmark run stored."
-    return results_command("figures", _draw, FILES, about, "full", arguments)
+main = partial(
+    results_command, "figures", _draw, FILES, "Figures from what a benchmark run stored.", "full"
+)
+"""The command, which says what is missing."""

@@ -11,8 +11,9 @@ is the page; here and in `sections.py` is what it shows.
 import base64
 import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ from benchmarks.results.reading import (
 )
 from benchmarks.results.schemas import ADEQUACY, CALIBRATION, CLAIMS, COSTS, HORIZON, TRIALS
 from benchmarks.tables.build import table2, table3, table4
-from benchmarks.tables.formats import Block, Cell, Table
+from benchmarks.tables.formats import Block, Cell, Printed, Table, printed
 from fewshot_landmarks.metrics.intervals import mean_interval
 from fewshot_landmarks.protocol import ABLATIONS
 from fewshot_landmarks.support.files import write_text
@@ -47,25 +48,12 @@ OPTIONAL = (CLAIMS, TRIALS, COSTS, ADEQUACY, HORIZON, CALIBRATION)
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A cell of the paper's tables: our number above the paper's, as printed."""
-
-    ours: str
-    ci95: str
-    best: bool
-    paper: str  # empty for a benchmark that is not the paper's
-    paper_ci95: str
-    paper_best: bool
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class Grid:
     """A benchmark's block of one of the paper's tables."""
 
     name: str
     columns: tuple[str, ...]
-    rows: list[tuple[str, list[Shown]]]
+    rows: list[tuple[str, list[tuple[Printed, Printed | None]]]]  # ours, and the paper's if any
     rank: str  # Spearman's correlation of the learners' order with the paper's, if it has one
     learners: int  # that it is over
 
@@ -93,38 +81,18 @@ def absent(name: str, run: Mapping) -> str:
 
 def grid(block: Block) -> Grid:
     """A block with the paper's numbers in the same cells, the best as printed marked in each."""
-    learners = [*block.rows, *(name for name in block.paper if name not in block.rows)]
+    learners = dict.fromkeys([*block.rows, *block.paper])
     nothing = (Cell(),) * len(block.columns)
-    ours = [block.rows.get(name, nothing) for name in learners]
-    paper = [block.paper.get(name, nothing) for name in learners]
-    lowest = [_lowest(column) for column in zip(*ours, strict=True)]
-    paper_lowest = [_lowest(column) for column in zip(*paper, strict=True)]
-    rows = [
-        (name, list(map(_shown, mine, theirs, lowest, paper_lowest)))
-        for name, mine, theirs in zip(learners, ours, paper, strict=True)
-    ]
+    ours, paper = (
+        printed({name: side.get(name, nothing) for name in learners})
+        for side in (block.rows, block.paper)
+    )
+    if not block.paper:
+        paper = dict.fromkeys(learners, [None] * len(block.columns))
+    rows = [(name, list(zip(ours[name], paper[name], strict=True))) for name in learners]
     rank, count = block.rank_correlation()
     heads = tuple("Mean" if column == MEAN else column for column in block.columns)
-    if not block.paper:
-        rows = [(name, [replace(cell, paper="") for cell in cells]) for name, cells in rows]
     return Grid(block.benchmark, heads, rows, fixed(rank, 2) if block.paper else "", count)
-
-
-def _lowest(cells: Iterable[Cell]) -> str:
-    return min((fixed(cell.ne) for cell in cells if cell.episodes), key=float, default="")
-
-
-def _shown(mine: Cell, theirs: Cell, lowest: str, paper_lowest: str) -> Shown:
-    ours, paper = fixed(mine.ne), fixed(theirs.ne)
-    return Shown(
-        ours,
-        "" if math.isnan(mine.ci95) else fixed(mine.ci95),
-        ours == lowest,
-        paper,
-        "" if math.isnan(theirs.ci95) else fixed(theirs.ci95),
-        paper == paper_lowest,
-        mine.note,
-    )
 
 
 def overall(table: Table) -> Grid:
@@ -280,13 +248,11 @@ def write_report(directory: str | Path) -> Path:
     return path
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the page and prints where it is; 2 for a mistake that a user can mend."""
-    return results_command(
-        "report",
-        lambda directory: print(write_report(directory)),
-        [FILE],
-        "One HTML page of a results directory.",
-        "full",
-        arguments,
-    )
+def _write(directory: Path) -> None:
+    print(write_report(directory))
+
+
+main = partial(
+    results_command, "report", _write, [FILE], "One HTML page of a results directory.", "full"
+)
+"""The command."""

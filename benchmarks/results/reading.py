@@ -220,7 +220,7 @@ def results_command(
     files: Sequence[str],
     description: str,
     preset: str,
-    arguments: Sequence[str] | None,
+    arguments: Sequence[str] | None = None,
 ) -> int:
     """`benchmarks.{name}`, on the results directory that its arguments name: writes `files` there."""
     parser = argparse.ArgumentParser(f"python -m benchmarks.{name}", description=description)

@@ -20,6 +20,7 @@ What a cell says:
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -252,25 +253,12 @@ FILES = tuple(f"table{number}.{ending}" for number in (2, 3, 4) for ending in RE
 
 def write_tables(directory: str | Path) -> list[str]:
     """Writes the nine files into a results directory; returns what is missing and how to run it."""
-    tables, run = _tables(directory)
-    _write(directory, tables)
-    return _notes(directory, tables, run)
-
-
-def _tables(directory: str | Path) -> tuple[list[Table], dict]:
     episodes, run = read_episodes(directory), read_run(directory)
-    return [make(episodes, run) for make in (table2, table3, table4)], run
-
-
-def _write(directory: str | Path, tables: Sequence[Table]) -> list[Path]:
-    texts = {
-        Path(directory) / f"table{table.number}.{ending}": render(table)
-        for table in tables
-        for ending, render in RENDERERS.items()
-    }
-    for path, text in texts.items():
-        write_text(path, text)
-    return list(texts)
+    tables = [make(episodes, run) for make in (table2, table3, table4)]
+    rendered = [render(table) for table in tables for render in RENDERERS.values()]
+    for name, text in zip(FILES, rendered, strict=True):
+        write_text(Path(directory, name), text)
+    return _notes(directory, tables, run)
 
 
 def _notes(directory: str | Path, tables: Sequence[Table], run: dict) -> list[str]:
@@ -308,13 +296,12 @@ def _command(
 
 
 def _show(directory: Path) -> None:
-    tables, run = _tables(directory)
-    paths = _write(directory, tables)
-    print(to_markdown(tables[0], paper=False))
-    print(*paths, *_notes(directory, tables, run), sep="\n")
+    notes = write_tables(directory)
+    print(Path(directory, "table2.md").read_text("utf-8"))
+    print(f"Tables 2, 3 and 4 are in {directory}.", *notes, sep="\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Renders the tables, prints Table 2 and the notes; 2 for a mistake that a user can mend."""
-    about = "Tables 2 to 4 from stored per-episode errors."
-    return results_command("tables", _show, FILES, about, "mini", arguments)
+main = partial(
+    results_command, "tables", _show, FILES, "Tables 2 to 4 from stored per-episode errors.", "mini"
+)
+"""The command, which prints Table 2 and what is missing."""
