@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from benchmarks.engine import probes
 from benchmarks.engine.workshop import Workshop
 from benchmarks.presets import SMOKE
+from benchmarks.results.schemas import SIMILARITIES
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.heatmaps import labelmaps, landmark_features
 from fewshot_landmarks.metacloth import BaseFEN, MetaCloth
@@ -136,9 +137,9 @@ def test_figure_4_shows_what_is_unseen():
 
 
 def test_similarities_as_csv():
-    row = dict.fromkeys(probes.SIMILARITIES, 0) | {"before_after": 1 / 3, "between": math.nan}
+    row = dict.fromkeys(SIMILARITIES.columns, 0) | {"before_after": 1 / 3, "between": math.nan}
     header, line = probes.similarities_csv([row]).splitlines()
-    assert header == ",".join(probes.SIMILARITIES)
+    assert header == ",".join(SIMILARITIES.columns)
     assert line.endswith("0,0.333333,nan")
 
 
@@ -150,7 +151,7 @@ def test_probes_of_a_trained_workshop(in_smoke_folder, tmp_path):
     tested, shares = category("skirt").id, []
     rows = probes.similarities(workshop, place, BaseFEN, tested, report=shares.append)
     assert [row["episode"] for row in rows] == [0, 1] and shares == [0.5, 1.0]
-    assert all(list(row) == list(probes.SIMILARITIES) for row in rows)
+    assert all(list(row) == list(SIMILARITIES.columns) for row in rows)
     assert {(row["model"], row["category"], row["shots"]) for row in rows} == {
         ("Base-FEN", "skirt", 8)
     }

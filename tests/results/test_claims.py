@@ -98,7 +98,7 @@ def similar(value, models=("MetaCloth", "Base-FEN", "LD-Keep"), categories=("tro
     """Similarities of B-2 at 8 shots; `value` of (model, seed, category, episode) is a pair."""
     keys = itertools.product(models, (0,), categories, range(EPISODES))
     rows = [("B-2", *key, 8, *value(*key)) for key in keys]
-    return pd.DataFrame(rows, columns=list(SIMILARITIES))
+    return pd.DataFrame(rows, columns=list(SIMILARITIES.columns))
 
 
 def store(directory, episodes, run=RUN):

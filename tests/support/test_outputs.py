@@ -13,6 +13,7 @@ from benchmarks import adequacy, export, horizon, metrics, prepare, run, tune
 from benchmarks.claims import build as claims
 from benchmarks.figures import build as figures
 from benchmarks.report import build as report
+from benchmarks.results import schemas
 from benchmarks.speed import evaluation as evaluation_speed
 from benchmarks.speed import gpu as gpu_check
 from benchmarks.speed import index as index_speed
@@ -133,10 +134,10 @@ WRITTEN = {  # by command: its arguments, and what it writes to out/
     figures: (STORED, figures.FILES),
     report: (STORED, [report.FILE]),
     metrics: (SMOKE, metrics.FILES),
-    export: (SMOKE, [export.FILE, *MODELS]),
-    tune: (FULL, [tune.FILE]),
-    adequacy: (FULL, [adequacy.FILE]),
-    horizon: (FULL, [horizon.FILE]),
+    export: (SMOKE, [schemas.CALIBRATION.name, *MODELS]),
+    tune: (FULL, [schemas.TRIALS.name]),
+    adequacy: (FULL, [schemas.ADEQUACY.name]),
+    horizon: (FULL, [schemas.HORIZON.name]),
     evaluation_speed: (SMOKE, evaluation_speed.FILES),
     speed: (["--out", "out"], speed.FILES),
     index_speed: (["--out", "out"], index_speed.FILES),
