@@ -8,10 +8,10 @@ same bytes.
 
 An episode's error is first averaged over its learner's training seeds (and over the shots, for a
 mean); then two learners are compared as `benchmarks.claims.statistics` says. Where there are
-several training seeds, everything is also judged on each seed's records alone: "by_seed" has the row's difference by
-those, seed by seed, and a verdict that any of them does not bear out is undecided. A cell that
-lacks any episode, as a dash of the tables, is "not measured". No verdict is corrected for the
-number of claims.
+several training seeds, everything is also judged on each seed's records alone: "by_seed" has the
+row's difference by those, seed by seed, and a verdict that any of them does not bear out is
+undecided. A cell that lacks any episode, as a dash of the tables, is "not measured". No verdict is
+corrected for the number of claims.
 
 The benchmarks are those of the run. On others than the paper's, claims that rest on its numbers,
 its categories, or one of its benchmarks against the rest do not apply and have no row.

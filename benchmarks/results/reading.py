@@ -222,7 +222,7 @@ def results_command(
     preset: str,
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """`benchmarks.{name}`, on the results directory that its arguments name: writes `files` there."""
+    """The command `benchmarks.NAME`, which reads a results directory and writes `files` there."""
     parser = argparse.ArgumentParser(f"python -m benchmarks.{name}", description=description)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--results", type=Path, metavar="DIR", help="a results directory")

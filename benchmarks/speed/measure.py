@@ -1,4 +1,4 @@
-"""One measurement of a way to MAML's gradient, in a process of its own, and the machine it is on."""
+"""One measurement of a way to MAML's gradient, in a process of its own, and the machine."""
 
 import functools
 import math
