@@ -20,14 +20,13 @@ from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.keys import episodes_path
 from benchmarks.engine.plan import Cell, plan, source
 from benchmarks.engine.pool import do_jobs
+from benchmarks.results.schemas import ADEQUACY
 from fewshot_landmarks.metrics.intervals import mean_interval
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS, Benchmark
 from fewshot_landmarks.support.files import write_text
 from fewshot_landmarks.support.markup import csv_text
 
 EPISODES = 20  # a category, the first of those that learners meet
-FILE = "adequacy.csv"
-COLUMNS = ("measure", "benchmark", "categories", "shots", "value", "ci95", "episodes")
 MOST = SHOTS[-1]
 LOWER = ("shorts", "trousers", "skirt")
 
@@ -63,7 +62,7 @@ def measure(experiment: Experiment) -> pd.DataFrame:
                     value, ci95 = mean_interval(errors)
                     row = (control.name, place.name, group, shots)
                     rows.append((*row, round(value, 4), round(ci95, 4), len(errors)))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=list(ADEQUACY.columns))
 
 
 def _records(experiment: Experiment, place: Benchmark, control) -> pd.DataFrame:
@@ -119,12 +118,12 @@ def execute(arguments: argparse.Namespace) -> None:
     preset = asked_preset(arguments, apart=True)
     preset = replace(preset, episodes=min(EPISODES, preset.episodes))
     check_garments(arguments)
-    out, experiment = open_experiment(arguments, preset, [FILE])
+    out, experiment = open_experiment(arguments, preset, [ADEQUACY.name])
     wanted = cells()
     experiment.check(cell.benchmark for cell in wanted)
     do_jobs(experiment, plan(experiment, wanted), arguments.workers)
     measured = measure(experiment)
-    write_text(out / FILE, csv_text(measured))
+    write_text(out / ADEQUACY.name, csv_text(measured))
     print(summary(measured))
 
 

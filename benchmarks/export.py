@@ -34,13 +34,14 @@ from benchmarks.engine.keys import episodes_key, key
 from benchmarks.engine.plan import Job, after, missing, source, training_jobs
 from benchmarks.engine.pool import do_jobs
 from benchmarks.engine.stages import Report, episodes_of, fitted, seed_episode
-from benchmarks.results.trust import COLUMNS, FILE, LABELLED, UNSEEN, errors
-from fewshot_landmarks.learner import LEARNERS, Learner, find_learner
+from benchmarks.results.reading import calibration_errors
+from benchmarks.results.schemas import CALIBRATION, LABELLED, UNSEEN
+from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.metrics.calibration import reliability
 from fewshot_landmarks.metrics.landmarks import normalised_error
 from fewshot_landmarks.photos.confidence import THRESHOLD, Calibration, search
 from fewshot_landmarks.photos.model import Model
-from fewshot_landmarks.protocol import Benchmark, benchmark
+from fewshot_landmarks.protocol import LEARNERS, Benchmark, benchmark
 from fewshot_landmarks.support.files import is_whole, write_text, written_whole
 from fewshot_landmarks.support.markup import csv_text
 
@@ -213,7 +214,7 @@ def execute(arguments: argparse.Namespace) -> None:
     learners = arguments.learner or LEARNERS
     wanted = [find_learner(name) for name in learners]
     paths = {learner: f"models/{learner.name}.safetensors" for learner in wanted}
-    out, experiment = open_experiment(arguments, preset, [FILE, *paths.values()])
+    out, experiment = open_experiment(arguments, preset, [CALIBRATION.name, *paths.values()])
     do_jobs(experiment, plan(experiment, places, wanted), arguments.workers)
     rows = []
     for place, learner in measured(experiment, known.values(), learners):
@@ -221,9 +222,9 @@ def execute(arguments: argparse.Namespace) -> None:
         rows += reliability_rows(experiment, place, learner, calibration)
         if place is places[0] and learner in paths:
             export(experiment, place, learner, calibration).save(out / paths[learner])
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    write_text(out / FILE, csv_text(frame))
-    print(errors(frame).to_string())
+    frame = pd.DataFrame(rows, columns=list(CALIBRATION.columns))
+    write_text(out / CALIBRATION.name, csv_text(frame))
+    print(calibration_errors(frame).to_string())
     print(f"Models of {places[0].name} are in {out / 'models'}.")
 
 

@@ -20,6 +20,7 @@ from benchmarks.engine.keys import episodes_key, key
 from benchmarks.engine.plan import Job, after, base_job, missing, source
 from benchmarks.engine.pool import do_jobs
 from benchmarks.engine.stages import Report
+from benchmarks.results.schemas import HORIZON
 from benchmarks.search import trial_experiment, try_out
 from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.protocol import Benchmark, benchmark
@@ -29,8 +30,6 @@ from fewshot_landmarks.support.markup import csv_text
 
 TASKS = (150, 300, 600, 1200)
 LEARNERS = ("PROTO", "MAML", "PROTO-MA", "PAML", "MetaCloth")
-FILE = "horizon.csv"
-COLUMNS = ("benchmark", "learner", "tasks", "error")
 
 
 def point_path(
@@ -104,15 +103,15 @@ def execute(arguments: argparse.Namespace) -> None:
         for name in arguments.learner or LEARNERS
         for tasks in arguments.tasks or TASKS
     ]
-    out, experiment = open_experiment(arguments, preset, [FILE])
+    out, experiment = open_experiment(arguments, preset, [HORIZON.name])
     do_jobs(experiment, plan(experiment, points), arguments.workers)
     rows = [
         (place.name, learner.name, tasks, json.loads(path.read_text("utf-8")))
         for place, learner, tasks in points
         for path in (point_path(experiment, place, learner, tasks),)
     ]
-    frame = pd.DataFrame(rows, columns=COLUMNS)
-    write_text(out / FILE, csv_text(frame))
+    frame = pd.DataFrame(rows, columns=list(HORIZON.columns))
+    write_text(out / HORIZON.name, csv_text(frame))
     print(frame.pivot(index=["benchmark", "learner"], columns="tasks", values="error").to_string())
 
 

@@ -21,10 +21,11 @@ from benchmarks.commands import (
 from benchmarks.engine import plan, probes, store
 from benchmarks.engine.plan import Cell
 from benchmarks.engine.pool import do_jobs
+from benchmarks.paper.facts import TABLE4_SHOTS, ablated
 from benchmarks.presets import Preset
 from benchmarks.tables import build as tables
-from fewshot_landmarks.learner import ABLATIONS, LEARNERS, find_learner
-from fewshot_landmarks.protocol import SHOTS, TABLE4_SHOTS, Benchmark, ablated, benchmark
+from fewshot_landmarks.learner import find_learner
+from fewshot_landmarks.protocol import ABLATIONS, LEARNERS, SHOTS, Benchmark, benchmark
 from fewshot_landmarks.support.devices import find_device
 from fewshot_landmarks.support.distributed import Ranks, join
 from fewshot_landmarks.support.errors import UserError

@@ -25,10 +25,10 @@ from benchmarks.engine.plan import Job, after, base_job, missing, source
 from benchmarks.engine.pool import do_jobs
 from benchmarks.overrides import check_choices
 from benchmarks.presets import TUNED, Preset, read_choices
-from benchmarks.results.tried import COLUMNS, FILE, SCORES
+from benchmarks.results.schemas import REHEARSED, TRIALS
 from benchmarks.search import Trial, choose, read_trials, rehearsals, study, study_path
-from fewshot_landmarks.learner import ABLATIONS, LEARNERS, Learner, find_learner
-from fewshot_landmarks.protocol import BENCHMARKS, Benchmark, benchmark
+from fewshot_landmarks.learner import Learner, find_learner
+from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, LEARNERS, Benchmark, benchmark
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import is_whole, write_text
 from fewshot_landmarks.support.locks import alone
@@ -64,8 +64,8 @@ def gather(experiment: Experiment, out: Path, learners: Sequence[str] = LEARNERS
             for same in names:  # the ablations differ from MetaCloth in what they leave out alone
                 chosen.setdefault(place.name, {})[same] = best.parameters
             rows += [_row(place, learner, trial, trial is best) for trial in trials]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    write_text(out / FILE, csv_text(frame))
+    frame = pd.DataFrame(rows, columns=list(TRIALS.columns))
+    write_text(out / TRIALS.name, csv_text(frame))
     return chosen
 
 
@@ -93,7 +93,7 @@ def _row(place: Benchmark, learner: type[Learner], trial: Trial, chosen: bool) -
         "learner": learner.name,
         "trial": trial.number,
         "chosen": chosen,
-        **dict(itertools.zip_longest(SCORES, trial.scores)),
+        **dict(itertools.zip_longest(REHEARSED, trial.scores)),
         "parameters": json.dumps(trial.parameters),
         "seconds": trial.seconds,
     }
@@ -113,7 +113,7 @@ def execute(arguments: argparse.Namespace) -> None:
             "numbers of the preset or its network"
         )
     if arguments.choices and arguments.choices.suffix != ".json":
-        raise UserError(f"--choices {arguments.choices}: name it FILE.json")
+        raise UserError(f"--choices {arguments.choices}: name it TRIALS.name.json")
     if arguments.choices:
         claim([arguments.choices], arguments.overwrite)
         if arguments.choices.exists():
@@ -121,7 +121,7 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.set and not arguments.choices:
         raise UserError(
             f"--set {arguments.set[0]}: the choices will be of other numbers than the preset's: "
-            "say where to keep them, --choices FILE.json, and run with --set tuned=FILE.json"
+            "say where to keep them, --choices TRIALS.name.json, and run with --set tuned=TRIALS.name.json"
         )
     if preset.tuning is None:
         raise UserError(f"preset {preset.name} has no budget of trials: give it `tuning`")
@@ -134,17 +134,17 @@ def execute(arguments: argparse.Namespace) -> None:
     places = [benchmark(name, known) for name in arguments.benchmark] or list(known.values())
     if strange := [place.name for place in places if place.name not in known]:
         raise UserError(f"{strange[0]} is a rehearsal itself: name its benchmark")
-    out, experiment = open_experiment(arguments, preset, [FILE])
+    out, experiment = open_experiment(arguments, preset, [TRIALS.name])
     experiment.check(each for place in places for each in rehearsals(experiment, place))
     jobs = plan(experiment, places, names)
     do_jobs(experiment, jobs, arguments.workers)
     chosen = gather(experiment, out, tuple(dict.fromkeys([*LEARNERS, *names])))
     path = arguments.choices or TUNED / f"{preset.tuned}.json"
     kept = keep(path, chosen)
-    print(pd.read_csv(out / FILE).query("chosen").to_string(index=False))
+    print(pd.read_csv(out / TRIALS.name).query("chosen").to_string(index=False))
     if kept:
         print(f"Not searched anew, kept as they were: {', '.join(kept)}.")
-    print(f"The choices are in {path}, all trials in {out / FILE}.")
+    print(f"The choices are in {path}, all trials in {out / TRIALS.name}.")
 
 
 main = Command(

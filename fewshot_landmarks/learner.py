@@ -11,6 +11,7 @@ from torch import nn
 
 from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.networks.heads import FrozenFeatures
+from fewshot_landmarks.protocol import REGISTRY
 from fewshot_landmarks.samples import Samples
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.training import Training
@@ -98,25 +99,6 @@ class Learner(nn.Module):
 def fits(learner: type[Learner]) -> bool:
     """Whether a learner has a stage of meta-training of its own."""
     return learner.fit is not Learner.fit
-
-
-REGISTRY = {
-    "FT": "baselines.ft:FT",
-    "MAML": "baselines.maml:MAML",
-    "WG": "baselines.wg:WG",
-    "WG-ATT": "baselines.wg_att:WGATT",
-    "PROTO": "baselines.proto:PROTO",
-    "PROTO-MA": "baselines.proto_ma:PROTOMA",
-    "MRN": "baselines.mrn:MRN",
-    "PAML": "baselines.paml:PAML",
-    "MetaCloth": "fewshot_landmarks.metacloth:MetaCloth",
-    "Base-FEN": "fewshot_landmarks.metacloth:BaseFEN",
-    "Base-FEN_M": "fewshot_landmarks.metacloth:BaseFENM",
-    "LD-Keep": "fewshot_landmarks.metacloth:LDKeep",
-    "LD-Keep_M": "fewshot_landmarks.metacloth:LDKeepM",
-}
-LEARNERS = tuple(REGISTRY)[:9]
-ABLATIONS = tuple(REGISTRY)[9:]
 
 
 def find_learner(name: str) -> type[Learner]:

@@ -1,4 +1,4 @@
-"""The paper's protocol as data (sections 4.1 and 4.2)."""
+"""The paper's protocol as data (sections 4.1 and 4.2), and the names of its learners."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,13 +10,28 @@ from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.rng import permutation
 
 SHOTS = (1, 3, 5, 8, 10)
-TABLE3_SHOTS = 8
-TABLE4_BENCHMARK, TABLE4_SHOTS = "B-2", (3, 5, 8, 10)
 SEEN_CATEGORIES = 6
 # Every third of the seen plays unseen in choosing hyperparameters: each in turn, this one first.
 THIRDS = tuple(slice(first, None, 3) for first in (2, 0, 1))
 EPISODE_SEED = 700  # of the episodes of meta-test: the same for every learner and training seed
 B4_SEED = 4  # the paper does not name B-4's six random categories: one fixed draw, named in tables
+
+REGISTRY = {  # where each learner is, by its name: the nine of Table 2, then Table 4's ablations
+    "FT": "baselines.ft:FT",
+    "MAML": "baselines.maml:MAML",
+    "WG": "baselines.wg:WG",
+    "WG-ATT": "baselines.wg_att:WGATT",
+    "PROTO": "baselines.proto:PROTO",
+    "PROTO-MA": "baselines.proto_ma:PROTOMA",
+    "MRN": "baselines.mrn:MRN",
+    "PAML": "baselines.paml:PAML",
+    "MetaCloth": "fewshot_landmarks.metacloth:MetaCloth",
+    "Base-FEN": "fewshot_landmarks.metacloth:BaseFEN",
+    "Base-FEN_M": "fewshot_landmarks.metacloth:BaseFENM",
+    "LD-Keep": "fewshot_landmarks.metacloth:LDKeep",
+    "LD-Keep_M": "fewshot_landmarks.metacloth:LDKeepM",
+}
+LEARNERS, ABLATIONS = tuple(REGISTRY)[:9], tuple(REGISTRY)[9:]
 
 
 @dataclass(frozen=True)
@@ -119,12 +134,6 @@ def benchmark(name: str, among: Mapping[str, Benchmark] = BENCHMARKS) -> Benchma
         if rehearsal.name == name:
             return rehearsal
     raise UserError(f"unknown benchmark {name!r}: choose one of {', '.join(among)}")
-
-
-def ablated(benchmarks: Iterable[str]) -> str:
-    """The benchmark that ablations are run on: Table 4's, or the first of another data set's."""
-    names = list(benchmarks)
-    return TABLE4_BENCHMARK if TABLE4_BENCHMARK in names else names[0]
 
 
 def usable(garments, category: int) -> tuple[np.ndarray, int]:

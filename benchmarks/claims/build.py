@@ -7,36 +7,57 @@ claims.csv and claims.md beside them: a pure function of the files, so the same 
 same bytes.
 
 An episode's error is first averaged over its learner's training seeds (and over the shots, for a
-mean); then two learners are compared as `benchmarks.claims.judging` says. Where there are several training
-seeds, everything is also judged on each seed's records alone: "by_seed" has the row's difference by
-those, seed by seed, and a verdict that any of them does not bear out is undecided. A cell that
-lacks any episode, as a dash of the tables, is "not measured". No verdict is corrected for the
-number of claims.
+mean); then two learners are compared as `benchmarks.claims.statistics` says. Where there are
+several training seeds, everything is also judged on each seed's records alone: "by_seed" has the
+row's difference by those, seed by seed, and a verdict that any of them does not bear out is
+undecided. A cell that lacks any episode, as a dash of the tables, is "not measured". No verdict is
+corrected for the number of claims.
 
 The benchmarks are those of the run. On others than the paper's, claims that rest on its numbers,
 its categories, or one of its benchmarks against the rest do not apply and have no row.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.claims.judging import NOT_MEASURED, borne_out
-from benchmarks.claims.of_the_paper import judged_claims
-from benchmarks.claims.page import COLUMNS, to_csv, to_markdown
+from benchmarks.claims import figure_claims as figures
+from benchmarks.claims import table_claims as tables
+from benchmarks.claims.page import to_csv, to_markdown
 from benchmarks.claims.records import Records
+from benchmarks.claims.statistics import NOT_MEASURED, borne_out
 from benchmarks.results.reading import (
+    data_said,
     read_episodes,
+    read_optional,
     read_run,
-    read_similarities,
     results_command,
     run_field,
 )
+from benchmarks.results.schemas import CLAIMS, SIMILARITIES
 from benchmarks.tables.build import seeds_said
 from fewshot_landmarks.support.files import write_text
 
 FEW = 10  # episodes a category, below which the page says that intervals mean little
+ANYWHERE = (  # these say something of any benchmarks
+    tables.first_place,
+    tables.pairs,
+    tables.weights,
+    tables.table4,
+    tables.shots,
+)
+OF_THE_PAPERS = (
+    tables.benchmarks,
+    tables.categories,
+    tables.harder_categories,
+    figures.figure5,
+    figures.figure6,
+    tables.order,
+)
+"""Claims that rest on the paper's numbers, its categories, or one of its benchmarks against the
+rest: of its benchmarks alone."""
 
 # -------------------------------------------------------------------------------- claims
 
@@ -51,13 +72,19 @@ def claims(episodes: pd.DataFrame, run: dict, similarities: pd.DataFrame | None)
             judged_claims(Records.of(*_of(seed, episodes, similarities), run)) for seed in seeds
         ]
         rows = [_by_seed(*row) for row in zip(rows, *alone, strict=True)]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame = pd.DataFrame(rows, columns=list(CLAIMS.columns))
     frame.attrs = {
         "benchmarks": records.benchmarks,
         "made": _made(records),
         "failed": _failed(records.episodes),
     }
     return frame
+
+
+def judged_claims(records: Records) -> list[dict]:
+    """Every claim that applies, in one order whatever the records."""
+    groups = ANYWHERE + OF_THE_PAPERS * bool(records.paper)
+    return [row for group in groups for row in group(records)]
 
 
 def _of(
@@ -84,10 +111,7 @@ def _made(records: Records) -> str:
     run = records.run
     few = ", too few for intervals to mean much" * (records.episodes["episode"].nunique() < FEW)
     return (
-        f"Data: {run_field(run, 'data', 'name', default='unknown')}, difficulty "
-        f"{run_field(run, 'data', 'difficulty', default='unknown')}, fingerprint "
-        f"{str(run_field(run, 'data', 'fingerprint', default='unknown'))[:12]}; preset "
-        f"{run['preset']}; {run_field(run, 'plan', 'episodes', default='an unknown number of')} "
+        f"{data_said(run)}; {run_field(run, 'plan', 'episodes', default='an unknown number of')} "
         f"episodes a category{few}; training seeds {seeds_said(records.episodes)}; version "
         f"{run_field(run, 'version', default='unknown')}."
     )
@@ -114,7 +138,9 @@ FILES = tuple(f"claims.{ending}" for ending in RENDERERS)
 
 def write_claims(directory: str | Path) -> pd.DataFrame:
     """Writes claims.csv and claims.md into a results directory; returns the claims."""
-    frame = claims(read_episodes(directory), read_run(directory), read_similarities(directory))
+    frame = claims(
+        read_episodes(directory), read_run(directory), read_optional(directory, SIMILARITIES)
+    )
     texts = {ending: render(frame) for ending, render in RENDERERS.items()}
     for ending, text in texts.items():
         write_text(Path(directory) / f"claims.{ending}", text)
@@ -125,8 +151,7 @@ def _show(directory: Path) -> None:
     print(to_markdown(write_claims(directory)), end="")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the claims and prints them; 2 for a mistake that a user can mend."""
-    return results_command(
-        _show, FILES, "The paper's claims, judged by stored errors.", "full", arguments
-    )
+main = partial(
+    results_command, "claims", _show, FILES, "The paper's claims, judged by stored errors.", "full"
+)
+"""The command."""

@@ -5,35 +5,28 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from benchmarks.claims.judging import (
+from benchmarks.claims.statistics import (
     FAILS,
     HOLDS,
+    MARGIN,
     NOT_MEASURED,
     RANK_BAR,
     UNDECIDED,
     VERDICTS,
     number,
 )
-from benchmarks.claims.records import papers
-from fewshot_landmarks.protocol import TABLE3_SHOTS, TABLE4_BENCHMARK, TABLE4_SHOTS, ablated
+from benchmarks.paper.facts import (
+    FIGURE5_BENCHMARK,
+    FIGURE5_CATEGORY,
+    FIGURE5_LANDMARKS,
+    TABLE3_SHOTS,
+    TABLE4_SHOTS,
+    ablated,
+    are_the_papers,
+)
+from benchmarks.results.schemas import CLAIMS
 from fewshot_landmarks.support.markup import csv_text, markdown, pipes
 
-MARGIN = 0.002  # of non-inferiority: how much more error is still "no worse"
-FIGURE5 = TABLE4_BENCHMARK
-TROUSERS = "trousers"
-COLUMNS = (
-    "group",
-    "claim",
-    "source",
-    "where",
-    "paper",
-    "ours",
-    "difference",
-    "ci95",
-    "by_seed",
-    "episodes",
-    "verdict",
-)
 GROUPS = {  # what is said of each: first what holds of any benchmarks, then of the paper's alone
     "first place": (
         "MetaCloth against the other eight learners; the row shows the strongest.",
@@ -67,9 +60,9 @@ GROUPS = {  # what is said of each: first what holds of any benchmarks, then of 
     ),
     "figure 5": (
         "",
-        f"{TROUSERS.capitalize()} of {FIGURE5}, {TABLE3_SHOTS} shots, a row a group of "
+        f"{FIGURE5_CATEGORY.capitalize()} of {FIGURE5_BENCHMARK}, {TABLE3_SHOTS} shots, a row a group of "
         "landmarks, numbered from 1; landmarks that mirror each other are averaged. The paper "
-        "says that 14 landmarks become 9; by the data set's definitions they become 8.",
+        f"says that 14 landmarks become {FIGURE5_LANDMARKS}; by the data set's definitions they become 8.",
     ),
     "figure 6": (
         "",
@@ -91,7 +84,7 @@ OTHERS = (
 def about(group: str, benchmarks: Sequence[str]) -> str:
     """What is said of a group of claims on these benchmarks; empty for an unknown group."""
     always, of_the_paper = GROUPS.get(group, ("", ""))
-    said = [always.format(ablated=ablated(benchmarks)), of_the_paper * papers(benchmarks)]
+    said = [always.format(ablated=ablated(benchmarks)), of_the_paper * are_the_papers(benchmarks)]
     return " ".join(filter(None, said))
 
 
@@ -102,7 +95,7 @@ def to_csv(frame: pd.DataFrame) -> str:
         return "" if math.isnan(value) else f"{round(value, 5) + 0.0:.5f}"
 
     rows = frame.assign(difference=frame["difference"].map(text), ci95=frame["ci95"].map(text))
-    return csv_text(rows[list(COLUMNS)])
+    return csv_text(rows[list(CLAIMS.columns)])
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
@@ -115,7 +108,7 @@ def to_markdown(frame: pd.DataFrame) -> str:
     parts = [
         "# The paper's claims",
         f"{len(frame)} claims: {_counts(frame)}.",
-        "" if papers(benchmarks) else OTHERS,
+        "" if are_the_papers(benchmarks) else OTHERS,
         markdown(frame.attrs.get("made", "")),
         markdown(frame.attrs.get("failed", "")),
         "How verdicts are made: two learners are compared on the same episodes, each episode "
@@ -129,7 +122,7 @@ def to_markdown(frame: pd.DataFrame) -> str:
         "it. A row shows the other that comes closest; a verdict may rest on another, all the more "
         "where it must be that of each training seed. What is said of a benchmark or of categories "
         "against others compares means over different episodes; an episode that two benchmarks "
-        f"share is one draw, and counted once. {fall * papers(benchmarks)}"
+        f"share is one draw, and counted once. {fall * are_the_papers(benchmarks)}"
         "Intervals are over episodes, not over trainings: where there are several training seeds, "
         f"a verdict that any of them does not bear out by itself is {UNDECIDED}. No verdict is "
         f"corrected for their number. {NOT_MEASURED.capitalize()}: missing, or not in full.",

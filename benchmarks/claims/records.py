@@ -2,20 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.claims.judging import Comparison, paired
+from benchmarks.claims.statistics import Comparison, paired
+from benchmarks.paper.facts import are_the_papers
+from benchmarks.paper.numbers import read_paper
 from benchmarks.results.reading import titles
-from benchmarks.tables.build import ABLATIONS, LEARNERS, episodes_needed, unseen_categories
-from fewshot_landmarks.protocol import BENCHMARKS, SHOTS
-
-
-def papers(benchmarks: Sequence[str]) -> bool:
-    """Whether these are the paper's benchmarks, to which its numbers apply."""
-    return list(benchmarks) == list(BENCHMARKS)
+from benchmarks.tables.build import episodes_needed, unseen_categories
+from fewshot_landmarks.protocol import ABLATIONS, LEARNERS, SHOTS
 
 
 @dataclass(frozen=True)
@@ -45,8 +41,9 @@ class Records:
             found = averaged(rows, ["learner", "shots"], "ne", needed, seeds)
             found = found.reindex(columns=cells)
             errors[benchmark] = {learner: found[learner] for learner in LEARNERS + ABLATIONS}
-        numbers = [_paper(table) if papers(benchmarks) else {} for table in (2, 4)]
-        by_category = _by_category() if papers(benchmarks) else {}
+        papers = are_the_papers(benchmarks)
+        numbers = [_paper(table) if papers else {} for table in (2, 4)]
+        by_category = _by_category() if papers else {}
         return cls(episodes, run, similarities, benchmarks, errors, *numbers, by_category)
 
     def error(self, benchmark: str, learner: str, shots: Sequence[int]) -> pd.Series:
@@ -81,16 +78,12 @@ def averaged(
 
 
 def _paper(number: int) -> dict[tuple[str, str, str], float]:
-    path = Path(__file__).parents[1] / "paper" / f"table{number}.csv"
-    rows = pd.read_csv(path, dtype={"shots": str})
-    learners = rows["learner" if number == 2 else "model"]
-    columns = zip(rows["benchmark"], learners, rows["shots"], rows["ne"], strict=True)
-    return {tuple(key): ne for *key, ne in columns}
+    numbers = read_paper(number)
+    return numbers.set_index(["benchmark", "learner", "column"])["ne"].to_dict()
 
 
 def _by_category() -> dict[str, pd.DataFrame]:
-    rows = pd.read_csv(Path(__file__).parents[1] / "paper" / "table3.csv")
     return {
-        benchmark: own.pivot(index="category", columns="learner", values="ne")
-        for benchmark, own in rows.groupby("benchmark")
+        benchmark: own.pivot(index="column", columns="learner", values="ne")
+        for benchmark, own in read_paper(3).groupby("benchmark")
     }

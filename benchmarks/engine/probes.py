@@ -19,23 +19,18 @@ from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.keys import episodes_key, key
 from benchmarks.engine.plan import Cell, Job, after, source, training_jobs
 from benchmarks.engine.stages import Report, episodes_of, fitted, seed_episode
-from benchmarks.results.reading import SIMILARITIES
+from benchmarks.paper.facts import FIGURE4, FIGURE6_BENCHMARK, FIGURE6_LEARNERS, TABLE3_SHOTS
+from benchmarks.results.schemas import HEATMAPS, SIMILARITIES
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.heatmaps import decode, labelmaps, landmark_features, spatial_softmax
 from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.metacloth import BaseFEN
-from fewshot_landmarks.protocol import TABLE3_SHOTS, TABLE4_BENCHMARK, Benchmark
+from fewshot_landmarks.protocol import Benchmark
 from fewshot_landmarks.samples import Samples, Task
 from fewshot_landmarks.support.files import is_whole, write_bytes, write_text
 from fewshot_landmarks.support.markup import csv_text
 
-FIGURE4 = {  # a category the benchmarks in which it is unseen; the figure has MetaCloth, episode 0
-    "long sleeve top": ("B-1", "B-3"),  # the paper's "long sleeve shirt"
-    "trousers": ("B-1", "B-2"),  # the paper's "benchmark-5" is trained on upper-body clothes: B-2
-    "long sleeve dress": ("B-1", "B-2", "B-3", "B-4"),  # not in the paper: unseen in all four
-}
-FIGURE6 = ("LD-Keep", "Base-FEN", "MetaCloth")  # on B-2
-FILES = SIMILAR, MAPS = "similarities.csv", "heatmaps.npz"
+FILES = SIMILARITIES.name, HEATMAPS
 VERSION = 1  # of what is computed here: raised when it changes
 EPISODES = 20  # a category, in figure 6
 DATE = (1980, 1, 1, 0, 0, 0)  # of every file in an archive: its bytes say nothing of the day
@@ -52,7 +47,7 @@ def make_similarities(
     for number in range(count := min(EPISODES, len(tasks))):
         measured = tuning_similarities(model, tasks[number].to(experiment.device), TABLE3_SHOTS)
         where = (place.name, learner.name, experiment.seed, name, number, TABLE3_SHOTS)
-        rows.append(dict(zip(SIMILARITIES, (*where, *measured), strict=True)))
+        rows.append(dict(zip(SIMILARITIES.columns, (*where, *measured), strict=True)))
         report((number + 1) / count)
     path = probe_path(experiment, place, learner, tested, make_similarities)
     write_text(path, similarities_csv(rows), summed=True)
@@ -104,7 +99,7 @@ def _at_landmarks(extractor: torch.nn.Module, samples: Samples) -> torch.Tensor:
 
 def similarities_csv(rows: Sequence[dict]) -> str:
     """Rows of `similarities` as CSV."""
-    frame = pd.DataFrame(rows, columns=list(SIMILARITIES))
+    frame = pd.DataFrame(rows, columns=list(SIMILARITIES.columns))
     numbers = {name: frame[name].map("{:.6f}".format) for name in ("before_after", "between")}
     return csv_text(frame.assign(**numbers))
 
@@ -213,7 +208,7 @@ def probe_path(
 
 def _wanted(place: Benchmark, learner: type[Learner]) -> Iterator[tuple[Callable, int]]:
     """What is to be measured of a learner on a benchmark: how, and on which categories."""
-    if learner.name in FIGURE6 and place.name == TABLE4_BENCHMARK:
+    if learner.name in FIGURE6_LEARNERS and place.name == FIGURE6_BENCHMARK:
         yield from ((make_similarities, tested) for tested in place.unseen)
     if learner.name == "MetaCloth":
         for name, places in FIGURE4.items():
@@ -230,7 +225,7 @@ def gather(experiment: Experiment, seeds: Sequence[int], out: Path) -> None:
     for seed in seeds:
         seeded = replace(experiment, seed=seed)
         for place, learner in itertools.product(
-            experiment.data.source.benchmarks.values(), map(find_learner, FIGURE6)
+            experiment.data.source.benchmarks.values(), map(find_learner, FIGURE6_LEARNERS)
         ):
             for make, tested in _wanted(place, learner):
                 path = probe_path(seeded, place, learner, tested, make)
@@ -242,6 +237,7 @@ def gather(experiment: Experiment, seeds: Sequence[int], out: Path) -> None:
                     with np.load(path) as arrays:
                         maps = {name: arrays[name] for name in arrays} | maps
     if rows:
-        write_text(out / SIMILAR, "\n".join([",".join(SIMILARITIES), *rows]) + "\n")
+        header = ",".join(SIMILARITIES.columns)
+        write_text(out / SIMILARITIES.name, "\n".join([header, *rows]) + "\n")
     if maps:
-        write_bytes(out / MAPS, _npz(maps))
+        write_bytes(out / HEATMAPS, _npz(maps))

@@ -1,6 +1,7 @@
 """What a results directory holds, gathered from finished work.
 
-episodes.csv.gz, curves.csv.gz (training losses), costs.csv (seconds, memory) and run.json.
+episodes.csv.gz (errors), curves.csv.gz (training losses), costs.csv (seconds, memory) and run.json;
+`benchmarks.results.schemas` says what is in them.
 """
 
 import csv
@@ -20,11 +21,11 @@ from safetensors import safe_open
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.keys import episodes_path
 from benchmarks.engine.plan import Job, training_jobs
-from benchmarks.engine.stages import COLUMNS
-from benchmarks.results.reading import CURVES, remembered
+from benchmarks.results.reading import remembered
+from benchmarks.results.schemas import COSTS, CURVES, EPISODES, RUN, keeps_landmarks
 from fewshot_landmarks import __version__
-from fewshot_landmarks.learner import REGISTRY, Learner, find_learner
-from fewshot_landmarks.protocol import SHOTS, Benchmark
+from fewshot_landmarks.learner import Learner, find_learner
+from fewshot_landmarks.protocol import REGISTRY, SHOTS, Benchmark
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import (
     is_whole,
@@ -36,8 +37,7 @@ from fewshot_landmarks.support.files import (
 from fewshot_landmarks.support.locks import alone
 from fewshot_landmarks.support.markup import csv_text
 
-COSTS = ["stage", "benchmark", "name", "seed", "seconds", "peak_mib"]
-FILES = ("episodes.csv.gz", "curves.csv.gz", "costs.csv", "run.json")
+FILES = (EPISODES.name, CURVES.name, COSTS.name, RUN)
 LOCK = ".lock"  # of learners.json and costs.json, which several runs may change
 BINS = 60  # of a learning curve
 VERSIONED = ("torch", "torchvision", "learn2learn", "higher", "numpy", "pandas", "scipy")
@@ -148,19 +148,27 @@ def gather(experiment: Experiment, out: Path) -> None:
                 gathered.add(seed)
     if len(lines) != len(set(lines)):
         raise ValueError("the same episode was gathered twice")
-    _write_gzip(out / "episodes.csv.gz", "\n".join([",".join(COLUMNS), *sorted(lines)]) + "\n")
+    header = ",".join(EPISODES.columns)
+    _write_gzip(out / EPISODES.name, "\n".join([header, *sorted(lines)]) + "\n")
     losses = [row for name in sorted(curves) for row in curves[name]]
-    _write_gzip(out / "curves.csv.gz", csv_text(pd.DataFrame(losses, columns=list(CURVES))))
-    write_text(out / "costs.csv", _costs(experiment.work))
-    write_text(out / "run.json", json.dumps(_run(experiment, sorted(gathered)), indent=1) + "\n")
+    frame = pd.DataFrame(losses, columns=list(CURVES.columns))
+    _write_gzip(out / CURVES.name, csv_text(frame))
+    write_text(out / COSTS.name, _costs(experiment.work))
+    write_text(out / RUN, json.dumps(_run(experiment, sorted(gathered)), indent=1) + "\n")
 
 
 def _records(experiment: Experiment, place: Benchmark, learner: type[Learner]) -> Iterator[str]:
+    """The lines of `EPISODES`, errors of single landmarks only where they are shown."""
     for tested in place.unseen:
         for k in SHOTS:
             path = episodes_path(experiment, place, learner, tested, k)
             if is_whole(path):
-                yield from path.read_text("utf-8").splitlines()[1:]
+                lines = path.read_text("utf-8").splitlines()[1:]
+                if not keeps_landmarks(
+                    place.name, experiment.data.source.categories[tested].name, k
+                ):
+                    lines = [line[: line.rindex(",") + 1] for line in lines]
+                yield from lines
 
 
 def _write_gzip(path: Path, text: str) -> None:
@@ -189,8 +197,8 @@ def _binned(path: Path) -> Iterator[tuple[int, float]]:
 
 def _costs(work: Path) -> str:
     """Seconds and peak memory by stage, benchmark, learner and training seed, as CSV."""
-    frame = pd.DataFrame(_json(work / "costs.json", {}).values(), columns=COSTS)
-    by = frame.groupby(COSTS[:4], as_index=False)
+    frame = pd.DataFrame(_json(work / "costs.json", {}).values(), columns=list(COSTS.columns))
+    by = frame.groupby(["stage", "benchmark", "name", "seed"], as_index=False)
     total = by.agg({"seconds": "sum", "peak_mib": "max"}).round(1)
     return csv_text(total)
 

@@ -18,56 +18,50 @@ Figures 4, 5 and 6 are of the paper's benchmarks: a run on others has none of th
 
 import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.claims.records import papers
-from benchmarks.figures.plots import (
-    Absent,
-    figure4,
-    figure5,
-    figure6,
-    figure_curves,
-    figure_shots,
-    figure_trust,
-    styled,
-)
-from benchmarks.results import trust
+from benchmarks.figures.captions import OF_THE_PAPER
+from benchmarks.figures.curves import figure_curves, figure_shots, figure_trust
+from benchmarks.figures.landmarks import figure4, figure5, figure6
+from benchmarks.figures.style import Absent, styled
+from benchmarks.paper.facts import are_the_papers
 from benchmarks.results.reading import (
-    read_calibration,
-    read_curves,
     read_episodes,
     read_heatmaps,
     read_run,
-    read_similarities,
+    read_table,
     results_command,
     run_command,
     titles,
+)
+from benchmarks.results.schemas import (
+    CALIBRATION,
+    CURVES,
+    EPISODES,
+    HEATMAPS,
+    RUN,
+    SIMILARITIES,
 )
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import write_bytes
 
 METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
-
-
-# ------------------------------------------------------------------------------- writing
-
-
-def _shots(directory: Path) -> Figure:
-    return figure_shots(read_episodes(directory), read_run(directory))
-
-
-FIGURES = {  # by name: how it is made of a directory, and the files that it needs there
-    "figure4": (lambda directory: figure4(read_heatmaps(directory)), "heatmaps.npz"),
-    "figure5": (lambda directory: figure5(read_episodes(directory)), "episodes.csv.gz"),
-    "figure6": (lambda directory: figure6(read_similarities(directory)), "similarities.csv"),
-    "figure_shots": (_shots, "episodes.csv.gz", "run.json"),
-    "figure_curves": (lambda directory: figure_curves(read_curves(directory)), "curves.csv.gz"),
-    "figure_trust": (lambda directory: figure_trust(read_calibration(directory)), trust.FILE),
+FIGURES = {  # by name: what draws it, and the files whose content that is given
+    "figure4": (figure4, HEATMAPS),
+    "figure5": (figure5, EPISODES.name),
+    "figure6": (figure6, SIMILARITIES.name),
+    "figure_shots": (figure_shots, EPISODES.name, RUN),
+    "figure_curves": (figure_curves, CURVES.name),
+    "figure_trust": (figure_trust, CALIBRATION.name),
+}
+READERS = {HEATMAPS: read_heatmaps, EPISODES.name: read_episodes, RUN: read_run} | {
+    schema.name: partial(read_table, schema=schema)
+    for schema in (SIMILARITIES, CURVES, CALIBRATION)
 }
 FILES = tuple(f"{name}.{ending}" for name in FIGURES for ending in METADATA)
-OF_THE_PAPER = ("figure4", "figure5", "figure6")  # of its benchmarks alone
 
 
 def write_figures(directory: str | Path) -> list[str]:
@@ -80,12 +74,12 @@ def write_figures(directory: str | Path) -> list[str]:
         raise UserError(f"no results directory {directory}: python -m benchmarks.run makes one")
     run = _run(directory)
     for name, (make, *files) in FIGURES.items():
-        if name in OF_THE_PAPER and not papers(titles(run)):
+        if name in OF_THE_PAPER and not are_the_papers(titles(run)):
             continue
         try:
             if absent := [file for file in files if not (directory / file).is_file()]:
                 raise Absent(f"no {' and no '.join(absent)} in {directory}")
-            figure = make(directory)
+            figure = make(*(READERS[file](directory) for file in files))
         except Absent as error:
             notes.append(f"{name} is left out, {error}: {_command(directory, run, files)} makes it")
             continue
@@ -113,7 +107,7 @@ def _run(directory: Path) -> dict:
 def _command(directory: Path, run: dict, files: Sequence[str]) -> str:
     """What makes the files that a figure is drawn of."""
     words = ["--preset", str(run["preset"])]
-    if trust.FILE in files:
+    if CALIBRATION.name in files:
         return run_command(directory, run, words, "benchmarks.export")
     return run_command(directory, run, ["--all", *words])
 
@@ -123,8 +117,7 @@ def _draw(directory: Path) -> None:
     print(f"The figures are in {directory}.", *notes, sep="\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Draws the figures and says what is missing; 2 for a mistake that a user can mend."""
-    return results_command(
-        _draw, FILES, "Figures from what a benchmark run stored.", "full", arguments
-    )
+main = partial(
+    results_command, "figures", _draw, FILES, "Figures from what a benchmark run stored.", "full"
+)
+"""The command, which says what is missing."""

@@ -16,7 +16,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.results import trust
+from benchmarks.results.schemas import (
+    EPISODES,
+    HEATMAPS,
+    RUN,
+    Schema,
+)
+from fewshot_landmarks.metrics.calibration import Bins, binned_error
 from fewshot_landmarks.protocol import BENCHMARKS
 from fewshot_landmarks.support.console import answer
 from fewshot_landmarks.support.errors import UserError
@@ -25,13 +31,6 @@ from fewshot_landmarks.support.markup import unquoted
 from fewshot_landmarks.support.outputs import add_overwrite, claim
 
 MOST = 2**29  # bytes of a file when it is unpacked; the largest that is known has 65 MB
-KEY = ["benchmark", "learner", "seed", "category", "episode", "shots"]  # one row each
-EPISODES = dict.fromkeys(KEY, str) | dict.fromkeys(("seed", "episode", "shots", "scored"), int)
-EPISODES |= {"ne": float, "left_out": int, "landmarks": str}
-PROBED = ["benchmark", "model", "seed", "category", "episode", "shots"]  # one row each
-SIMILARITIES = dict.fromkeys(PROBED, str) | dict.fromkeys(("seed", "episode", "shots"), int)
-SIMILARITIES |= dict.fromkeys(("before_after", "between"), float)
-CURVES = {"benchmark": str, "learner": str, "seed": int, "step": int, "loss": float}
 Maps = Mapping[str, Mapping[str, np.ndarray]]  # the arrays of each place
 
 
@@ -40,44 +39,28 @@ Maps = Mapping[str, Mapping[str, np.ndarray]]  # the arrays of each place
 
 def read_episodes(directory: str | Path) -> pd.DataFrame:
     """The records of a results directory, one row an evaluated episode, sorted by its key."""
-    path = _existing(directory, "episodes.csv.gz")
-    frame = read_table(path, EPISODES, KEY)
+    path, key = _existing(directory, EPISODES.name), list(EPISODES.key)
+    frame = read_table(directory, EPISODES)
     if unknown := sorted(set(frame["benchmark"]) - set(titles(read_run(directory)))):
         raise UserError(f"{path} has benchmarks that no table shows: {', '.join(unknown)}")
-    return frame.sort_values(KEY, ignore_index=True)
+    return frame.sort_values(key, ignore_index=True)
 
 
 def read_run(directory: str | Path) -> dict:
     """What made the records: `run.json`, of which only "preset" must be there."""
-    path = _existing(directory, "run.json")
+    path = _existing(directory, RUN)
     try:
         run = json.loads(read_regular(path, SMALL))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read, run the benchmark again: {error}") from error
+        raise UserError(f"{path} cannot be read, {_again(EPISODES.by)}: {error}") from error
     if not isinstance(run, dict) or "preset" not in run:
         raise UserError(f'{path} does not name the "preset" of the run')
     return run
 
 
-def read_similarities(directory: str | Path) -> pd.DataFrame | None:
-    """What `probes.similarities` measured; None where there is no such file."""
-    path = Path(directory, "similarities.csv")
-    return read_table(path, SIMILARITIES, PROBED) if path.is_file() else None
-
-
-def read_curves(directory: str | Path) -> pd.DataFrame:
-    """Losses in training."""
-    return read_table(Path(directory, "curves.csv.gz"), CURVES)
-
-
-def read_calibration(directory: str | Path) -> pd.DataFrame:
-    """How often landmarks of a score are found."""
-    return read_table(Path(directory, trust.FILE), trust.COLUMNS, by="benchmarks.export")
-
-
 def read_heatmaps(directory: str | Path) -> Maps:
     """What `probes.heatmaps` measured."""
-    path, maps = Path(directory, "heatmaps.npz"), {}
+    path, maps = Path(directory, HEATMAPS), {}
     try:
         with np.load(io.BytesIO(read_regular(path)), allow_pickle=False) as archive:
             _check_room(sum(member.file_size for member in archive.zip.infolist()))
@@ -91,16 +74,17 @@ def read_heatmaps(directory: str | Path) -> Maps:
     return maps
 
 
-def read_table(
-    path: Path, columns: Mapping[str, type], key: Sequence[str] = (), by: str = "the benchmark"
-) -> pd.DataFrame:
-    """A table of a results directory, its columns of the types that are given.
+def read_optional(directory: str | Path, schema: Schema) -> pd.DataFrame | None:
+    """A table that another command leaves in a results directory; None where it is not there."""
+    return read_table(directory, schema) if Path(directory, schema.name).is_file() else None
+
+
+def read_table(directory: str | Path, schema: Schema) -> pd.DataFrame:
+    """A table of a results directory, its columns of the types of its schema.
 
     Only numbers that are no integers have missing values: a learner may be called "NA".
-
-    key: columns that no two rows agree on.
-    by: the command that makes it.
     """
+    path, columns = Path(directory, schema.name), schema.columns
     numbers = [name for name, kind in columns.items() if kind is float]
     missing = {name: ["", "nan", "NaN"] for name in numbers}
     try:
@@ -110,15 +94,29 @@ def read_table(
         _check_room(len(content))
         frame = pd.read_csv(io.BytesIO(content), **options)
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise _unreadable(path, error, by) from error
+        raise _unreadable(path, error, schema.by) from error
     if absent := [name for name in columns if name not in frame]:
-        raise UserError(f"{path} lacks the columns {', '.join(absent)}: run {by} again")
+        raise UserError(f"{path} lacks the columns {', '.join(absent)}: {_again(schema.by)}")
     texts = [name for name, kind in columns.items() if kind is str]
     frame = frame.assign(**{name: unquoted(frame[name]) for name in texts})
-    if key and (twice := frame.duplicated(key)).any():
-        row = ", ".join(map(str, frame.loc[twice, key].iloc[0]))
+    if schema.key and (twice := frame.duplicated(list(schema.key))).any():
+        row = ", ".join(map(str, frame.loc[twice, list(schema.key)].iloc[0]))
         raise UserError(f"{path} has more than one row for {row}")
     return frame
+
+
+def calibration_errors(frame: pd.DataFrame) -> pd.DataFrame:
+    """Expected calibration errors by (benchmark, learner), a column for `UNSEEN` and `LABELLED`.
+
+    frame: that of `CALIBRATION`. NaN without any landmark.
+    """
+    groups = frame.groupby(["benchmark", "learner", "landmarks"], sort=False)
+    errors = {
+        key: binned_error(Bins(*(own[name].to_numpy() for name in Bins._fields)))
+        for key, own in groups
+    }
+    index = pd.MultiIndex.from_tuples(errors, names=["benchmark", "learner", "landmarks"])
+    return pd.Series(list(errors.values()), index, dtype=float).unstack().round(3)
 
 
 def _check_room(size: int) -> None:
@@ -136,9 +134,13 @@ def _existing(directory: str | Path, name: str) -> Path:
     return path
 
 
-def _unreadable(path: Path, error: Exception, by: str = "the benchmark") -> UserError:
+def _unreadable(path: Path, error: Exception, by: str = EPISODES.by) -> UserError:
     why = " ".join(str(error).split())
-    return UserError(f"{path} cannot be read, run {by} again: {why}")
+    return UserError(f"{path} cannot be read, {_again(by)}: {why}")
+
+
+def _again(module: str) -> str:
+    return f"run python -m {module} again"
 
 
 # -------------------------------------------------------------------- what a run says of itself
@@ -150,6 +152,16 @@ def titles(run: dict) -> dict[str, str]:
     if set(own) <= set(BENCHMARKS):
         return {name: benchmark.title for name, benchmark in BENCHMARKS.items()}
     return {name: str(run_field(own, name, "title", default="")) for name in own}
+
+
+def data_said(run: dict) -> str:
+    """What data a run is of, as captions say it, and its preset."""
+    fingerprint = str(run_field(run, "data", "fingerprint", default="unknown"))[:12]
+    return (
+        f"Data: {run_field(run, 'data', 'name', default='unknown')}, difficulty "
+        f"{run_field(run, 'data', 'difficulty', default='unknown')}, fingerprint {fingerprint}; "
+        f"preset {run['preset']}"
+    )
 
 
 def run_field(run: dict, *path: str, default=None):
@@ -203,14 +215,15 @@ def run_command(
 
 
 def results_command(
+    name: str,
     act: Callable[[Path], None],
     files: Sequence[str],
     description: str,
     preset: str,
-    arguments: Sequence[str] | None,
+    arguments: Sequence[str] | None = None,
 ) -> int:
-    """A command on the results directory that its arguments name, to which it writes `files`."""
-    parser = argparse.ArgumentParser(description=description)
+    """The command `benchmarks.NAME`, which reads a results directory and writes `files` there."""
+    parser = argparse.ArgumentParser(f"python -m benchmarks.{name}", description=description)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--results", type=Path, metavar="DIR", help="a results directory")
     where.add_argument(

@@ -24,10 +24,10 @@ from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.stages import episodes_of
 from benchmarks.overrides import change
 from benchmarks.speed.gpu import PLACE, build
-from benchmarks.speed.training import machine
+from benchmarks.speed.measure import machine
 from fewshot_landmarks.evaluation import evaluate_episode
-from fewshot_landmarks.learner import LEARNERS, Learner, find_learner
-from fewshot_landmarks.protocol import SHOTS
+from fewshot_landmarks.learner import Learner, find_learner
+from fewshot_landmarks.protocol import LEARNERS, SHOTS
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import write_text
 from fewshot_landmarks.support.markup import csv_text

@@ -19,7 +19,7 @@ import torch
 from benchmarks.commands import Command
 from benchmarks.overrides import change
 from benchmarks.presets import Preset, find_preset
-from benchmarks.speed.training import machine, random_task, tame, timed
+from benchmarks.speed.measure import machine, random_task, tame, timed
 from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.data.categories import DEEPFASHION2
 from fewshot_landmarks.learner import Learner, find_learner

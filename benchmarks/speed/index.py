@@ -21,7 +21,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from benchmarks.commands import Command
-from benchmarks.speed.training import machine
+from benchmarks.speed.measure import machine
 from fewshot_landmarks.data.categories import CATEGORIES
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
 from fewshot_landmarks.support.devices import peak_mib

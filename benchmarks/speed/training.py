@@ -9,52 +9,26 @@ as it is made; stopped and run again, the same command goes on.
 """
 
 import argparse
-import functools
 import json
-import math
-import os
-import platform
-import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
-from unittest import mock
 
 import pandas as pd
-import torch
-import torch.nn.functional as F
 from matplotlib.figure import Figure
-from torch import nn
-from torchvision.models.resnet import Bottleneck
 from tqdm import tqdm
 
 from benchmarks.commands import Command
-from benchmarks.engine import pool
 from benchmarks.figures.build import METADATA, render
-from fewshot_landmarks.data.categories import category
-from fewshot_landmarks.heatmaps import query_loss, support_loss
-from fewshot_landmarks.inner_loop import inner_loop
-from fewshot_landmarks.networks import efficientnet, fenets
-from fewshot_landmarks.networks.heads import LandmarkModel
-from fewshot_landmarks.samples import Samples, Task
-from fewshot_landmarks.support.devices import (
-    find_device,
-    forget_peak,
-    limit_memory,
-    out_of_memory,
-    peak_mib,
-)
+from benchmarks.speed.measure import Case, machine, measure_apart
+from benchmarks.speed.ways import ARITHMETIC, WAYS, grouped
+from fewshot_landmarks.networks import fenets
+from fewshot_landmarks.support.devices import find_device
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import write_bytes, write_text
 from fewshot_landmarks.support.markup import csv_text, pipes
 from fewshot_landmarks.support.outputs import add_overwrite, claim
-from fewshot_landmarks.support.processes import Processes
 
-CATEGORY = 4  # long sleeve outwear, with the most landmarks: 39
-RATE = 0.01
 STEPS = (1, 4, 12)
 SIZES = {  # support and query images of a task: a CPU has time for few of the large ones
     ("small", 48): (5, 12),
@@ -62,223 +36,10 @@ SIZES = {  # support and query images of a task: a CPU has time for few of the l
     ("resnet50", 192): (2, 4),
     ("resnet50", 384): (1, 2),
 }
-OPTIONS = {
-    "small": {"channels": 32, "width": 16},
-    "resnet50": {"channels": 512, "weights": None},
-    "efficientnet": {"channels": 64, "weights": None},
-}
-Loss = Callable[[nn.Module], torch.Tensor]
-
-
-# ---------------------------------------------------------------------- ways to the same gradient
-
-
-def ours(model: nn.Module, support: Loss, query: Loss, steps: int, flat: bool) -> None:
-    """This project's inner loop, on `higher`."""
-    tuned = inner_loop(model, support, steps=steps, rates=RATE, second_order=True, flat=flat)
-    query(tuned).backward()
-
-
-def grouped(model: nn.Module, support: Loss, query: Loss, steps: int) -> None:
-    """Ours, with torch's own depthwise convolution."""
-
-    def depthwise(images, filters, stride, padding):
-        return F.conv2d(images, filters, None, stride, padding, groups=len(filters))
-
-    with mock.patch.object(efficientnet, "depthwise", depthwise):
-        ours(model, support, query, steps, flat=False)
-
-
-def learn2learn(model: nn.Module, support: Loss, query: Loss, steps: int) -> None:
-    """learn2learn's MAML wrapper."""
-    from learn2learn.algorithms import MAML
-
-    tuned = MAML(model, lr=RATE).clone()
-    for _ in range(steps):
-        tuned.adapt(support(tuned))
-    query(tuned).backward()
-
-
-def torchopt(model: nn.Module, support: Loss, query: Loss, steps: int) -> None:
-    """TorchOpt's differentiable SGD."""
-    import torchopt
-
-    start = torchopt.extract_state_dict(model, by="reference")
-    optimiser = torchopt.MetaSGD(model, lr=RATE)
-    for _ in range(steps):
-        optimiser.step(support(model))
-    query(model).backward()
-    torchopt.recover_state_dict(model, start)
-
-
-def torch_func(model: nn.Module, support: Loss, query: Loss, steps: int) -> None:
-    """torch.func alone."""
-    start = dict(model.named_parameters())
-
-    def loss_of(loss: Loss, values: dict) -> torch.Tensor:
-        return loss(functools.partial(torch.func.functional_call, model, values))
-
-    def adapted(values: dict) -> torch.Tensor:
-        for _ in range(steps):
-            gradients = torch.func.grad(functools.partial(loss_of, support))(values)
-            values = {name: value - RATE * gradients[name] for name, value in values.items()}
-        return loss_of(query, values)
-
-    for name, gradient in torch.func.grad(adapted)(start).items():
-        start[name].grad = gradient
-
-
-WAYS: dict[str, Callable] = {
-    "ours, unrolled": functools.partial(ours, flat=False),
-    "ours, flat": functools.partial(ours, flat=True),
-    "learn2learn": learn2learn,
-    "TorchOpt": torchopt,
-    "torch.func": torch_func,
-    "ours, unrolled, torch's depthwise": grouped,
-    "ours, flat, channels last": functools.partial(ours, flat=True),
-    "ours, flat, channels last, bfloat16": functools.partial(ours, flat=True),
-}
-ARITHMETIC = {  # of the network, for ways that do not take it as it is
-    "ours, flat, channels last": {"channels_last": True},
-    "ours, flat, channels last, bfloat16": {"channels_last": True, "precision": "bfloat16"},
-}
-
-
-# ---------------------------------------------------------------------- one measurement
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is measured."""
-
-    way: str
-    network: str
-    size: int
-    shots: int
-    queries: int
-    steps: int
-    seconds: float  # to measure for, at least
-    device: str
-    round: int = 0
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a case took."""
-
-    task_seconds: float  # median over tasks
-    forward_seconds: float  # of one pass of the support images
-    peak_mib: float  # more than before the first task
-    failed: str = ""
-
-
-def problem(case: Case) -> tuple[nn.Module, Loss, Loss]:
-    """A model, and the losses of random support and query images."""
-    torch.manual_seed(0)
-    fenet = fenets.FENETS[case.network](**OPTIONS[case.network], **ARITHMETIC.get(case.way, {}))
-    tame(fenet, case.size)
-    task = random_task(case.size, case.shots, case.queries).to(case.device)
-    model = LandmarkModel(fenet, 0.05 * torch.randn(task.landmarks, fenet.channels))
-    return (
-        model.to(case.device),
-        lambda model: support_loss(model(task.support.images), task.support),
-        lambda model: query_loss(model(task.query.images), task),
-    )
-
-
-def random_task(size: int, shots: int, queries: int) -> Task:
-    """A task of noise: time and memory do not depend on what is seen."""
-    torch.manual_seed(0)
-    landmarks = category(CATEGORY).landmarks
-
-    def samples(count: int) -> Samples:
-        known = torch.ones(count, landmarks, dtype=torch.bool)
-        return Samples(
-            images=torch.rand(count, 3, size, size),
-            landmarks=size * torch.rand(count, landmarks, 2),
-            labelled=known,
-            scored=known,
-            origin=torch.zeros(count, 2),
-            scale=torch.ones(count, 2),
-            area=torch.full((count,), float(size**2)),
-            categories=torch.full((count,), CATEGORY),
-            indices=torch.arange(count),
-        )
-
-    return Task(CATEGORY, samples(shots), samples(queries))
-
-
-def tame(fenet: nn.Module, size: int) -> None:
-    """Make a random ResNet behave like a trained one.
-
-    With small residual branches and batch norm's statistics of its own: otherwise its activations
-    grow from block to block, and rounding errors in its gradients with them.
-    """
-    norms = [layer for layer in fenet.modules() if isinstance(layer, nn.BatchNorm2d)]
-    if not norms:
-        return
-    for block in fenet.modules():
-        if isinstance(block, Bottleneck):
-            nn.init.constant_(block.bn3.weight, 0.2)
-    for norm in norms:
-        norm.momentum = None  # the mean over what it meets
-        norm.train()
-    with torch.no_grad():
-        fenet(torch.rand(4, 3, min(size, 192), min(size, 192)))
-    for norm in norms:
-        norm.eval()
-
-
-def measure(case: Case) -> Measured:
-    """Time and memory of one case, in this process.
-
-    The first task is not timed: it is the one that gets memory from the system.
-    """
-    torch.set_num_threads(1)
-    model, support, query = problem(case)
-    with torch.no_grad():
-        support(model)  # libraries choose their ways at first
-        forward = min(timed(case.device, lambda: support(model)) for _ in range(3))
-    forget_peak(case.device)
-    before = peak_mib(case.device)
-    task = functools.partial(WAYS[case.way], model, support, query, case.steps)
-    times: list[float] = []
-    while len(times) < 2 or sum(times[1:]) < case.seconds:
-        model.zero_grad(set_to_none=True)
-        times.append(timed(case.device, task))
-    median = statistics.median(times[1:])
-    return Measured(median, forward, peak_mib(case.device) - before)
-
-
-def timed(device: str, work: Callable[[], object]) -> float:
-    """Seconds that some work takes, to its end on the device."""
-    _settle(device)
-    began = time.perf_counter()
-    work()
-    _settle(device)
-    return time.perf_counter() - began
-
-
-def _settle(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
-
-
-def measure_apart(case: Case, memory: float | None = None) -> Measured:
-    """`measure` in a fresh process, which may run out of the memory (GiB) it is given."""
-    pool.use_allocator()
-    with Processes(1, limit_memory, memory, main=True) as process:
-        try:
-            return process.submit(measure, case).result()
-        except ImportError as error:
-            return Measured(math.nan, math.nan, math.nan, f"not installed: {error.name}")
-        except (MemoryError, RuntimeError) as error:
-            if not (isinstance(error, BrokenProcessPool) or out_of_memory(error)):
-                raise
-            return Measured(math.nan, math.nan, math.nan, "out of memory")
-
-
-# ---------------------------------------------------------------------- all of them
+MACHINE, MEASURED = "machine.json", "measurements.csv"
+TABLES = "speed.csv", "speed.md"
+FILES = (MACHINE, MEASURED, *TABLES, *(f"speed.{ending}" for ending in METADATA))
+NUMBERS = ("task_seconds", "forward_seconds", "peak_mib")
 
 
 def floor(case: pd.Series) -> float:
@@ -309,35 +70,6 @@ def table(measurements: pd.DataFrame) -> pd.DataFrame:
     )
     found["failed"] = by["failed"].first()
     return found.drop(columns="forward_seconds").reset_index()
-
-
-def machine(where: str) -> dict:
-    """The machine and the versions, without names."""
-
-    def installed(package: str) -> str:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return "not installed"
-
-    packages = ("torch", "higher", "learn2learn", "torchopt")
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name(where) if where.startswith("cuda") else None,
-        "system": platform.system(),
-        "python": platform.python_version(),
-        **{package: installed(package) for package in packages},
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _markdown(frame: pd.DataFrame, about: dict) -> str:
@@ -402,12 +134,6 @@ def measure_all(wanted: Sequence[Case], kept: Path, memory: float | None) -> pd.
 
 def _name(row: dict) -> tuple[str, ...]:
     return tuple(str(row[field.name]) for field in fields(Case))
-
-
-MACHINE, MEASURED = "machine.json", "measurements.csv"
-TABLES = "speed.csv", "speed.md"
-FILES = (MACHINE, MEASURED, *TABLES, *(f"speed.{ending}" for ending in METADATA))
-NUMBERS = ("task_seconds", "forward_seconds", "peak_mib")
 
 
 def _size(text: str) -> tuple[str, int]:

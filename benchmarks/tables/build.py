@@ -20,12 +20,25 @@ What a cell says:
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.paper.facts import (
+    EPISODES,
+    MEAN,
+    METACLOTH,
+    SCENARIOS,
+    TABLE3_SHOTS,
+    TABLE4_SHOTS,
+    ablated,
+    are_the_papers,
+)
+from benchmarks.paper.numbers import read_paper
 from benchmarks.results.reading import (
+    data_said,
     option,
     read_episodes,
     read_run,
@@ -35,32 +48,12 @@ from benchmarks.results.reading import (
     run_field,
     titles,
 )
-from benchmarks.tables.formats import (
-    AXES,
-    MEAN,
-    Block,
-    Cell,
-    Rows,
-    Table,
-    to_csv,
-    to_markdown,
-    to_tex,
-)
+from benchmarks.tables.formats import Block, Cell, Rows, Table, to_csv, to_markdown, to_tex
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.metrics.intervals import mean_interval
-from fewshot_landmarks.protocol import (
-    BENCHMARKS,
-    SHOTS,
-    TABLE3_SHOTS,
-    TABLE4_SHOTS,
-    ablated,
-)
+from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, LEARNERS, SHOTS
 from fewshot_landmarks.support.files import write_text
 
-LEARNERS = ("FT", "MAML", "WG", "WG-ATT", "PROTO", "PROTO-MA", "MRN", "PAML", "MetaCloth")
-ABLATIONS = ("Base-FEN", "Base-FEN_M", "LD-Keep", "LD-Keep_M")
-NOT_IN_TABLE3 = "B-4"
-PAPER_EPISODES = 100  # a category
 TITLES = {
     2: "Few-shot landmark detection on {}",
     3: f"Few-shot landmark detection of each unseen category, {TABLE3_SHOTS} shots",
@@ -78,13 +71,13 @@ def table2(episodes: pd.DataFrame, run: dict) -> Table:
 
 def table3(episodes: pd.DataFrame, run: dict) -> Table:
     """Table 3: every learner on each unseen category of B-1 to B-3, 8 shots."""
-    benchmarks = [name for name in titles(run) if name != NOT_IN_TABLE3]
+    benchmarks = [name for name in titles(run) if name in SCENARIOS or name not in BENCHMARKS]
     return _table(3, episodes, run, benchmarks, _compared(episodes), (TABLE3_SHOTS,))
 
 
 def table4(episodes: pd.DataFrame, run: dict) -> Table:
     """Table 4: the four ablations and MetaCloth on one benchmark (B-2), from 3 shots on."""
-    models = (*ABLATIONS, "MetaCloth")
+    models = (*ABLATIONS, METACLOTH)
     return _table(4, episodes, run, (ablated(titles(run)),), models, TABLE4_SHOTS)
 
 
@@ -192,33 +185,28 @@ def _mean_cell(errors: pd.Series) -> Cell:
 
 def _paper(number: int, benchmark: str, columns: Sequence[str]) -> Rows:
     """The paper's own cells of a block, by learner; a dash where it has no such column."""
-    name, axis = AXES[number]
-    path = Path(__file__).parents[1] / "paper" / f"table{number}.csv"
-    numbers = pd.read_csv(path, dtype={"shots": str})
+    numbers = read_paper(number)
     numbers = numbers[numbers["benchmark"] == benchmark]
     cells = {
-        (learner, column): Cell(ne, ci95, PAPER_EPISODES)
-        for learner, column, ne, ci95 in numbers[[name, axis, "ne", "ci95"]].itertuples(index=False)
+        (learner, column): Cell(ne, ci95, EPISODES)
+        for _, learner, column, ne, ci95 in numbers.itertuples(index=False)
     }
     return {
         learner: tuple(cells.get((learner, column), Cell()) for column in columns)
-        for learner in numbers[name].unique()
+        for learner in numbers["learner"].unique()
     }
 
 
 def _caption(number: int, rows: pd.DataFrame, run: dict, blocks: Sequence[Block]) -> str:
     counts = {c.episodes for b in blocks for cells in b.rows.values() for c in cells if c.episodes}
     episodes = " to ".join(map(str, sorted({min(counts), max(counts)}))) if counts else "no"
-    fingerprint = str(run_field(run, "data", "fingerprint", default="unknown"))[:12]
     draw = run_field(run, "benchmarks", "B-4", "seen")
     sentences = [
         f"{TITLES[number].format(_places(number, blocks))}: normalised error (NE), lower is "
         "better, the best of a column in bold",
         f"± is the 95% interval over episodes (1.96 standard errors), {episodes} episodes a value",
         f"B-4's draw of seen categories: {', '.join(draw)}" if draw and number == 2 else "",
-        f"Data: {run_field(run, 'data', 'name', default='unknown')}, difficulty "
-        f"{run_field(run, 'data', 'difficulty', default='unknown')}, fingerprint {fingerprint}; "
-        f"preset {run['preset']}; training seeds {seeds_said(rows)}; "
+        f"{data_said(run)}; training seeds {seeds_said(rows)}; "
         f"version {run_field(run, 'version', default='unknown')}",
         "A dash: not measured, or not in full",
     ]
@@ -242,7 +230,7 @@ def seeds_said(rows: pd.DataFrame) -> str:
 
 def _places(number: int, blocks: Sequence[Block]) -> str:
     names = [block.benchmark for block in blocks]
-    return "four benchmarks" if number == 2 and names == list(BENCHMARKS) else ", ".join(names)
+    return "four benchmarks" if number == 2 and are_the_papers(names) else ", ".join(names)
 
 
 def _differs(run: dict) -> str:
@@ -252,7 +240,7 @@ def _differs(run: dict) -> str:
         f"the data are {data}, not the photographs of DeepFashion2" * (data != "DeepFashion2"),
         f"the network and its training are those of preset {run['preset']}, smaller than the "
         "paper's" * (run["preset"] != "paper"),
-        f"{episodes} episodes a category, not {PAPER_EPISODES}" * (episodes != PAPER_EPISODES),
+        f"{episodes} episodes a category, not {EPISODES}" * (episodes != EPISODES),
     ]
     return "; ".join(filter(None, clauses))
 
@@ -265,25 +253,12 @@ FILES = tuple(f"table{number}.{ending}" for number in (2, 3, 4) for ending in RE
 
 def write_tables(directory: str | Path) -> list[str]:
     """Writes the nine files into a results directory; returns what is missing and how to run it."""
-    tables, run = _tables(directory)
-    _write(directory, tables)
-    return _notes(directory, tables, run)
-
-
-def _tables(directory: str | Path) -> tuple[list[Table], dict]:
     episodes, run = read_episodes(directory), read_run(directory)
-    return [make(episodes, run) for make in (table2, table3, table4)], run
-
-
-def _write(directory: str | Path, tables: Sequence[Table]) -> list[Path]:
-    texts = {
-        Path(directory) / f"table{table.number}.{ending}": render(table)
-        for table in tables
-        for ending, render in RENDERERS.items()
-    }
-    for path, text in texts.items():
-        write_text(path, text)
-    return list(texts)
+    tables = [make(episodes, run) for make in (table2, table3, table4)]
+    rendered = [render(table) for table in tables for render in RENDERERS.values()]
+    for name, text in zip(FILES, rendered, strict=True):
+        write_text(Path(directory, name), text)
+    return _notes(directory, tables, run)
 
 
 def _notes(directory: str | Path, tables: Sequence[Table], run: dict) -> list[str]:
@@ -321,14 +296,12 @@ def _command(
 
 
 def _show(directory: Path) -> None:
-    tables, run = _tables(directory)
-    paths = _write(directory, tables)
-    print(to_markdown(tables[0], paper=False))
-    print(*paths, *_notes(directory, tables, run), sep="\n")
+    notes = write_tables(directory)
+    print(Path(directory, "table2.md").read_text("utf-8"))
+    print(f"Tables 2, 3 and 4 are in {directory}.", *notes, sep="\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Renders the tables, prints Table 2 and the notes; 2 for a mistake that a user can mend."""
-    return results_command(
-        _show, FILES, "Tables 2 to 4 from stored per-episode errors.", "mini", arguments
-    )
+main = partial(
+    results_command, "tables", _show, FILES, "Tables 2 to 4 from stored per-episode errors.", "mini"
+)
+"""The command, which prints Table 2 and what is missing."""

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from benchmarks.paper.facts import MEAN, TABLE3_SHOTS
+from benchmarks.paper.numbers import AXES
 from fewshot_landmarks.support.markup import Markdown, csv_text, items, latex, markdown, pipes
-
-MEAN = "mean"  # the column that averages the shots
-AXES = {2: ("learner", "shots"), 3: ("learner", "category"), 4: ("model", "shots")}
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,16 @@ class Cell:
     episodes: int = 0
     note: str = ""  # why it is a dash, or what was left out of it
     lacking: tuple[int, ...] = ()  # the training seeds whose run would fill the dash
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A cell as it is printed, with three decimals; a dash has no number."""
+
+    ne: str = ""
+    ci95: str = ""
+    best: bool = False  # the lowest of its column, as is every cell that prints the same
+    note: str = ""
 
 
 Rows = dict[str, tuple[Cell, ...]]  # by learner
@@ -99,15 +108,15 @@ def to_csv(table: Table) -> str:
     for block in table.blocks:
         for learner, cells in block.rows.items():
             for column, cell in zip(block.columns, cells, strict=True):
-                key = (column, learner, "8") if table.number == 3 else (learner, column)
+                key = (column, learner, TABLE3_SHOTS) if table.number == 3 else (learner, column)
                 ci95 = "" if math.isnan(cell.ci95) else f"{cell.ci95:.5f}"
                 if cell.episodes:
                     rows.append([block.benchmark, *key, f"{cell.ne:.5f}", ci95, cell.episodes])
     return csv_text(pd.DataFrame(rows, columns=[*keys, "shots", "ne", "ci95", "episodes"]))
 
 
-def to_markdown(table: Table, paper: bool = True) -> str:
-    """The table, with the rank correlation and (`paper`) the paper's own numbers by each block."""
+def to_markdown(table: Table) -> str:
+    """The table, with the rank correlation and the paper's own numbers by each block."""
     parts = [f"# Table {table.number}", markdown(table.caption)]
     if table.differs:
         parts.append(markdown(f"Differs from the paper: {table.differs}."))
@@ -119,13 +128,13 @@ def to_markdown(table: Table, paper: bool = True) -> str:
         ]
         if not block.paper:
             continue
-        parts.append(
+        said = f"{rho:.2f}" if math.isfinite(rho) else "not defined"
+        parts += [
             "Spearman's rank correlation of the learners' order with the paper's: "
-            + (f"{rho:.2f}" if math.isfinite(rho) else "not defined")
-            + f" ({learners} learners)."
-        )
-        if paper:
-            parts += ["The paper's own numbers:", _pipes(block.columns, block.paper)]
+            f"{said} ({learners} learners).",
+            "The paper's own numbers:",
+            _pipes(block.columns, block.paper),
+        ]
     if notes := table.notes():
         parts.append(items(notes))
     return "\n\n".join(parts) + "\n"
@@ -184,20 +193,28 @@ def _tex_head(column: str) -> str:
 def _grid(
     rows: Rows, bold: Callable[[str], str], interval: Callable[[str], str], dash: str
 ) -> list[list[str]]:
-    """Learners and printed cells, three decimals.
+    """Learners and their cells as texts."""
 
-    Bold is the lowest NE of a column as printed, so that values which print the same tie.
-    """
+    def text(cell: Printed) -> str:
+        if not cell.ne:
+            return dash
+        ne = bold(cell.ne) if cell.best else cell.ne
+        return ne + interval(cell.ci95) if cell.ci95 else ne
+
+    return [[name, *map(text, cells)] for name, cells in printed(rows).items()]
+
+
+def printed(rows: Rows) -> dict[str, list[Printed]]:
+    """Every cell as it is printed, by learner."""
     lowest = [
         min((f"{cell.ne:.3f}" for cell in column if cell.episodes), key=float, default="")
         for column in zip(*rows.values(), strict=True)
     ]
 
-    def text(cell: Cell, best: str) -> str:
+    def one(cell: Cell, best: str) -> Printed:
         if not cell.episodes:
-            return dash
-        ne = f"{cell.ne:.3f}"
-        ne = bold(ne) if ne == best else ne
-        return ne if math.isnan(cell.ci95) else ne + interval(f"{cell.ci95:.3f}")
+            return Printed(note=cell.note)
+        ne, ci95 = f"{cell.ne:.3f}", "" if math.isnan(cell.ci95) else f"{cell.ci95:.3f}"
+        return Printed(ne, ci95, ne == best, cell.note)
 
-    return [[name, *map(text, cells, lowest)] for name, cells in rows.items()]
+    return {name: list(map(one, cells, lowest)) for name, cells in rows.items()}

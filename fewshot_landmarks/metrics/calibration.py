@@ -25,8 +25,12 @@ def reliability(scores: np.ndarray, hits: np.ndarray, bins: int = 10) -> Bins:
 
 
 def calibration_error(scores: np.ndarray, hits: np.ndarray, bins: int = 10) -> float:
+    """Expected calibration error of predictions, as of `reliability`."""
+    return binned_error(reliability(scores, hits, bins))
+
+
+def binned_error(found: Bins) -> float:
     """Expected calibration error: gaps between score and share of hits, weighted by counts."""
-    found = reliability(scores, hits, bins)
     if not found.count.sum():
         return math.nan
     gaps = np.nan_to_num(np.abs(found.score - found.hits))

@@ -8,7 +8,8 @@ from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.stages import episodes_of, fitted
 from benchmarks.export import calibrate, groups, held_out, main
 from benchmarks.presets import SMOKE
-from benchmarks.results.trust import COLUMNS, errors
+from benchmarks.results.reading import calibration_errors
+from benchmarks.results.schemas import CALIBRATION
 from fewshot_landmarks.learner import find_learner
 from fewshot_landmarks.photos.model import load
 from fewshot_landmarks.protocol import BENCHMARKS, Benchmark
@@ -90,16 +91,16 @@ def test_one_learner_again_leaves_the_others_rows(exported, in_smoke_folder):
     pd.concat([before, stale]).to_csv(exported / "calibration.csv", index=False)
     assert main([*COMMAND, "--learner", "WG", "--out", str(exported), "--overwrite"]) == 0
     pd.testing.assert_frame_equal(
-        pd.read_csv(exported / "calibration.csv").sort_values(list(COLUMNS)[:4]),
-        before.sort_values(list(COLUMNS)[:4]),
+        pd.read_csv(exported / "calibration.csv").sort_values(list(CALIBRATION.columns)[:4]),
+        before.sort_values(list(CALIBRATION.columns)[:4]),
         check_like=True,
     )
 
 
 def test_expected_calibration_error_by_hand():
     rows = [("B-1", "FT", "unseen", 0, 30, 0.05, 0.15), ("B-1", "FT", "unseen", 9, 10, 0.95, 0.75)]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    assert errors(frame).loc[("B-1", "FT"), "unseen"] == pytest.approx(0.125)
+    frame = pd.DataFrame(rows, columns=list(CALIBRATION.columns))
+    assert calibration_errors(frame).loc[("B-1", "FT"), "unseen"] == pytest.approx(0.125)
 
 
 def test_a_model_holds_no_pickle(exported):

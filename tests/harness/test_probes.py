@@ -15,6 +15,7 @@ from benchmarks.engine import probes
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.stages import episodes_of, fit, train_base
 from benchmarks.presets import SMOKE
+from benchmarks.results.schemas import SIMILARITIES
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.heatmaps import labelmaps, landmark_features
 from fewshot_landmarks.metacloth import BaseFEN, MetaCloth
@@ -138,9 +139,9 @@ def test_figure_4_shows_what_is_unseen():
 
 
 def test_similarities_as_csv():
-    row = dict.fromkeys(probes.SIMILARITIES, 0) | {"before_after": 1 / 3, "between": math.nan}
+    row = dict.fromkeys(SIMILARITIES.columns, 0) | {"before_after": 1 / 3, "between": math.nan}
     header, line = probes.similarities_csv([row]).splitlines()
-    assert header == ",".join(probes.SIMILARITIES)
+    assert header == ",".join(SIMILARITIES.columns)
     assert line.endswith("0,0.333333,nan")
 
 
@@ -155,7 +156,7 @@ def test_probes_of_a_trained_learner(in_smoke_folder, tmp_path):
     path = probes.probe_path(experiment, place, BaseFEN, tested, probes.make_similarities)
     rows = pd.read_csv(path)
     assert rows.episode.tolist() == [0, 1] and shares == [0.5, 1.0]
-    assert list(rows) == list(probes.SIMILARITIES)
+    assert list(rows) == list(probes.SIMILARITIES.columns)
     assert set(zip(rows.model, rows.category, rows.shots)) == {("Base-FEN", "skirt", 8)}
     assert rows.before_after.between(0, 1, "right").all() and rows["between"].between(-1, 1).all()
     path = probes.probe_path(experiment, place, BaseFEN, tested, probes.make_heatmaps)

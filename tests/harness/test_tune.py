@@ -12,7 +12,6 @@ from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.stages import tasks_of, train_base
 from benchmarks.overrides import change
 from benchmarks.presets import SMOKE, Preset, find_preset
-from benchmarks.report.build import FILES
 from benchmarks.search import (
     Trial,
     choose,
@@ -25,8 +24,8 @@ from benchmarks.search import (
 from benchmarks.tune import gather, keep, main
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.data.source import Folder
-from fewshot_landmarks.learner import ABLATIONS, LEARNERS, find_learner
-from fewshot_landmarks.protocol import BENCHMARKS, Benchmark, benchmark
+from fewshot_landmarks.learner import find_learner
+from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, LEARNERS, Benchmark, benchmark
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import write_text
 
@@ -181,7 +180,7 @@ def test_gather_takes_the_least_mean_and_writes_every_trial(experiment, tmp_path
     write_text(path, json.dumps([asdict(trial) for trial in trials]))
     assert gather(experiment, tmp_path)["B-2"] == {"FT": {"inner_rate": 0.2}}
     table = pd.read_csv(tmp_path / "trials.csv").query("benchmark == 'B-2'")
-    assert list(table) == FILES["trials.csv"].split()
+    assert list(table) == list(TRIALS.columns)
     assert table.chosen.tolist() == [False, False, True]
     assert table[["score", "second", "third"]].values.tolist()[1:] == [[*s] for s in scores[1:]]
     assert table.score.tolist() == [0.3, 0.1, 0.2] and table.third.isna().tolist()[0]

@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file, save
 
 from fewshot_landmarks.__main__ import main
-from fewshot_landmarks.learner import LEARNERS, find_learner
+from fewshot_landmarks.learner import find_learner
 from fewshot_landmarks.photos.model import MODELS, Model, load
 from fewshot_landmarks.photos.stored import HEADER
+from fewshot_landmarks.protocol import LEARNERS
 from fewshot_landmarks.support.errors import UserError
 from tests.colours import OPTIONS, SIZE, model, photos
 from tests.mutants import byte_mutants, json_mutants

@@ -10,12 +10,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from fewshot_landmarks.learner import LEARNERS, Learner
+from fewshot_landmarks.learner import Learner
 from fewshot_landmarks.networks import efficientnet
 from fewshot_landmarks.photos.boxes import around, box_of
 from fewshot_landmarks.photos.confidence import SIGNS, Calibration
 from fewshot_landmarks.photos.model import load
 from fewshot_landmarks.photos.stored import HEADER
+from fewshot_landmarks.protocol import LEARNERS
 from fewshot_landmarks.support.errors import UserError
 from tests.colours import SHAPE, model, photo, photos, radius
 

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from scipy.stats import sem, spearmanr
 
-from benchmarks.claims import of_the_paper as module
 from benchmarks.claims import page as claims_page
 from benchmarks.claims.build import claims, main, to_markdown, write_claims
-from benchmarks.claims.judging import (
+from benchmarks.claims.figure_claims import group_error
+from benchmarks.claims.statistics import (
     FAILS,
     HOLDS,
     NOT_MEASURED,
@@ -30,9 +30,13 @@ from benchmarks.claims.judging import (
     rank_correlations,
     relative_fall,
 )
-from benchmarks.results.reading import KEY, SIMILARITIES, read_episodes, read_run
-from benchmarks.tables.build import ABLATIONS, LEARNERS, table2, table4
+from benchmarks.paper.facts import FALLS
+from benchmarks.results import schemas
+from benchmarks.results.reading import read_episodes, read_run
+from benchmarks.results.schemas import CLAIMS, SIMILARITIES
+from benchmarks.tables.build import table2, table4
 from fewshot_landmarks.data.categories import category
+from fewshot_landmarks.protocol import ABLATIONS, LEARNERS
 
 ROOT = Path(__file__).parents[2]
 UNSEEN = {"B-1": "skirt", "B-2": "trousers", "B-3": "vest", "B-4": "shorts"}
@@ -60,7 +64,7 @@ def records(error=level, seeds=None, landmarks=lambda *key: "0.1", unseen=UNSEEN
                 (benchmark, learner, seed, unseen[benchmark], episode, shots)
                 + (error(*key), 48, 0, landmarks(*key))
             )
-    return pd.DataFrame(rows, columns=[*KEY, "ne", "scored", "left_out", "landmarks"])
+    return pd.DataFrame(rows, columns=list(schemas.EPISODES.columns))
 
 
 def of_one_category(values):
@@ -94,7 +98,7 @@ def similar(value, models=("MetaCloth", "Base-FEN", "LD-Keep"), categories=("tro
     """Similarities of B-2 at 8 shots; `value` of (model, seed, category, episode) is a pair."""
     keys = itertools.product(models, (0,), categories, range(EPISODES))
     rows = [("B-2", *key, 8, *value(*key)) for key in keys]
-    return pd.DataFrame(rows, columns=list(SIMILARITIES))
+    return pd.DataFrame(rows, columns=list(SIMILARITIES.columns))
 
 
 def store(directory, episodes, run=RUN):
@@ -475,7 +479,7 @@ def test_the_papers_falls_are_those_of_its_table():
     paper = pd.read_csv(ROOT / "benchmarks/paper/table4.csv", dtype={"shots": str})
     means = paper[paper["shots"] == "mean"].set_index("model")["ne"]
     falls = {model: round(1 - means["MetaCloth"] / means[model], 3) for model in ABLATIONS}
-    assert falls == module.FALLS
+    assert falls == FALLS
 
 
 def test_the_papers_own_numbers_uphold_its_claims():
@@ -513,7 +517,7 @@ def test_the_papers_own_table_3_upholds_its_claims_of_categories():
         for episode, k in itertools.product(episodes, shots):
             error = ne if k == 8 else 0.5
             rows.append((benchmark, learner, 0, name, episode, k, error, 48, 0, "0.1"))
-    episodes = pd.DataFrame(rows, columns=[*KEY, "ne", "scored", "left_out", "landmarks"])
+    episodes = pd.DataFrame(rows, columns=list(schemas.EPISODES.columns))
     unseen = {
         b: {"unseen": list(own["category"].unique())} for b, own in table.groupby("benchmark")
     }
@@ -618,7 +622,7 @@ def test_landmarks_that_mirror_each_other_are_one_group():
     [("0.1 9 0.3", 0.2), ("nan 9 0.3", 0.3), ("nan 9 nan", None), ("inf", None)],
 )
 def test_a_groups_error_is_of_what_was_scored(text, expected):
-    error = module.group_error(text, (0, 2))
+    error = group_error(text, (0, 2))
     assert math.isnan(error) if expected is None else error == pytest.approx(expected)
 
 
@@ -684,7 +688,7 @@ def test_the_same_records_in_any_order_give_the_same_bytes(tmp_path):
 def test_the_csv_has_the_frames_numbers_and_nothing_where_not_measured(tmp_path):
     frame = write_claims(store(tmp_path / "r", records()))
     written = pd.read_csv(tmp_path / "r" / "claims.csv", keep_default_na=False)
-    assert list(written.columns) == list(claims_page.COLUMNS) == list(frame.columns)
+    assert list(written.columns) == list(CLAIMS.columns) == list(frame.columns)
     assert list(written["verdict"]) == list(frame["verdict"])
     numbers = pd.to_numeric(written["difference"])
     assert numbers.to_numpy() == pytest.approx(
@@ -722,31 +726,21 @@ def test_numbers_have_no_leading_zero(value, text):
     assert number(value) == text
 
 
-# -------------------------------------------------------------------- the committed runs
-
-COMMITTED = sorted(path.parent for path in (ROOT / "results").glob("*/claims.csv"))
+# --------------------------------------------------------------------- a committed run
 
 
-@pytest.fixture(scope="module", params=COMMITTED, ids=lambda path: path.name)
-def committed(request, tmp_path_factory):
-    """A committed run, and a copy of its records."""
-    copy = tmp_path_factory.mktemp(request.param.name)
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory):
+    """A copy of a committed run's records, and its claims."""
+    copy = tmp_path_factory.mktemp("stated")
     for name in ("episodes.csv.gz", "run.json", "similarities.csv"):
-        shutil.copy(request.param / name, copy)
-    return request.param, copy
-
-
-def test_committed_claims_are_those_of_the_committed_records(committed):
-    original, copy = committed
-    write_claims(copy)
-    for name in ("claims.csv", "claims.md"):
-        assert (copy / name).read_bytes() == (original / name).read_bytes()
+        shutil.copy(ROOT / "results" / "stated" / name, copy)
+    return copy, write_claims(copy)
 
 
 def test_claims_agree_with_the_tables(committed):
-    _, full = committed
-    frame = write_claims(full)
-    episodes, run = read_episodes(full), read_run(full)
+    folder, frame = committed
+    episodes, run = read_episodes(folder), read_run(folder)
     blocks = {block.benchmark: block for block in table2(episodes, run).blocks}
     for benchmark, block in blocks.items():
         mean = {learner: cells[-1].ne for learner, cells in block.rows.items()}
@@ -765,15 +759,15 @@ def test_claims_agree_with_the_tables(committed):
 
 
 def test_the_markdown_is_printed_without_torch(committed):
-    _, full = committed
+    folder, _ = committed
     code = (
         "import sys; from benchmarks.claims.build import main; "
-        f"assert main(['--results', {str(full)!r}]) == 0; assert 'torch' not in sys.modules"
+        f"assert main(['--results', {str(folder)!r}]) == 0; assert 'torch' not in sys.modules"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert done.stdout == (full / "claims.md").read_text("utf-8")
-    written = pd.read_csv(io.StringIO((full / "claims.csv").read_text("utf-8")))
+    assert done.stdout == (folder / "claims.md").read_text("utf-8")
+    written = pd.read_csv(io.StringIO((folder / "claims.csv").read_text("utf-8")))
     assert set(written["group"]) == set(claims_page.GROUPS)
     assert all(f"## {group.capitalize()}" in done.stdout for group in claims_page.GROUPS)

@@ -14,9 +14,11 @@ from matplotlib.container import BarContainer
 
 from benchmarks.engine import probes
 from benchmarks.figures import build as figures
-from benchmarks.figures import plots
-from benchmarks.results import trust
-from benchmarks.results.reading import CURVES
+from benchmarks.figures.curves import figure_curves, figure_shots, figure_trust
+from benchmarks.figures.landmarks import figure4, figure5, figure6, group_errors
+from benchmarks.figures.style import OTHER
+from benchmarks.results.reading import read_heatmaps, read_table
+from benchmarks.results.schemas import CALIBRATION, CURVES, LABELLED, SIMILARITIES, UNSEEN
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.metrics.intervals import mean_interval
 from fewshot_landmarks.support.errors import UserError
@@ -54,7 +56,7 @@ def records(
 
 def similarity_rows():
     return [
-        dict(zip(probes.SIMILARITIES, ("B-2", model, 0, name, episode, 8, first, second)))
+        dict(zip(SIMILARITIES.columns, ("B-2", model, 0, name, episode, 8, first, second)))
         for model, first in (("MetaCloth", 0.7), ("Base-FEN", 0.9))
         for name in ("skirt", "shorts")
         for episode, second in enumerate((0.2, 0.4))
@@ -84,14 +86,14 @@ def curve_lines(benchmarks=("B-1", "B-2")):
         for seed in (0, 1)
         for step, loss in ((5, 4.0), (10, 2.0), (15, 3.0))
     ]
-    return "\n".join([",".join(CURVES), *lines]) + "\n"
+    return "\n".join([",".join(CURVES.columns), *lines]) + "\n"
 
 
 def calibration(benchmarks=("B-1", "B-2")):
     """Gaps of 0.2 in a quarter of the landmarks and of 0.1 in the rest, no gap if labelled."""
     bins = {
-        trust.UNSEEN: [(0, 10, 0.05, 0.25), (4, 0, math.nan, math.nan), (9, 30, 0.95, 0.85)],
-        trust.LABELLED: [(0, 5, 0.05, 0.05)],
+        UNSEEN: [(0, 10, 0.05, 0.25), (4, 0, math.nan, math.nan), (9, 30, 0.95, 0.85)],
+        LABELLED: [(0, 5, 0.05, 0.05)],
     }
     rows = [
         (benchmark, learner, landmarks, *one)
@@ -100,7 +102,7 @@ def calibration(benchmarks=("B-1", "B-2")):
         for landmarks, each in bins.items()
         for one in each
     ]
-    return pd.DataFrame(rows, columns=list(trust.COLUMNS))
+    return pd.DataFrame(rows, columns=list(CALIBRATION.columns))
 
 
 @pytest.fixture
@@ -133,7 +135,7 @@ def test_mirror_images_are_merged_by_hand():
     each = np.arange(14) / 100
     each[[4, 8]] = math.nan  # one of a pair, and one that has no partner
     rows = records(lambda learner, seed, *_: each + 0.2 * seed, seeds=(0, 1), shots=(8,))
-    errors = plots.group_errors(rows, TROUSERS)
+    errors = group_errors(rows, TROUSERS)
     assert errors.shape == (4, 8)
     by_hand = [0.01, 0.01, 0.08, 0.12, 0.08, 0.08, 0.08, math.nan]
     for _, found in errors.iterrows():
@@ -142,7 +144,7 @@ def test_mirror_images_are_merged_by_hand():
 
 def test_figure_5_has_the_means_of_episodes():
     rows = records(lambda learner, seed, episode, k: 0.1 * (episode + 1) * len(learner) * k)
-    ax = plots.figure5(rows).axes[0]
+    ax = figure5(rows).axes[0]
     found = bars(ax)
     assert list(found) == ["FT", "MetaCloth"]
     for learner, (heights, halves) in found.items():
@@ -155,7 +157,7 @@ def test_figure_5_has_the_means_of_episodes():
 
 def test_seeds_are_averaged_before_the_interval():
     rows = records(lambda learner, seed, *_: 0.1 + 0.2 * seed, seeds=(0, 1), shots=(8,))
-    heights, halves = bars(plots.figure5(rows).axes[0])["FT"]
+    heights, halves = bars(figure5(rows).axes[0])["FT"]
     np.testing.assert_allclose(heights, 0.2)
     np.testing.assert_allclose(halves, 0, atol=1e-12)
 
@@ -163,13 +165,13 @@ def test_seeds_are_averaged_before_the_interval():
 def test_a_learner_that_failed_has_no_bars():
     rows = records(lambda *_: 1.0, shots=(8,))
     rows.loc[0, ["ne", "landmarks"]] = math.nan, "nan " * 14  # scored, but without an answer
-    found = bars(plots.figure5(rows).axes[0])
+    found = bars(figure5(rows).axes[0])
     assert list(found) == ["FT (failed)", "MetaCloth"]
     assert np.isnan(found["FT (failed)"][0]).all() and found["MetaCloth"][0] == [1] * 8
 
 
 def test_figure_6_has_the_means_of_episodes():
-    left, right = plots.figure6(pd.DataFrame(similarity_rows())).axes
+    left, right = figure6(pd.DataFrame(similarity_rows())).axes
     mean, half = mean_interval([0.2, 0.4])
     assert list(bars(left)) == ["Base-FEN", "MetaCloth"]
     np.testing.assert_allclose(bars(left)["Base-FEN"][0], [0.9, 0.9])
@@ -183,7 +185,7 @@ def test_figure_6_has_the_means_of_episodes():
 
 def test_figure_of_shots_has_our_numbers_and_the_papers():
     rows = records(lambda learner, seed, episode, k: 0.1 * (episode + 1) / k)
-    figure = plots.figure_shots(rows, RUN)
+    figure = figure_shots(rows, RUN)
     ours, theirs = figure.axes[1], figure.axes[5]
     lines = {container.get_label(): container for container in ours.containers}
     assert list(lines) == ["FT", "MetaCloth"]
@@ -200,7 +202,7 @@ def test_figure_of_shots_has_our_numbers_and_the_papers():
 
 def test_a_benchmark_of_another_data_set_has_one_panel_of_shots():
     rows = records(lambda learner, seed, episode, k: 0.1 * (episode + 1) / k, benchmark="J-1")
-    figure = plots.figure_shots(rows, OTHER_RUN)
+    figure = figure_shots(rows, OTHER_RUN)
     (ax,) = figure.axes
     lines = {container.get_label(): container for container in ax.containers}
     assert list(lines) == ["FT", "MetaCloth"] and ax.get_ylabel() == "NE"
@@ -210,7 +212,7 @@ def test_a_benchmark_of_another_data_set_has_one_panel_of_shots():
 
 
 def test_curves_average_seeds_and_are_smoothed(results):
-    figure = plots.figure_curves(figures.read_curves(results))
+    figure = figure_curves(read_table(results, CURVES))
     assert [ax.get_title() for ax in figure.axes] == ["base model, linear", "MetaCloth"]
     raw, smooth, *_ = figure.axes[1].lines
     np.testing.assert_allclose(raw.get_ydata(), [4.5, 2.5, 3.5])
@@ -221,15 +223,15 @@ def test_curves_average_seeds_and_are_smoothed(results):
 def test_curves_of_other_benchmarks_have_colours_and_names():
     others = [f"J-{i}" for i in range(3)]
     curves = pd.read_csv(io.StringIO(curve_lines(others)))
-    figure = plots.figure_curves(curves)
+    figure = figure_curves(curves)
     colours = [line.get_color() for line in figure.axes[1].lines[1::2]]
-    assert len(set(colours)) == 3 and plots.OTHER not in colours
+    assert len(set(colours)) == 3 and OTHER not in colours
     assert [text.get_text() for text in figure.legends[0].get_texts()] == others
 
 
 @pytest.mark.parametrize("places", [("B-1", "B-2"), ("J-1",)])
 def test_figure_of_trust_has_the_bins_that_hold_landmarks(places):
-    figure = plots.figure_trust(calibration(places))
+    figure = figure_trust(calibration(places))
     assert [ax.get_title() for ax in figure.axes] == ["FT", "MetaCloth"]
     for ax in figure.axes:
         diagonal, *lines = ax.lines
@@ -246,11 +248,11 @@ def test_figure_of_trust_has_the_bins_that_hold_landmarks(places):
 def test_scores_of_no_landmark_make_no_figure():
     for frame in (calibration()[:0], calibration().assign(count=0)):
         with pytest.raises(UserError, match="no landmark"):
-            plots.figure_trust(frame)
+            figure_trust(frame)
 
 
 def test_figure_4_shows_each_benchmark_and_says_what_was_seen(results):
-    figure = plots.figure4(figures.read_heatmaps(results))
+    figure = figure4(read_heatmaps(results))
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
     assert titles == ["trousers", "B-1", "B-2", "vest dress", "B-3"]
     texts = [text.get_text() for ax in figure.axes for text in ax.texts]
@@ -260,7 +262,7 @@ def test_figure_4_shows_each_benchmark_and_says_what_was_seen(results):
         "B-2:\nnot measured",
     ]
     heat = next(ax for ax in figure.axes if ax.get_title() == "B-1").images[1].get_array()
-    arrays = figures.read_heatmaps(results)["B-1/trousers"]
+    arrays = read_heatmaps(results)["B-1/trousers"]
     shown = [i for i in range(14) if i > 1 and i != 5]
     maps = arrays["heatmaps"][shown].astype(float)
     by_hand = np.max([one / one.max() for one in maps], axis=0)
@@ -316,7 +318,7 @@ def test_nothing_to_draw_is_told(results):
     (_, note) = figures.write_figures(results)
     assert note.startswith("figure5 is left out, no episodes of trousers on B-2, 8 shots: ")
     with pytest.raises(UserError, match="no similarities on B-2"):
-        plots.figure6(pd.DataFrame(similarity_rows()).assign(benchmark="B-1"))
+        figure6(pd.DataFrame(similarity_rows()).assign(benchmark="B-1"))
 
 
 @pytest.mark.parametrize(
@@ -327,7 +329,11 @@ def test_nothing_to_draw_is_told(results):
         ("curves.csv.gz", b"no gzip", "cannot be read"),
         ("curves.csv.gz", gzip.compress(b"benchmark,learner\n"), "lacks the columns seed"),
         ("similarities.csv", b"benchmark,seed\nB-2,one\n", "cannot be read"),
-        ("calibration.csv", b"benchmark,count\nB-2,many\n", "run benchmarks.export again"),
+        (
+            "calibration.csv",
+            b"benchmark,count\nB-2,many\n",
+            "run python -m benchmarks.export again",
+        ),
     ],
     ids=["cut", "empty", "no gzip", "columns", "letters", "scores"],
 )

@@ -17,12 +17,11 @@ from scipy.stats import sem
 
 from benchmarks.commands import given
 from benchmarks.engine.store import remember
-from benchmarks.results.reading import KEY, read_episodes, run_command
+from benchmarks.results.reading import read_episodes, run_command
+from benchmarks.results.schemas import EPISODES
 from benchmarks.run import main as run_benchmark
 from benchmarks.tables import build as tables
 from benchmarks.tables.build import (
-    ABLATIONS,
-    LEARNERS,
     seeds_said,
     table2,
     table3,
@@ -32,7 +31,7 @@ from benchmarks.tables.build import (
 from benchmarks.tables.formats import to_csv, to_markdown, to_tex
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.metrics.intervals import mean_interval
-from fewshot_landmarks.protocol import BENCHMARKS
+from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, LEARNERS
 from fewshot_landmarks.support.errors import UserError
 
 GOLDEN = Path(__file__).parents[1] / "fixtures" / "table4.tex"
@@ -54,7 +53,7 @@ def records(cells, error=lambda *key: 0.1, episodes=2, seeds=(0,), shots=(1, 3, 
         for benchmark, learner, categories in cells
         for key in itertools.product([learner], seeds, categories, range(episodes), shots)
     ]
-    return pd.DataFrame(rows, columns=KEY + ["ne", "scored", "left_out", "landmarks"])
+    return pd.DataFrame(rows, columns=list(EPISODES.columns))
 
 
 def skirts(error, learners=("FT",), **options):
@@ -384,15 +383,15 @@ def test_latex_compiles_and_fits_the_page(whole, tmp_path):
 # --------------------------------------------------------------------------------- errors
 
 
-def test_main_prints_table_2_and_what_it_wrote(tmp_path, monkeypatch, capsys):
+def test_main_prints_table_2_and_where_it_wrote(tmp_path, monkeypatch, capsys):
     (tmp_path / "results").mkdir()
     store(tmp_path / "results" / "smoke", *skirts(lambda *key: 0.125))
     monkeypatch.chdir(tmp_path)
     assert tables.main(["--preset", "smoke"]) == 0
     printed = capsys.readouterr().out
-    assert "**0.125**" in printed
+    assert "**0.125**" in printed and str(Path("results", "smoke")) in printed
     for number, ending in itertools.product((2, 3, 4), ENDINGS):
-        assert str(Path("results", "smoke", f"table{number}.{ending}")) in printed
+        assert Path("results", "smoke", f"table{number}.{ending}").is_file()
 
 
 def _truncate(directory):

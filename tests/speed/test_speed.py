@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks.speed import training as speed
-from benchmarks.speed.training import ARITHMETIC, WAYS, Case, Measured, main, problem, table
+from benchmarks.speed import measure as speed
+from benchmarks.speed.measure import Case, Measured, problem
+from benchmarks.speed.training import main, table
+from benchmarks.speed.ways import ARITHMETIC, WAYS
 
 
 def gradients(way: str, network: str = "small", size: int = 16) -> torch.Tensor:

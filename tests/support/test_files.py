@@ -17,6 +17,7 @@ import pytest
 from benchmarks.engine import pool, store
 from benchmarks.results import reading
 from benchmarks.results.reading import read_heatmaps, read_run, read_table
+from benchmarks.results.schemas import EPISODES, Schema
 from benchmarks.run import main
 from fewshot_landmarks.data import shards
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
@@ -156,7 +157,7 @@ def test_only_files_are_read_and_none_above_the_limit(tmp_path):
         read_annotations,
         find_source,
         read_heatmaps,
-        lambda path: read_table(path, {}),
+        lambda path: read_table(path.parent, Schema(path.name, {})),
         lambda path: read_run(path.parent),
         lambda path: load_backbone(None, path, "ResNet-50"),
     ],
@@ -173,7 +174,7 @@ def test_results_that_grow_when_they_are_unpacked_are_refused(tmp_path, monkeypa
     monkeypatch.setattr(reading, "MOST", 2**20)
     (tmp_path / "episodes.csv.gz").write_bytes(gzip.compress(bytes(2**22)))
     np.savez_compressed(tmp_path / "heatmaps.npz", **{"B-1/x": np.zeros(2**22)})
-    for read in (read_heatmaps, lambda folder: read_table(folder / "episodes.csv.gz", {})):
+    for read in (read_heatmaps, lambda folder: read_table(folder, EPISODES)):
         with pytest.raises(UserError, match="MiB"):
             read(tmp_path)
 

@@ -17,8 +17,8 @@ from benchmarks import metrics
 from benchmarks.claims.build import write_claims
 from benchmarks.figures.build import write_figures
 from benchmarks.report.build import write_report
-from benchmarks.results import trust
-from benchmarks.results.reading import CURVES, KEY, read_episodes, read_table
+from benchmarks.results.reading import read_episodes, read_table
+from benchmarks.results.schemas import CALIBRATION, CLAIMS, CURVES, EPISODES, Schema
 from benchmarks.tables.build import write_tables
 from fewshot_landmarks.data.keypoints import read_split
 from fewshot_landmarks.photos.commands import compare, evaluate
@@ -105,13 +105,13 @@ def written(tmp_path_factory):
         for category in CATEGORIES
         for shots in SHOTS
     ]
-    columns = [*KEY, "ne", "scored", "left_out", "landmarks"]
+    columns = list(EPISODES.columns)
     losses = [(place, "MAML", 0, step, 0.1) for place in PLACES for step in (1, 2)]
     scores = [(name, "_own", "unseen", 1, 9, 0.5, 0.4) for name in PLACES]
     for name, frame in {
         "episodes.csv.gz": pd.DataFrame(rows[:-1], columns=columns),  # so there is a note
-        "curves.csv.gz": pd.DataFrame(losses, columns=list(CURVES)),
-        trust.FILE: pd.DataFrame(scores, columns=list(trust.COLUMNS)),
+        "curves.csv.gz": pd.DataFrame(losses, columns=list(CURVES.columns)),
+        CALIBRATION.name: pd.DataFrame(scores, columns=list(CALIBRATION.columns)),
     }.items():
         content = csv_text(frame).encode()
         (folder / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
@@ -140,11 +140,11 @@ def test_our_readers_read_the_names_again(written):
     assert set(episodes["category"]) == set(CATEGORIES)
     for number, columns in {2: [], 3: ["category"], 4: []}.items():
         kinds = {name: str for name in ["benchmark", *columns]} | {"ne": float}
-        table = read_table(written / f"table{number}.csv", kinds)
+        table = read_table(written, Schema(f"table{number}.csv", kinds))
         assert set(table["benchmark"]) <= set(PLACES)
         assert not columns or set(table["category"]) == set(CATEGORIES)
-    assert {where.rpartition(", ")[0] for where in read_table(
-        written / "claims.csv", {"where": str})["where"]} == set(PLACES)  # fmt: skip
+    claims = read_table(written, CLAIMS)
+    assert {where.rpartition(", ")[0] for where in claims["where"]} == set(PLACES)
 
 
 def test_markdown_tables_keep_their_columns(written):

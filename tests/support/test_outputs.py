@@ -13,6 +13,7 @@ from benchmarks import adequacy, export, horizon, metrics, prepare, run, tune
 from benchmarks.claims import build as claims
 from benchmarks.figures import build as figures
 from benchmarks.report import build as report
+from benchmarks.results import schemas
 from benchmarks.speed import evaluation as evaluation_speed
 from benchmarks.speed import gpu as gpu_check
 from benchmarks.speed import index as index_speed
@@ -21,7 +22,7 @@ from benchmarks.tables import build as tables
 from fewshot_landmarks.__main__ import main
 from fewshot_landmarks.data.garments import __main__ as garments_command
 from fewshot_landmarks.data.jointed import __main__ as jointed
-from fewshot_landmarks.learner import REGISTRY
+from fewshot_landmarks.protocol import LEARNERS, REGISTRY
 from fewshot_landmarks.support import outputs
 from fewshot_landmarks.support.console import answer
 from fewshot_landmarks.support.errors import UserError
@@ -125,7 +126,7 @@ def test_pictures_do_not_go_among_annotated_photos_of_the_same_name(place, tmp_p
 SMOKE = ["--preset", "smoke", "--out", "out"]
 FULL = ["--preset", "full", "--out", "out"]
 STORED = ["--results", "out"]
-MODELS = [f"models/{name}.safetensors" for name in tables.LEARNERS]
+MODELS = [f"models/{name}.safetensors" for name in LEARNERS]
 WRITTEN = {  # by command: its arguments, and what it writes to out/
     run: (["--all", *SMOKE], run._files(True)),
     tables: (STORED, tables.FILES),
@@ -133,10 +134,10 @@ WRITTEN = {  # by command: its arguments, and what it writes to out/
     figures: (STORED, figures.FILES),
     report: (STORED, [report.FILE]),
     metrics: (SMOKE, metrics.FILES),
-    export: (SMOKE, [export.FILE, *MODELS]),
-    tune: (FULL, [tune.FILE]),
-    adequacy: (FULL, [adequacy.FILE]),
-    horizon: (FULL, [horizon.FILE]),
+    export: (SMOKE, [schemas.CALIBRATION.name, *MODELS]),
+    tune: (FULL, [schemas.TRIALS.name]),
+    adequacy: (FULL, [schemas.ADEQUACY.name]),
+    horizon: (FULL, [schemas.HORIZON.name]),
     evaluation_speed: (SMOKE, evaluation_speed.FILES),
     speed: (["--out", "out"], speed.FILES),
     index_speed: (["--out", "out"], index_speed.FILES),

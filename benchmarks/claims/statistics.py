@@ -26,9 +26,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata, spearmanr
 
+from fewshot_landmarks.metrics.intervals import Z95
+
 HOLDS, FAILS, UNDECIDED, NOT_MEASURED = "holds", "doesn't", "undecided", "not measured"
 VERDICTS = (HOLDS, FAILS, UNDECIDED, NOT_MEASURED)
 RANK_BAR = 0.8  # of Spearman's correlation with the paper's order
+MARGIN = 0.002  # of non-inferiority: how much more error is still "no worse"
 RESAMPLES, BOOTSTRAP_SEED = 2000, 2021
 
 
@@ -65,7 +68,7 @@ def apart(first: pd.Series, second: pd.Series) -> Comparison:
     within = part.groupby(level="category")
     variance = (within.var() * within.size()).sum(skipna=False)  # NaN: one episode says nothing
     mine, other = float(first.mean()), float(second.mean())
-    return Comparison(mine, other, mine - other, 1.96 * math.sqrt(variance), len(part))
+    return Comparison(mine, other, mine - other, Z95 * math.sqrt(variance), len(part))
 
 
 def verdict(comparisons: Sequence[Comparison], margin: float = 0.0, greater: bool = False) -> str:

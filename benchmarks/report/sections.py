@@ -1,4 +1,4 @@
-"""What the report shows beside the paper's tables and claims, as tables of ready texts, without torch.
+"""What the report shows beside the paper's tables and claims, without torch.
 
 Trust in scores, training seeds compared, the data, tuning, costs and settings: each a pure function
 of a file that a command left in a results directory.
@@ -6,96 +6,33 @@ of a file that a command left in a results directory.
 
 import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.results import tried, trust
-from benchmarks.results.reading import titles
-from benchmarks.tables.build import ABLATIONS, LEARNERS
+from benchmarks.report.text_table import DASH, TextTable, fixed, interval, ordered
+from benchmarks.results.reading import calibration_errors, titles
+from benchmarks.results.schemas import LABELLED, REHEARSED, UNSEEN
 from fewshot_landmarks.metrics.intervals import mean_interval
-
-DASH = "—"
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table of ready texts; the first column heads the rows, those of `words` are no numbers."""
-
-    heads: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    words: tuple[str, ...] = ()
-
-
-# ----------------------------------------------------------------------------- printing
-
-
-def as_number(text: object) -> float:
-    """A text as a number, NaN where it is none."""
-    try:
-        return float(str(text))
-    except ValueError:
-        return math.nan
-
-
-def as_numbers(column: pd.Series) -> pd.Series:
-    return column.map(as_number).astype(float)
-
-
-def fixed(value: float, digits: int = 3, sign: bool = False) -> str:
-    """A number with that many decimals and a true minus; a dash where there is none."""
-    if not math.isfinite(value):
-        return DASH
-    value = round(value, digits) + 0.0  # no negative zero
-    return f"{value:{'+' if sign else ''},.{digits}f}".replace("-", "−")
-
-
-def interval(value: float, ci95: float, sign: bool = False, decimals: int = 3) -> str:
-    """A number and the half-width of its interval, if it has one."""
-    text, half = fixed(value, decimals, sign=sign), fixed(ci95, decimals)
-    return text if DASH in (text, half) else f"{text} ± {half}"
-
-
-def either(text: str, sign: bool = False, decimals: int = 3) -> str:
-    """A CSV field: with so many decimals if it is a number with a point, else as it stands."""
-    number = as_number(text)
-    if not text or math.isnan(number):
-        return DASH if text.lower() in ("", "nan") else text
-    return text if text.lstrip("-").isdigit() else fixed(number, decimals, sign=sign)
-
-
-def ordered(learners: Iterable[str]) -> list[str]:
-    """Learners as the tables order them: the nine, the ablations, others by name."""
-    found, usual = set(learners), LEARNERS + ABLATIONS
-    return [name for name in usual if name in found] + sorted(found - set(usual))
-
+from fewshot_landmarks.protocol import LEARNERS
 
 # ----------------------------------------------------------------------------- scores
 
 
-def calibration_errors(frame: pd.DataFrame) -> Sheet:
+def calibration_table(frame: pd.DataFrame) -> TextTable:
     """Expected calibration errors by learner, two columns a benchmark."""
-    numbers = {name: as_numbers(frame[name]) for name in ("count", "score", "hits")}
-    errors = trust.errors(frame.assign(**numbers))
+    errors = calibration_errors(frame)
     places = list(dict.fromkeys(frame["benchmark"]))
-    kinds = {trust.UNSEEN: "all", trust.LABELLED: "labelled"}
+    kinds = {UNSEEN: "all", LABELLED: "labelled"}
     found = {(*key, kind): errors[kind].get(key) for key in errors.index for kind in errors}
+    keys = [(place, kind) for place in places for kind in kinds]
     rows = [
-        (
-            learner,
-            *(
-                fixed(found.get((place, learner, kind), math.nan))
-                for place in places
-                for kind in kinds
-            ),
-        )
+        (learner, *(fixed(found.get((place, learner, kind), math.nan)) for place, kind in keys))
         for learner in ordered(frame["learner"])
     ]
-    heads = [f"{place}, {kind}" for place in places for kind in kinds.values()]
-    return Sheet(("learner", *heads), rows)
+    return TextTable(("learner", *(f"{place}, {kinds[kind]}" for place, kind in keys)), rows)
 
 
 # ---------------------------------------------------------------------- training seeds
@@ -121,15 +58,15 @@ def spread(episodes: pd.DataFrame) -> dict | None:
 
     A difference is a seed's error less the first seed's, episode by episode.
     """
-    tried = episodes.groupby("learner")["seed"].agg(lambda seeds: sorted(map(int, set(seeds))))
-    tried = {name: seeds for name, seeds in tried.items() if len(seeds) > 1}
-    if not tried:
+    trained = episodes.groupby("learner")["seed"].agg(lambda seeds: sorted(map(int, set(seeds))))
+    trained = {name: seeds for name, seeds in trained.items() if len(seeds) > 1}
+    if not trained:
         return None
-    every = sorted({seed for seeds in tried.values() for seed in seeds})
+    every = sorted({seed for seeds in trained.values() for seed in seeds})
     heads = ["learner and benchmark", *(f"seed {seed}" for seed in every)]
     heads += [f"{seed} less first" for seed in every[1:]] + ["seeds averaged", "episodes"]
     rows, parted, gaps, widths = [], 0, [], []
-    for learner in ordered(tried):
+    for learner in ordered(trained):
         for benchmark, own in episodes[episodes["learner"] == learner].groupby("benchmark"):
             if own["seed"].nunique() < 2:
                 continue
@@ -147,7 +84,7 @@ def spread(episodes: pd.DataFrame) -> dict | None:
             gaps += [abs(gap) for gap, _ in differences.values()]
             widths += [ci95] * len(differences)
     return {
-        "sheet": Sheet(tuple(heads), rows),
+        "table": TextTable(tuple(heads), rows),
         "pairs": len(gaps),
         "parted": parted,
         "gap": fixed(float(np.median(gaps)) if gaps else math.nan, 4),
@@ -156,7 +93,7 @@ def spread(episodes: pd.DataFrame) -> dict | None:
     }
 
 
-def agreement(episodes: pd.DataFrame) -> Sheet | None:
+def agreement(episodes: pd.DataFrame) -> TextTable | None:
     """Spearman's correlation of the nine learners' order between every two training seeds.
 
     Bounds what agreement with the paper's order to expect. None without two seeds of
@@ -170,7 +107,7 @@ def agreement(episodes: pd.DataFrame) -> Sheet | None:
         for one, other in combinations(own, 2):
             rho = own[one].corr(own[other], method="spearman")
             rows.append((benchmark, f"{one} and {other}", fixed(rho, 2)))
-    return Sheet(("benchmark", "seeds", "Spearman"), rows) if rows else None
+    return TextTable(("benchmark", "seeds", "Spearman"), rows) if rows else None
 
 
 def _difference(pair: tuple[float, float] | None) -> str:
@@ -183,27 +120,26 @@ def _difference(pair: tuple[float, float] | None) -> str:
 # -------------------------------------------------------------- data, tuning and costs
 
 
-def adequacy(frame: pd.DataFrame) -> Sheet:
+def adequacy(frame: pd.DataFrame) -> TextTable:
     """The numbers on the data themselves, as they were measured."""
     rows = [
         (
             row["measure"],
             row["benchmark"] or DASH,
             row["categories"] or DASH,
-            row["shots"] or DASH,
-            interval(as_number(row["value"]), as_number(row["ci95"])),
-            row["episodes"] or DASH,
+            str(row["shots"]),
+            interval(row["value"], row["ci95"]),
+            str(row["episodes"]),
         )
         for _, row in frame.iterrows()
     ]
     heads = ("measure", "benchmark", "categories", "shots", "value ± 95% interval", "episodes")
-    return Sheet(heads, rows, heads[1:3])
+    return TextTable(heads, rows, heads[1:3])
 
 
-def tuning(frame: pd.DataFrame) -> tuple[Sheet, Sheet]:
+def tuning(frame: pd.DataFrame) -> tuple[TextTable, TextTable]:
     """What tuning chose for each learner and benchmark, and all its trials."""
-    frame = frame.assign(**{name: as_numbers(frame[name]) for name in ("trial", *tried.SCORES)})
-    frame = frame.assign(mean=frame[list(tried.SCORES)].mean(axis=1, skipna=False))
+    frame = frame.assign(mean=frame[list(REHEARSED)].mean(axis=1, skipna=False))
     frame = frame.assign(picked=frame["chosen"].str.lower().isin(("true", "1")))
     chosen, trials = [], []
     for learner in ordered(frame["learner"]):
@@ -221,23 +157,22 @@ def tuning(frame: pd.DataFrame) -> tuple[Sheet, Sheet]:
             trials += [
                 (
                     name,
-                    fixed(row["trial"], 0),
-                    *(fixed(row[rehearsal]) for rehearsal in tried.SCORES),
+                    str(row["trial"]),
+                    *(fixed(row[rehearsal]) for rehearsal in REHEARSED),
                     "chosen" if row["picked"] else "",
                     _parameters(row["parameters"]),
-                    fixed(as_number(row["seconds"]), 0),
+                    fixed(row["seconds"], 0),
                 )
                 for _, row in own.iterrows()
             ]
     what = "learner and benchmark"
     heads = (what, "trials", "default", "chosen", "change", "all three", "chosen parameters")
-    every = (what, "trial", *tried.SCORES, "", "parameters", "seconds")
-    return Sheet(heads, chosen, heads[-1:]), Sheet(every, trials, every[5:7])
+    every = (what, "trial", *REHEARSED, "", "parameters", "seconds")
+    return TextTable(heads, chosen, heads[-1:]), TextTable(every, trials, every[5:7])
 
 
-def horizon(frame: pd.DataFrame) -> Sheet:
+def horizon(frame: pd.DataFrame) -> TextTable:
     """Errors on rehearsals against the number of training tasks."""
-    frame = frame.assign(**{c: as_numbers(frame[c]) for c in ("tasks", "error")})
     counts = sorted(frame["tasks"].unique())
     rows = []
     for learner in ordered(frame["learner"]):
@@ -245,7 +180,7 @@ def horizon(frame: pd.DataFrame) -> Sheet:
             errors = own.set_index("tasks")["error"].reindex(counts)
             change = fixed(errors.iloc[-1] - errors.iloc[0], sign=True)
             rows.append((f"{learner}, {benchmark}", *map(fixed, errors), change))
-    return Sheet(("learner and benchmark", *(f"{n:.0f} tasks" for n in counts), "change"), rows)
+    return TextTable(("learner and benchmark", *(f"{n} tasks" for n in counts), "change"), rows)
 
 
 def _parameters(text: str) -> str:
@@ -268,17 +203,6 @@ def _plain(value: object) -> str:
     return str(value) if isinstance(value, int | str) else json.dumps(value)
 
 
-def work(frame: pd.DataFrame | None, run: Mapping) -> pd.DataFrame:
-    """The seconds of every piece of work: `costs.csv`, else the sums by stage in `run.json`."""
-    if frame is None:
-        sums = run.get("seconds") or {}
-        frame = pd.DataFrame(
-            [(*label.partition(" ")[::2], seconds) for label, seconds in sums.items()],
-            columns=["stage", "name", "seconds"],
-        ).assign(benchmark="", seed="", peak_mib="")
-    return frame.assign(**{c: as_numbers(frame[c]) for c in ("seed", "seconds", "peak_mib")})
-
-
 def per_episode(costs: pd.DataFrame, episodes: pd.DataFrame) -> dict[str, float]:
     """Milliseconds of an evaluated episode by learner: to adapt, and to answer its queries."""
     found = {}
@@ -286,19 +210,14 @@ def per_episode(costs: pd.DataFrame, episodes: pd.DataFrame) -> dict[str, float]
     for learner, own in costs[costs["stage"] == "evaluate"].groupby("name"):
         if learner not in counts:
             continue
-        rows = counts[learner]
-        if (own["benchmark"] != "").all():  # else sums over all that there is
-            both = own.groupby(["benchmark", "seed"])["seconds"].sum().to_frame()
-            both = both.join(rows.rename("rows"), how="inner")
-            seconds, rows = both["seconds"], both["rows"]
-        else:
-            seconds = own["seconds"]
-        if rows.sum():
-            found[learner] = 1000 * float(seconds.sum()) / int(rows.sum())
+        seconds = own.groupby(["benchmark", "seed"])["seconds"].sum()
+        both = pd.concat({"seconds": seconds, "rows": counts[learner]}, axis=1, join="inner")
+        if both["rows"].sum():
+            found[learner] = 1000 * float(both["seconds"].sum()) / int(both["rows"].sum())
     return found
 
 
-def learner_costs(costs: pd.DataFrame, episodes: pd.DataFrame) -> Sheet:
+def learner_costs(costs: pd.DataFrame, episodes: pd.DataFrame) -> TextTable:
     """What each learner took to train and to evaluate."""
     speed = per_episode(costs, episodes)
     rows = []
@@ -313,10 +232,12 @@ def learner_costs(costs: pd.DataFrame, episodes: pd.DataFrame) -> Sheet:
                 fixed(own["peak_mib"].max(), 0),
             )
         )
-    return Sheet(("learner", "fit, s", "evaluate, s", "ms an episode", "peak memory, MiB"), rows)
+    return TextTable(
+        ("learner", "fit, s", "evaluate, s", "ms an episode", "peak memory, MiB"), rows
+    )
 
 
-def other_costs(costs: pd.DataFrame) -> Sheet:
+def other_costs(costs: pd.DataFrame) -> TextTable:
     """Every stage, the base models one by one, and the sum."""
     named = costs["stage"].where(costs["stage"] != "base", "base model, " + costs["name"])
     order = ["draw", *sorted(set(named[costs["stage"] == "base"])), "probe", "tune", "fit"]
@@ -332,26 +253,26 @@ def other_costs(costs: pd.DataFrame) -> Sheet:
         )
         for name, part in parts
     ]
-    return Sheet(("stage", "seconds", "hours", "peak memory, MiB"), rows)
+    return TextTable(("stage", "seconds", "hours", "peak memory, MiB"), rows)
 
 
 # ---------------------------------------------------------------------- what made it
 
 
-def settings(run: Mapping) -> list[tuple[str, Sheet]]:
+def settings(run: Mapping) -> list[tuple[str, TextTable]]:
     """The learners' settings, a column a learner; by benchmark where the run has them so."""
     given = run.get("settings") or {}
     split = bool(given) and set(given) <= set(titles(run))
     return [(name, _settings(own)) for name, own in (given if split else {"": given}).items()]
 
 
-def _settings(given: Mapping[str, Mapping]) -> Sheet:
+def _settings(given: Mapping[str, Mapping]) -> TextTable:
     names = list(dict.fromkeys(name for own in given.values() for name in own))
     rows = [
         (name, *(_plain(own[name]) if name in own else "" for own in given.values()))
         for name in names
     ]
-    return Sheet(("setting", *given), rows)
+    return TextTable(("setting", *given), rows)
 
 
 def flat(values: Mapping, prefix: str = "") -> list[tuple[str, str]]:
@@ -365,13 +286,13 @@ def flat(values: Mapping, prefix: str = "") -> list[tuple[str, str]]:
     return pairs
 
 
-def made_by(run: Mapping) -> dict[str, Sheet]:
+def made_by(run: Mapping) -> dict[str, TextTable]:
     """The preset's numbers, the data, the benchmarks and the versions."""
     parts = {"Preset": "numbers", "Data": "data", "Versions": "versions"}
-    sheets = {title: flat(run.get(key) or {}) for title, key in parts.items()}
-    sheets["Benchmarks"] = [
+    tables = {title: flat(run.get(key) or {}) for title, key in parts.items()}
+    tables["Benchmarks"] = [
         (f"{name}, {side}", ", ".join(benchmark.get(side) or ()))
         for name, benchmark in (run.get("benchmarks") or {}).items()
         for side in ("seen", "unseen")
     ]
-    return {t: Sheet(("name", "value"), rows, ("value",)) for t, rows in sheets.items() if rows}
+    return {t: TextTable(("name", "value"), rows, ("value",)) for t, rows in tables.items() if rows}
