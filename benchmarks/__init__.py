@@ -2,7 +2,7 @@
 
 import sys
 
-from fewshot_landmarks.support.console import leave_at_once
+from fewshot_landmarks.support.console import begin
 
 if sys.argv[:1] == ["-m"]:  # one of the commands here, which is about to be imported
-    leave_at_once()
+    begin()

@@ -1,25 +1,21 @@
 """fewshot-landmarks COMMAND, or python -m fewshot_landmarks COMMAND"""
 
-import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from fewshot_landmarks.support.console import answer, leave_at_once
+from fewshot_landmarks.photos.commands.parsers import parser
+from fewshot_landmarks.support.console import answer, begin
 
 if __name__ == "__main__" or sys.argv[0].endswith("fewshot-landmarks"):
-    leave_at_once()
-
-from fewshot_landmarks.photos.commands import adapt, compare, doctor, draw, evaluate, page, predict
+    begin()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; see `fewshot_landmarks.support.console.answer`."""
-    made = argparse.ArgumentParser("fewshot-landmarks")
-    commands = made.add_subparsers(required=True, metavar="COMMAND")
-    for command in (adapt, predict, evaluate, compare, draw, doctor, page):
-        command.add_to(commands)
-    asked = made.parse_args(arguments)
-    return answer(asked.execute, asked)
+    asked = parser().parse_args(arguments)
+    work = import_module(f"fewshot_landmarks.photos.commands.{asked.command}")
+    return answer(work.execute, asked)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,10 @@ class BaseModel(nn.Module):
         for seen_category, landmarks in self.seen.items():
             self.first[seen_category] = total
             total += landmarks
-        self.omega = nn.Parameter(0.05 * torch.randn(total, fenet.channels))
+        omega = torch.empty(total, fenet.channels)
+        if not omega.is_meta:  # has a shape alone; to compute it would import torch's compiler
+            omega.normal_().mul_(0.05)
+        self.omega = nn.Parameter(omega)
         self.scale = nn.Parameter(torch.tensor(10.0), requires_grad=kind == "cosine")
 
     @property

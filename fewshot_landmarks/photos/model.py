@@ -28,6 +28,7 @@ from fewshot_landmarks.data.crops import Garment, cut_out, garment
 from fewshot_landmarks.data.images import Unreadable, read_photo, together
 from fewshot_landmarks.learner import Detector, Learner, trusted_learner
 from fewshot_landmarks.networks.fenets import FENETS
+from fewshot_landmarks.photos import MODELS
 from fewshot_landmarks.photos.confidence import NEAR_PEAK, SIGNS, Calibration, search
 from fewshot_landmarks.photos.header import (
     CROPS,
@@ -49,7 +50,6 @@ from fewshot_landmarks.training import save_tensors
 
 FORMAT = 1  # of the files: raise it when older ones can no longer be read
 HEADER = "fewshot_landmarks"  # the entry of a file's metadata that says what it is
-MODELS = Path(__file__).with_name("models")  # this project's own
 MARGIN = 0.1  # of a crop around a box, as in training
 SLACK = 0.05  # of a box around landmarks, where no box is given
 AT_ONCE = 32  # crops

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.extras import missing
 
 
 class Stopped(KeyboardInterrupt):
@@ -27,6 +28,11 @@ def answer(
             return obey(execute, asked)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if not (line := missing(error)):
+            raise
+        print(f"error: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print(stopped, file=sys.stderr)
@@ -101,8 +107,12 @@ def _stop(number: int, frame) -> None:
     raise Stopped(number)
 
 
-def leave_at_once() -> None:
-    """Until `answer` takes over: a command imports for seconds, and has nothing to tidy up yet."""
+def begin() -> None:
+    """Until `answer` takes over: a command imports for seconds, and has nothing to tidy up yet.
+
+    Stopped then, it ends at once; a package that an extra brings and that is not there is one line.
+    """
+    sys.excepthook = _tell_missing
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
 
@@ -110,3 +120,10 @@ def leave_at_once() -> None:
 def _leave(number: int, frame) -> None:
     os.write(2, b"stopped\n")
     os._exit(128 + number)
+
+
+def _tell_missing(kind: type[BaseException], error: BaseException, trace) -> None:
+    if isinstance(error, ModuleNotFoundError) and (line := missing(error)):
+        os.write(2, f"error: {line}\n".encode())
+        os._exit(2)
+    sys.__excepthook__(kind, error, trace)

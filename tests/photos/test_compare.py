@@ -1,6 +1,5 @@
 """What `compare` says of small untrained learners on hand-made photos, and its statistics."""
 
-import argparse
 import json
 import math
 
@@ -18,6 +17,7 @@ from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.networks.fenets import SmallFENet
 from fewshot_landmarks.photos.commands import compare
 from fewshot_landmarks.photos.commands.compare import Comparison, estimate, falls, means, resamples
+from fewshot_landmarks.photos.commands.parsers import parser
 from fewshot_landmarks.photos.comparison import Crops, Trial, measure
 from fewshot_landmarks.photos.model import Model, load
 from fewshot_landmarks.samples import Task, collate
@@ -89,11 +89,8 @@ def annotate(tmp_path):
 
 
 def run(support, query, models, *more):
-    parser = argparse.ArgumentParser()
-    compare.add_to(parser.add_subparsers())
     paths = "--support", support, "--query", query, "--models", models
-    asked = parser.parse_args(["compare", *map(str, (*paths, *more))])
-    return asked.execute(asked)
+    return compare.execute(parser().parse_args(["compare", *map(str, (*paths, *more))]))
 
 
 def table(said):

@@ -1,6 +1,5 @@
 """The draw command: sheets of annotations and of predictions, and what it says of bad input."""
 
-import argparse
 import json
 
 import cv2
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 
 from fewshot_landmarks.photos.commands import draw
+from fewshot_landmarks.photos.commands.parsers import parser
 from fewshot_landmarks.support.errors import UserError
 
 BOX = (100, 60, 80, 120)  # x, y, width, height
@@ -16,10 +16,7 @@ SIDE = 200
 
 
 def run(*arguments) -> int:
-    parser = argparse.ArgumentParser()
-    draw.add_to(parser.add_subparsers())
-    asked = parser.parse_args(["draw", "--side", str(SIDE), *map(str, arguments)])
-    return asked.execute(asked)
+    return draw.execute(parser().parse_args(["draw", "--side", str(SIDE), *map(str, arguments)]))
 
 
 def in_cell(point) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """What `evaluate` says of hand-made predictions: numbers worked out on paper, bad input."""
 
-import argparse
 import json
 import pickle
 import sys
@@ -13,6 +12,7 @@ import pytest
 from fewshot_landmarks.data.formats.annotations import read_annotations
 from fewshot_landmarks.data.formats.predictions import match, read_predictions
 from fewshot_landmarks.photos.commands import evaluate
+from fewshot_landmarks.photos.commands.parsers import parser
 from fewshot_landmarks.support.errors import UserError
 
 KITE, STAR = 7, 9
@@ -64,11 +64,8 @@ def files(tmp_path):
 
 
 def run(truth, predictions, *more):
-    parser = argparse.ArgumentParser()
-    evaluate.add_to(parser.add_subparsers())
     paths = "--annotations", str(truth), "--predictions", str(predictions)
-    asked = parser.parse_args(["evaluate", *paths, *map(str, more)])
-    return asked.execute(asked)
+    return evaluate.execute(parser().parse_args(["evaluate", *paths, *map(str, more)]))
 
 
 def matches(truth, predictions):

@@ -2,9 +2,7 @@
 
 import json
 import shutil
-import sys
 import threading
-from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -240,13 +238,6 @@ def test_the_download_is_read_back(begun, files, model):
     assert ["scores" in row for row in rows] == [False, False, True]
     np.testing.assert_allclose(rows[2]["scores"], found.scores, atol=1e-4)
     assert rows[2]["score"] == pytest.approx(found.scores.mean(), abs=1e-4)
-
-
-def test_without_gradio_the_command_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(UserError, match=r"fewshot-landmarks\[page\]") as said:
-        command.execute(Namespace())
-    assert "\n" not in str(said.value)
 
 
 @pytest.fixture

@@ -13,45 +13,9 @@ from fewshot_landmarks.data.formats.annotations import Annotations, read_annotat
 from fewshot_landmarks.data.images import Unreadable, read_photo
 from fewshot_landmarks.data.index import Index
 from fewshot_landmarks.learner import find_learner
-from fewshot_landmarks.photos.model import MARGIN, MODELS, Finder, Model, Shot, load
+from fewshot_landmarks.photos.model import MARGIN, Finder, Model, Shot, load
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.outputs import claim
-
-
-def add_annotations(made: argparse.ArgumentParser, option: str, what: str) -> None:
-    """Ask for annotations."""
-    made.add_argument(
-        option,
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help=f"{what}: COCO keypoint JSON, a folder of LabelMe files, or CVAT XML",
-    )
-    made.add_argument("--images", type=Path, metavar="DIR", help="where its photos are")
-    made.add_argument("--category", metavar="NAME", help="which, where there are several")
-
-
-def add_model(made: argparse.ArgumentParser) -> None:
-    """Ask for a meta-trained learner."""
-    made.add_argument(
-        "--model",
-        type=Path,
-        default=MODELS,
-        metavar="PATH",
-        help="a model, or a folder of LEARNER.safetensors (default: the project's own, "
-        "own, in the package)",
-    )
-    add_learner(made, "default: MetaCloth, or the one of the model's file")
-    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-
-
-def add_learner(made: argparse.ArgumentParser, default: str) -> None:
-    """Ask for a learner, so that one's own may be imported for a model's file."""
-    made.add_argument(
-        "--learner",
-        metavar="L",
-        help=f"its name, or module:Class for one of your own, whose code is run ({default})",
-    )
 
 
 def check_out(asked: argparse.Namespace, *read: Path | None, kind: str = "") -> None:

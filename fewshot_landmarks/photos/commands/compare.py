@@ -1,12 +1,4 @@
-"""Which learner for your photos, and would more of them help?
-
-    fewshot-landmarks compare --support kimono.json --query more.json
-
-Every learner adapts to the same few objects of --support, drawn several times, and finds the
-landmarks of all objects of --query, each in its annotated box. Errors are in units of the square
-root of an object's area. Give a file twice, with --shots well below the number of its objects, if
-there is only one: objects in a photo of a draw's support are then left out of its query.
-"""
+"""The work of `fewshot-landmarks compare`: `parsers.compare` says what it is."""
 
 import argparse
 import io
@@ -35,62 +27,14 @@ from fewshot_landmarks.photos.comparison import (
     measure,
     same_landmarks,
 )
-from fewshot_landmarks.photos.model import MODELS
 from fewshot_landmarks.support.devices import find_device
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import write_bytes, write_text
 from fewshot_landmarks.support.markup import PLAIN_TEXT, Markdown, csv_text, items, markdown, pipes
-from fewshot_landmarks.support.outputs import add_overwrite, claim
+from fewshot_landmarks.support.outputs import claim
 
 FILES = ("compare.csv", "compare.md", "compare.png")
 MORE = 5  # objects that one may think of annotating
-
-
-def add_to(commands) -> None:
-    """Add the command to a parser's commands."""
-    made = commands.add_parser(
-        "compare", help="try all learners on your photos", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    what = "COCO keypoint JSON, a folder of LabelMe files, or CVAT XML"
-    made.add_argument(
-        "--support", type=Path, required=True, metavar="PATH", help=f"to learn from: {what}"
-    )
-    made.add_argument(
-        "--query", type=Path, required=True, metavar="PATH", help="to be tested on: the same"
-    )
-    made.add_argument("--support-images", type=Path, metavar="DIR", help="where its photos are")
-    made.add_argument("--query-images", type=Path, metavar="DIR", help="where its photos are")
-    made.add_argument("--category", metavar="NAME", help="which, where there are several")
-    made.add_argument(
-        "--models",
-        type=Path,
-        default=MODELS,
-        metavar="DIR",
-        help="a folder of LEARNER.safetensors (default: the project's own, in the package)",
-    )
-    made.add_argument(
-        "--learner",
-        nargs="+",
-        metavar="L",
-        help="which; module:Class for one of your own, whose code is run (default: all there are)",
-    )
-    made.add_argument(
-        "--shots",
-        nargs="+",
-        type=_positive,
-        metavar="K",
-        help="support objects to adapt to (default: as many of 1, 3, 5, 8 and 10 as there are, "
-        "and all there are)",
-    )
-    made.add_argument(
-        "--draws", type=_positive, default=10, metavar="N", help="of the support (default: 10)"
-    )
-    made.add_argument("--seed", type=_whole, default=0, help="of the draws (default: 0)")
-    made.add_argument("--out", type=Path, metavar="DIR", help="for tables and a figure")
-    add_overwrite(made)
-    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    made.set_defaults(execute=execute)
 
 
 def _whole(text: str, least: int = 0) -> int:

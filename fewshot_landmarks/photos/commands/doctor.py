@@ -1,11 +1,4 @@
-"""Whether data will do, and what a model is.
-
-    fewshot-landmarks doctor --data PATH       DeepFashion2's folder, a split file, or annotations
-    fewshot-landmarks doctor --model FILE      what a model was trained on, and what it finds
-
-Of data: objects by category, files that are broken or odd, and categories with too few photos: all
-that would end or falsify a run, before any of it.
-"""
+"""The work of `fewshot-landmarks doctor`: `parsers.doctor` says what it is."""
 
 import argparse
 from collections.abc import Iterator
@@ -20,44 +13,14 @@ from fewshot_landmarks.data.formats.annotations import read_annotations
 from fewshot_landmarks.data.index import SPLITS
 from fewshot_landmarks.data.keypoints import Keypoints, names_a_split
 from fewshot_landmarks.data.source import Source, find_source
-from fewshot_landmarks.photos.commands.common import add_learner
 from fewshot_landmarks.photos.model import Finder, load
-from fewshot_landmarks.protocol import SHOTS, unfit
+from fewshot_landmarks.protocol import unfit
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.rng import permutation
 
 SIZE = 64  # pixels of the crops that are tried
 SHOWN = 20  # lines on broken files, of each split
 FINE, TROUBLE = 0, 1
-
-
-def add_to(commands) -> None:
-    """Add the command to a parser's commands."""
-    made = commands.add_parser(
-        "doctor", help="check data, or a model", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    what = made.add_mutually_exclusive_group(required=True)
-    what.add_argument("--data", type=Path, metavar="PATH")
-    what.add_argument("--model", type=Path, metavar="FILE")
-    add_learner(made, "of --model")
-    made.add_argument("--images", type=Path, metavar="DIR", help="photos of annotations in --data")
-    made.add_argument(
-        "--shots", type=int, metavar="K", help=f"as of a run, whose tasks have {max(SHOTS)} anyway"
-    )
-    preset = "as the run's preset has it"
-    made.add_argument(
-        "--queries", type=int, default=24, help=f"of an episode, {preset} (default: 24; smoke: 4)"
-    )
-    made.add_argument(
-        "--train-queries", type=int, default=12, metavar="N",
-        help=f"of a training task, {preset} (default: 12; smoke: 4)",
-    )  # fmt: skip
-    made.add_argument(
-        "--decode", type=int, default=500, metavar="N", help="photos to decode (default: 500)"
-    )
-    made.add_argument("--cache", type=Path, metavar="DIR", help="where the index is kept")
-    made.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:

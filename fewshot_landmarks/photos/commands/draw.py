@@ -1,8 +1,4 @@
-"""A picture of annotated or predicted landmarks: python -m fewshot_landmarks draw --out sheet.png
-
-A contact sheet of some objects, spread evenly over the file. Of annotations, a dot is a visible
-landmark and a ring an occluded one; of predictions, colours run from red (score 0) to green (1).
-"""
+"""The work of `fewshot-landmarks draw`: `parsers.draw` says what it is."""
 
 import argparse
 import json
@@ -27,7 +23,6 @@ from fewshot_landmarks.data.images import Unreadable, read_photo
 from fewshot_landmarks.photos.commands.common import check_out
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import read_regular
-from fewshot_landmarks.support.outputs import add_overwrite
 
 MOST = 1000  # objects on a sheet
 SHOWN = 20  # lines on annotations left out
@@ -45,27 +40,6 @@ class Drawn:
     visible: np.ndarray | None = None  # (N,): 0, 1 or 2
     scores: np.ndarray | None = None  # (N,): 0 to 1
     category: Category | None = None
-
-
-def add_to(commands) -> None:
-    """Add the command to a parser's commands."""
-    made = commands.add_parser(
-        "draw", help="a picture of annotated or predicted landmarks", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    source = made.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--annotations", type=Path, metavar="PATH", help="COCO JSON, LabelMe folder or CVAT XML"
-    )
-    source.add_argument("--predictions", type=Path, metavar="JSON", help="what predict wrote")
-    made.add_argument("--images", type=Path, metavar="DIR", help="folder of the photos")
-    made.add_argument("--category", metavar="NAME", help="draw this one only (name or id)")
-    made.add_argument("--count", type=int, default=24, help="objects at most (default: 24)")
-    made.add_argument("--columns", type=int, default=6, help="objects in a row (default: 6)")
-    made.add_argument("--side", type=int, default=400, help="pixels of an object (default: 400)")
-    made.add_argument("--out", type=Path, required=True, metavar="PICTURE")
-    add_overwrite(made)
-    made.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:

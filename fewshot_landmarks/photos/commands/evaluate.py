@@ -1,21 +1,10 @@
-"""How good predictions are.
-
-    fewshot-landmarks evaluate --predictions predictions.json --annotations coco.json
-
-Predictions are a COCO results file, as `predict` writes it. Each is matched with one annotated
-object: by annotation_id where it has one, else within its photo (by the photo's name, or its id)
-and category by the boxes that overlap most. Landmarks that are annotated are scored; one that is
-not counts for calibration alone, as a miss, for a score is the probability that the landmark is
-there and close to its place. Landmarks that no prediction has, because no support photo labels
-them, are left out, and named.
-"""
+"""The work of `fewshot-landmarks evaluate`: `parsers.evaluate` says what it is."""
 
 import argparse
 import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -50,44 +39,11 @@ from fewshot_landmarks.metrics.landmarks import (
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import write_bytes, write_text
 from fewshot_landmarks.support.markup import csv_text, items, pipes
-from fewshot_landmarks.support.outputs import add_overwrite, claim
+from fewshot_landmarks.support.outputs import claim
 
 FILES = ("metrics.csv", "landmarks.csv", "metrics.md", "reliability.png")
 CLOSE = 0.1  # of the square root of the object's area: what a landmark's score is about
 UNITS = {"area": "the square root of the object's area", "side": "the longer side of its box"}
-
-
-def add_to(commands) -> None:
-    """Add the command to a parser's commands."""
-    made = commands.add_parser(
-        "evaluate", help="compare predictions with annotations", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    made.add_argument("--predictions", type=Path, required=True, metavar="FILE")
-    made.add_argument(
-        "--annotations", type=Path, required=True, metavar="PATH", help="COCO, LabelMe or CVAT"
-    )
-    made.add_argument(
-        "--images", type=Path, metavar="DIR", help="photos, where they are not beside these"
-    )
-    made.add_argument("--category", metavar="NAME", help="only this one (default: all)")
-    made.add_argument(
-        "--pck",
-        type=_thresholds,
-        default=(0.05, 0.1, 0.2),
-        metavar="T,T,...",
-        help="thresholds of PCK; AUC is up to the largest (default: 0.05,0.1,0.2)",
-    )
-    made.add_argument(
-        "--by",
-        choices=tuple(UNITS),
-        default="area",
-        help="errors are in units of the square root of the object's area (default), or of the "
-        "longer side of its box, as MP-100 has them",
-    )
-    made.add_argument("--out", type=Path, metavar="DIR", help="for tables and a figure")
-    add_overwrite(made)
-    made.set_defaults(execute=execute)
 
 
 def _thresholds(text: str) -> tuple[float, ...]:

@@ -1,10 +1,4 @@
-"""Annotate, adapt and correct in a browser.
-
-    fewshot-landmarks page --learner MetaCloth
-
-A page on this machine alone: it answers no other machine, and fetches nothing from any. It takes
-photos and nothing else, and removes them when it ends.
-"""
+"""The work of `fewshot-landmarks page`: `parsers.page` says what it is."""
 
 import argparse
 import json
@@ -18,12 +12,11 @@ import tempfile
 import weakref
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
 
-from fewshot_landmarks.photos.commands.common import add_model, open_model
+from fewshot_landmarks.photos.commands.common import open_model
 from fewshot_landmarks.photos.model import Model
 from fewshot_landmarks.photos.page import Session
 from fewshot_landmarks.support.devices import find_device
@@ -89,25 +82,6 @@ CLICK = """element.addEventListener("pointerdown", event => {
 });"""
 
 
-def add_to(commands) -> None:
-    """Add the command to a parser's commands."""
-    made = commands.add_parser(
-        "page", help="annotate, adapt and correct in a browser", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    add_model(made)
-    made.add_argument("--port", type=int, default=7860, help="default: 7860")
-    made.add_argument(
-        "--host",
-        action="append",
-        default=[],
-        type=_host,
-        metavar="NAME",
-        help="another name by which browsers reach the page, through a proxy of yours",
-    )
-    made.set_defaults(execute=execute)
-
-
 def _host(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]", name):
         raise argparse.ArgumentTypeError(f"{name!r}: give a name without a port, as my.server")
@@ -116,8 +90,6 @@ def _host(name: str) -> str:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Serve the page until it is interrupted."""
-    if find_spec("gradio") is None:
-        raise UserError('the page needs Gradio: pip install "fewshot-landmarks[page]"')
     from fewshot_landmarks.photos.uploads import own_folder
 
     model = open_model(arguments.model, arguments.learner, find_device(arguments.device))

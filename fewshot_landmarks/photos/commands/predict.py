@@ -1,11 +1,4 @@
-"""Find landmarks in photos.
-
-    fewshot-landmarks predict --model kimono.safetensors --images DIR --out predictions.json
-
-Writes COCO keypoint results, in which each keypoint's third number is the probability that the
-landmark is there and found within a tenth of the object's size; and a picture of each photo.
-A photo that cannot be read is skipped and said. Stopped and run again, it goes on.
-"""
+"""The work of `fewshot-landmarks predict`: `parsers.predict` says what it is."""
 
 import argparse
 import hashlib
@@ -26,7 +19,7 @@ from fewshot_landmarks.data.drawing import draw_landmarks
 from fewshot_landmarks.data.formats.annotations import Photo, read_annotations
 from fewshot_landmarks.data.formats.values import aligned
 from fewshot_landmarks.data.images import Unreadable, find_photos, read_photo, together
-from fewshot_landmarks.photos.commands.common import add_learner, check_out, outside, spare_threads
+from fewshot_landmarks.photos.commands.common import check_out, outside, spare_threads
 from fewshot_landmarks.photos.model import Finder, Support, load
 from fewshot_landmarks.support.devices import find_device
 from fewshot_landmarks.support.errors import UserError
@@ -39,7 +32,7 @@ from fewshot_landmarks.support.files import (
     write_bytes,
     write_text,
 )
-from fewshot_landmarks.support.outputs import add_overwrite, claim
+from fewshot_landmarks.support.outputs import claim
 
 SHORTEST, LONGEST = 640, 1024  # longer side of the pictures, pixels
 AT_ONCE = 8  # photos, which are held whole: fewer where they are large
@@ -63,33 +56,6 @@ class Wanted:
     @property
     def key(self) -> tuple[int, int | None]:
         return self.image_id, self.annotation_id
-
-
-def add_to(commands) -> None:
-    """Add the command to a parser's commands."""
-    made = commands.add_parser(
-        "predict", help="find landmarks in photos", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    made.add_argument("--model", type=Path, required=True, help="what `adapt` wrote")
-    add_learner(made, "default: the model's")
-    made.add_argument("--images", type=Path, metavar="DIR", help="photos, or one photo")
-    made.add_argument(
-        "--boxes",
-        type=Path,
-        metavar="PATH",
-        help="annotations whose boxes are searched, one object each; without them the object is "
-        "found in the whole photo first, which is less sure",
-    )
-    made.add_argument("--category", metavar="NAME", help="of --boxes, where there are several")
-    made.add_argument("--out", type=Path, required=True, metavar="FILE", help=".json")
-    made.add_argument(
-        "--drawings", type=Path, metavar="DIR", help="default: NAME-drawn beside NAME.json"
-    )
-    made.add_argument("--no-drawings", action="store_true", help="write no pictures")
-    add_overwrite(made)
-    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    made.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,300 @@
+"""The arguments of every command.
+
+They stand apart from the work: what does it imports torch, which takes seconds, and neither a
+question for help nor a mistyped option needs that.
+"""
+
+import argparse
+import inspect
+import math
+import re
+from functools import partial
+from pathlib import Path
+
+from fewshot_landmarks.photos import MODELS
+from fewshot_landmarks.support.outputs import add_overwrite
+
+SOURCES = "COCO keypoint JSON, a folder of LabelMe files, or CVAT XML"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of all commands; the `command` that it returns is the name of a module of this package."""
+    made = argparse.ArgumentParser("fewshot-landmarks")
+    commands = made.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    for command in (adapt, predict, evaluate, compare, draw, doctor, page):
+        said = inspect.getdoc(command) or command.__name__  # python -OO has no docstrings
+        command(
+            commands.add_parser(
+                command.__name__,
+                help=said.splitlines()[0],
+                description=said,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+        )
+    return made
+
+
+def adapt(made: argparse.ArgumentParser) -> None:
+    """Learn a category from a few annotated photos.
+
+        fewshot-landmarks adapt --support kimono.json --learner MetaCloth --out kimono.safetensors
+
+    Any names and any number of landmarks, 1 to many photos. What comes out finds these landmarks in
+    other photos: fewshot-landmarks predict.
+    """
+    made.add_argument(
+        "--support",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help=f"the annotated photos: {SOURCES}",
+    )
+    made.add_argument("--images", type=Path, metavar="DIR", help="where its photos are")
+    made.add_argument("--category", metavar="NAME", help="which, where there are several")
+    _add_model(made)
+    made.add_argument("--out", type=Path, required=True, metavar="FILE", help=".safetensors")
+    add_overwrite(made)
+
+
+def predict(made: argparse.ArgumentParser) -> None:
+    """Find landmarks in photos.
+
+        fewshot-landmarks predict --model kimono.safetensors --images DIR --out predictions.json
+
+    Writes COCO keypoint results, in which each keypoint's third number is the probability that the
+    landmark is there and found within a tenth of the object's size; and a picture of each photo.
+    A photo that cannot be read is skipped and said. Stopped and run again, it goes on.
+    """
+    made.add_argument("--model", type=Path, required=True, help="what `adapt` wrote")
+    _add_learner(made, "default: the model's")
+    made.add_argument("--images", type=Path, metavar="DIR", help="photos, or one photo")
+    made.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="PATH",
+        help="annotations whose boxes are searched, one object each; without them the object is "
+        "found in the whole photo first, which is less sure",
+    )
+    made.add_argument("--category", metavar="NAME", help="of --boxes, where there are several")
+    made.add_argument("--out", type=Path, required=True, metavar="FILE", help=".json")
+    made.add_argument(
+        "--drawings", type=Path, metavar="DIR", help="default: NAME-drawn beside NAME.json"
+    )
+    made.add_argument("--no-drawings", action="store_true", help="write no pictures")
+    add_overwrite(made)
+    _add_device(made)
+
+
+def evaluate(made: argparse.ArgumentParser) -> None:
+    """Compare predictions with annotations: how good they are.
+
+        fewshot-landmarks evaluate --predictions predictions.json --annotations coco.json
+
+    Predictions are a COCO results file, as `predict` writes it. Each is matched with one annotated
+    object: by annotation_id where it has one, else within its photo (by the photo's name, or its id)
+    and category by the boxes that overlap most. Landmarks that are annotated are scored; one that is
+    not counts for calibration alone, as a miss, for a score is the probability that the landmark is
+    there and close to its place. Landmarks that no prediction has, because no support photo labels
+    them, are left out, and named.
+    """
+    made.add_argument("--predictions", type=Path, required=True, metavar="FILE")
+    made.add_argument(
+        "--annotations", type=Path, required=True, metavar="PATH", help="COCO, LabelMe or CVAT"
+    )
+    made.add_argument(
+        "--images", type=Path, metavar="DIR", help="photos, where they are not beside these"
+    )
+    made.add_argument("--category", metavar="NAME", help="only this one (default: all)")
+    made.add_argument(
+        "--pck",
+        type=_thresholds,
+        default=(0.05, 0.1, 0.2),
+        metavar="T,T,...",
+        help="thresholds of PCK; AUC is up to the largest (default: 0.05,0.1,0.2)",
+    )
+    made.add_argument(
+        "--by",
+        choices=("area", "side"),
+        default="area",
+        help="errors are in units of the square root of the object's area (default), or of the "
+        "longer side of its box, as MP-100 has them",
+    )
+    made.add_argument("--out", type=Path, metavar="DIR", help="for tables and a figure")
+    add_overwrite(made)
+
+
+def compare(made: argparse.ArgumentParser) -> None:
+    """Try all learners on your photos: which is best, and would more photos help?
+
+        fewshot-landmarks compare --support kimono.json --query more.json
+
+    Every learner adapts to the same few objects of --support, drawn several times, and finds the
+    landmarks of all objects of --query, each in its annotated box. Errors are in units of the square
+    root of an object's area. Give a file twice, with --shots well below the number of its objects, if
+    there is only one: objects in a photo of a draw's support are then left out of its query.
+    """
+    made.add_argument(
+        "--support", type=Path, required=True, metavar="PATH", help=f"to learn from: {SOURCES}"
+    )
+    made.add_argument(
+        "--query", type=Path, required=True, metavar="PATH", help="to be tested on: the same"
+    )
+    made.add_argument("--support-images", type=Path, metavar="DIR", help="where its photos are")
+    made.add_argument("--query-images", type=Path, metavar="DIR", help="where its photos are")
+    made.add_argument("--category", metavar="NAME", help="which, where there are several")
+    made.add_argument(
+        "--models",
+        type=Path,
+        default=MODELS,
+        metavar="DIR",
+        help="a folder of LEARNER.safetensors (default: the project's own, in the package)",
+    )
+    made.add_argument(
+        "--learner",
+        nargs="+",
+        metavar="L",
+        help="which; module:Class for one of your own, whose code is run (default: all there are)",
+    )
+    made.add_argument(
+        "--shots",
+        nargs="+",
+        type=_positive,
+        metavar="K",
+        help="support objects to adapt to (default: as many of 1, 3, 5, 8 and 10 as there are, "
+        "and all there are)",
+    )
+    made.add_argument(
+        "--draws", type=_positive, default=10, metavar="N", help="of the support (default: 10)"
+    )
+    made.add_argument("--seed", type=_whole, default=0, help="of the draws (default: 0)")
+    made.add_argument("--out", type=Path, metavar="DIR", help="for tables and a figure")
+    add_overwrite(made)
+    _add_device(made)
+
+
+def draw(made: argparse.ArgumentParser) -> None:
+    """Draw annotated or predicted landmarks as a contact sheet.
+
+        fewshot-landmarks draw --annotations kimono.json --out sheet.png
+
+    Some objects, spread evenly over the file. Of annotations, a dot is a visible
+    landmark and a ring an occluded one; of predictions, colours run from red (score 0) to green (1).
+    """
+    source = made.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--annotations", type=Path, metavar="PATH", help="COCO JSON, LabelMe folder or CVAT XML"
+    )
+    source.add_argument("--predictions", type=Path, metavar="JSON", help="what predict wrote")
+    made.add_argument("--images", type=Path, metavar="DIR", help="folder of the photos")
+    made.add_argument("--category", metavar="NAME", help="draw this one only (name or id)")
+    made.add_argument("--count", type=int, default=24, help="objects at most (default: 24)")
+    made.add_argument("--columns", type=int, default=6, help="objects in a row (default: 6)")
+    made.add_argument("--side", type=int, default=400, help="pixels of an object (default: 400)")
+    made.add_argument("--out", type=Path, required=True, metavar="PICTURE")
+    add_overwrite(made)
+
+
+def doctor(made: argparse.ArgumentParser) -> None:
+    """Check data before a run, or say what a model is.
+
+        fewshot-landmarks doctor --data PATH       DeepFashion2's folder, a split file, or annotations
+        fewshot-landmarks doctor --model FILE      what a model was trained on, and what it finds
+
+    Of data: objects by category, files that are broken or odd, and categories with too few photos: all
+    that would end or falsify a run, before any of it.
+    """
+    what = made.add_mutually_exclusive_group(required=True)
+    what.add_argument("--data", type=Path, metavar="PATH")
+    what.add_argument("--model", type=Path, metavar="FILE")
+    _add_learner(made, "of --model")
+    made.add_argument("--images", type=Path, metavar="DIR", help="photos of annotations in --data")
+    made.add_argument(
+        "--shots", type=int, metavar="K", help="as of a run, whose tasks have all shots anyway"
+    )
+    preset = "as the run's preset has it"
+    made.add_argument(
+        "--queries", type=int, default=24, help=f"of an episode, {preset} (default: 24; smoke: 4)"
+    )
+    made.add_argument(
+        "--train-queries",
+        type=int,
+        default=12,
+        metavar="N",
+        help=f"of a training task, {preset} (default: 12; smoke: 4)",
+    )
+    made.add_argument(
+        "--decode", type=int, default=500, metavar="N", help="photos to decode (default: 500)"
+    )
+    made.add_argument("--cache", type=Path, metavar="DIR", help="where the index is kept")
+
+
+def page(made: argparse.ArgumentParser) -> None:
+    """Annotate, adapt and correct in a browser.
+
+        fewshot-landmarks page --learner MetaCloth
+
+    A page on this machine alone: it answers no other machine, and fetches nothing from any. It takes
+    photos and nothing else, and removes them when it ends.
+    """
+    _add_model(made)
+    made.add_argument("--port", type=int, default=7860, help="default: 7860")
+    made.add_argument(
+        "--host",
+        action="append",
+        default=[],
+        type=_host,
+        metavar="NAME",
+        help="another name by which browsers reach the page, through a proxy of yours",
+    )
+
+
+def _add_model(made: argparse.ArgumentParser) -> None:
+    """Ask for a meta-trained learner."""
+    made.add_argument(
+        "--model",
+        type=Path,
+        default=MODELS,
+        metavar="PATH",
+        help="a model, or a folder of LEARNER.safetensors (default: the project's own, "
+        "in the package)",
+    )
+    _add_learner(made, "default: MetaCloth, or the one of the model's file")
+    _add_device(made)
+
+
+def _add_learner(made: argparse.ArgumentParser, default: str) -> None:
+    """Ask for a learner, so that one's own may be imported for a model's file."""
+    made.add_argument(
+        "--learner",
+        metavar="L",
+        help=f"its name, or module:Class for one of your own, whose code is run ({default})",
+    )
+
+
+def _add_device(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+
+
+def _whole(text: str, least: int = 0) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+    return int(text)
+
+
+_positive = partial(_whole, least=1)
+
+
+def _thresholds(text: str) -> tuple[float, ...]:
+    try:
+        values = tuple(sorted({float(part) for part in text.split(",")}))
+    except ValueError:
+        values = ()
+    if not values or not all(0 < value < math.inf for value in values):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers above 0: 0.05,0.1,0.2")
+    return values
+
+
+def _host(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]", name):
+        raise argparse.ArgumentTypeError(f"{name!r}: give a name without a port, as my.server")
+    return name.lower()

