@@ -14,12 +14,13 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmarks.cells import _files, cells
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.keys import episodes_key, fit_key
 from benchmarks.engine.plan import Cell, Job, plan
 from benchmarks.engine.pool import do
 from benchmarks.presets import MINI, PRESETS, SMOKE
-from benchmarks.run import _files, cells, main
+from benchmarks.run import main
 from fewshot_landmarks import learner as registry
 from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, LEARNERS
 from fewshot_landmarks.support.errors import UserError

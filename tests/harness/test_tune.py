@@ -12,6 +12,7 @@ from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.stages import tasks_of, train_base
 from benchmarks.overrides import change
 from benchmarks.presets import SMOKE, Preset, find_preset
+from benchmarks.results.schemas import TRIALS
 from benchmarks.search import (
     Trial,
     choose,

@@ -20,9 +20,10 @@ TOLD_AT_ONCE = [
     *(["--help"], [], ["nothing"], ["adapt", "--nothing"], ["page", "--port", "x"]),
     *([command, "--help"] for command in COMMANDS),
 ]
+WORK = {"torch", "numpy", "pandas", "scipy", "matplotlib", "cv2", "PIL"}
 CALL = """
 import json, sys
-from fewshot_landmarks.__main__ import main
+from COMMAND import main
 for arguments in json.loads(sys.argv[1]):
     try:
         status = main(arguments)
@@ -33,9 +34,10 @@ print(*sys.modules, sep="\\n", file=sys.stderr)
 """
 
 
-def imported(*calls: list[str], status: int) -> set[str]:
-    """Modules that a process has after these calls of the command, which all end in a status."""
-    command = [sys.executable, "-c", CALL, json.dumps(calls), str(status)]
+def imported(*calls: list[str], status: int, of: str = "fewshot_landmarks.__main__") -> set[str]:
+    """Modules that a process has after these calls of a command, which all end in a status."""
+    code = CALL.replace("COMMAND", of)
+    command = [sys.executable, "-c", code, json.dumps(calls), str(status)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert not done.returncode, done.stderr
     return set(done.stderr.splitlines())
@@ -43,8 +45,11 @@ def imported(*calls: list[str], status: int) -> set[str]:
 
 def test_help_and_wrong_arguments_import_no_work():
     here = imported(*TOLD_AT_ONCE, status=2)
-    assert "argparse" in here
-    assert not here & {"torch", "numpy", "pandas", "scipy", "matplotlib", "cv2", "PIL"}
+    assert "argparse" in here and not here & WORK
+
+
+def test_help_of_the_benchmark_imports_no_work():
+    assert not imported(["--help"], ["--nothing"], status=2, of="benchmarks.run") & WORK
 
 
 def test_adapt_imports_what_it_needs_alone(tmp_path):
