@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.heatmaps import detect, labelmaps, landmark_features, query_loss
 from fewshot_landmarks.learner import Detector, Learner
+from fewshot_landmarks.networks.base import BaseModel
 from fewshot_landmarks.samples import Samples, Task
 from fewshot_landmarks.training import Training
 

@@ -14,13 +14,13 @@ from dataclasses import replace
 
 import pandas as pd
 
-from benchmarks.commands import Command, asked_preset, check_garments, open_experiment
-from benchmarks.controls import CONTROLS, TunedFeatures
+from benchmarks.commands.work import Command, asked_preset, check_garments, open_experiment
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.keys import episodes_path
 from benchmarks.engine.plan import Cell, plan, source
 from benchmarks.engine.pool import do_jobs
 from benchmarks.results.schemas import ADEQUACY
+from benchmarks.studies.controls import CONTROLS, TunedFeatures
 from fewshot_landmarks.metrics.intervals import mean_interval
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS, Benchmark
 from fewshot_landmarks.support.files import write_text

@@ -1,4 +1,4 @@
-"""Episodes evaluated a second, learner by learner: python -m benchmarks.speed.evaluation
+"""Episodes evaluated a second, learner by learner: python -m benchmarks.evaluation_speed
 
 As the harness evaluates them (an episode is read once for all its shots, and frozen networks see
 each image once) against one by one (each number of shots by itself, everything anew). The two
@@ -19,11 +19,11 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from benchmarks.commands import Command, asked_preset, check_garments, open_experiment
+from benchmarks.commands.overrides import change
+from benchmarks.commands.work import Command, asked_preset, check_garments, open_experiment
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.stages import episodes_of
-from benchmarks.overrides import change
-from benchmarks.speed.gpu import PLACE, build
+from benchmarks.gpu_check import PLACE, build
 from benchmarks.speed.measure import machine
 from fewshot_landmarks.evaluation import evaluate_episode
 from fewshot_landmarks.learner import Learner, find_learner
@@ -111,7 +111,7 @@ def execute(arguments: argparse.Namespace) -> None:
 
 
 main = Command(
-    "speed.evaluation",
+    "evaluation_speed",
     __doc__,
     execute,
     options,

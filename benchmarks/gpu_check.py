@@ -1,4 +1,4 @@
-"""Whether the paper's scale fits a GPU: python -m benchmarks.speed.gpu
+"""Whether the paper's scale fits a GPU: python -m benchmarks.gpu_check
 
 Meta-trains each learner with an inner loop for a few tasks of random images, with every number of
 the paper preset; tells the time of a task and the peak of memory against 24 GiB, as it would be
@@ -16,13 +16,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks.commands import Command
-from benchmarks.overrides import change
+from benchmarks.commands.overrides import change
+from benchmarks.commands.work import Command
 from benchmarks.presets import Preset, find_preset
 from benchmarks.speed.measure import machine, random_task, tame, timed
-from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.data.categories import DEEPFASHION2
 from fewshot_landmarks.learner import Learner, find_learner
+from fewshot_landmarks.networks.base import BaseModel
 from fewshot_landmarks.networks.fenets import FENETS
 from fewshot_landmarks.protocol import BENCHMARKS, SHOTS
 from fewshot_landmarks.samples import Task
@@ -136,7 +136,7 @@ def _write(rows: Sequence[dict], out: Path) -> pd.DataFrame:
     return frame
 
 
-main = Command("speed.gpu", __doc__, execute, options)
+main = Command("gpu_check", __doc__, execute, options)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.commands import Command, asked_preset, benchmarks_of, open_experiment
+from benchmarks.commands.work import Command, asked_preset, benchmarks_of, open_experiment
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.keys import episodes_key, key
 from benchmarks.engine.plan import Job, after, base_job, missing, source
 from benchmarks.engine.pool import do_jobs
 from benchmarks.engine.stages import Report
 from benchmarks.results.schemas import HORIZON
-from benchmarks.search import trial_experiment, try_out
+from benchmarks.studies.search import trial_experiment, try_out
 from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.protocol import Benchmark, benchmark
 from fewshot_landmarks.support.errors import UserError

@@ -1,4 +1,4 @@
-"""How long data of DeepFashion2's size take to be found: python -m benchmarks.speed.index
+"""How long data of DeepFashion2's size take to be found: python -m benchmarks.index_speed
 
 Writes a tree of annotation files and small photos in the data set's layout, then times, each in a
 fresh process of its own: the index built, opened again, built again after a few files changed, and
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from benchmarks.commands import Command
+from benchmarks.commands.work import Command
 from benchmarks.speed.measure import machine
 from fewshot_landmarks.data.categories import CATEGORIES
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2
@@ -142,7 +142,7 @@ def execute(arguments: argparse.Namespace) -> None:
     write_text(arguments.out / MACHINE, about)
 
 
-main = Command("speed.index", __doc__, execute, options)
+main = Command("index_speed", __doc__, execute, options)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,7 +7,7 @@ claims and the report too. Killed at any moment and run again, it goes on where 
 import argparse
 import sys
 
-from benchmarks.options import Command
+from benchmarks.commands.options import Command
 
 
 def options(parser: argparse.ArgumentParser) -> None:

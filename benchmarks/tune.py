@@ -19,19 +19,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.commands import Command, asked_preset, benchmarks_of, open_experiment
+from benchmarks.commands.overrides import check_choices
+from benchmarks.commands.work import Command, asked_preset, benchmarks_of, open_experiment
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.plan import Job, after, base_job, missing, source
 from benchmarks.engine.pool import do_jobs
-from benchmarks.overrides import check_choices
 from benchmarks.presets import TUNED, Preset, read_choices
 from benchmarks.results.schemas import REHEARSED, TRIALS
-from benchmarks.search import Trial, choose, read_trials, rehearsals, study, study_path
+from benchmarks.studies.search import Trial, choose, read_trials, rehearsals, study, study_path
 from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, LEARNERS, Benchmark, benchmark
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import is_whole, write_text
-from fewshot_landmarks.support.locks import alone
+from fewshot_landmarks.support.files import alone, is_whole, write_text
 from fewshot_landmarks.support.markup import csv_text
 from fewshot_landmarks.support.outputs import claim
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from fewshot_landmarks.base import BaseModel
+from fewshot_landmarks.networks.base import BaseModel
 from fewshot_landmarks.networks.heads import FrozenFeatures
 from fewshot_landmarks.protocol import REGISTRY
 from fewshot_landmarks.samples import Samples

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import torch
 
-from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.learner import Learner, find_learner
+from fewshot_landmarks.networks.base import BaseModel
 from fewshot_landmarks.networks.fenets import FENETS
 from fewshot_landmarks.photos.model import Model
 

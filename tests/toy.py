@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.data.categories import DEEPFASHION2, category
 from fewshot_landmarks.data.crops import Garment
+from fewshot_landmarks.networks.base import BaseModel
 from fewshot_landmarks.networks.small import SmallFENet
 from fewshot_landmarks.samples import Samples, Task, collate
 from fewshot_landmarks.tasks import LandmarkTasks

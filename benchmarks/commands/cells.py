@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.commands import (
+from benchmarks.commands.work import (
     asked_preset,
     benchmarks_of,
     given,

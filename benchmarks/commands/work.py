@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.commands.options import Command as Command
+from benchmarks.commands.options import add_work_options
+from benchmarks.commands.overrides import change, with_weights
 from benchmarks.engine import store
 from benchmarks.engine.experiment import Experiment
-from benchmarks.options import Command as Command
-from benchmarks.options import add_work_options
-from benchmarks.overrides import change, with_weights
 from benchmarks.presets import Preset, find_preset
 from benchmarks.results.reading import option
 from fewshot_landmarks.data.garments import write_garments

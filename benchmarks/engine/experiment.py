@@ -12,7 +12,7 @@ from fewshot_landmarks.data.source import Source, find_source
 from fewshot_landmarks.protocol import Benchmark, unfit
 from fewshot_landmarks.support.distributed import ALONE, Ranks
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.locks import alone
+from fewshot_landmarks.support.files import alone
 
 
 @dataclass(frozen=True)

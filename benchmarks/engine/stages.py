@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.keys import base_path, episodes_path, fit_path, predictions_path
-from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.evaluation import EpisodeErrors, Predictions, predict_episode
 from fewshot_landmarks.learner import Learner, fits
+from fewshot_landmarks.networks.base import BaseModel
 from fewshot_landmarks.networks.fenets import FENETS
 from fewshot_landmarks.protocol import EPISODE_SEED, SHOTS, Benchmark
 from fewshot_landmarks.support.errors import UserError

@@ -28,13 +28,13 @@ from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.protocol import REGISTRY, SHOTS, Benchmark
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import (
+    alone,
     is_whole,
     put_aside,
     read_regular,
     write_bytes,
     write_text,
 )
-from fewshot_landmarks.support.locks import alone
 from fewshot_landmarks.support.markup import csv_text
 
 FILES = (EPISODES.name, CURVES.name, COSTS.name, RUN)

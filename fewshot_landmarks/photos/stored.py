@@ -15,8 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from fewshot_landmarks import __version__
-from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.learner import Learner, trusted_learner
+from fewshot_landmarks.networks.base import BaseModel
 from fewshot_landmarks.networks.fenets import FENETS
 from fewshot_landmarks.photos.header import (
     CROPS,

@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
+from filelock import FileLock, Timeout
+
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.outputs import note, sha256_of
 
@@ -258,3 +260,30 @@ def _sums(path: Path) -> list[str]:
 def _digest(path: Path) -> str:
     with open_regular(path) as file:
         return sha256_of(file)
+
+
+# --------------------------------------------------------------------------------- locks
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait until no other process is in a block of this lock file, then go through one's own.
+
+    A lock ends with its process, however that ends. Where the file cannot be made the block goes
+    on without: nothing else can be written there either.
+    """
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=1)
+    except Timeout:
+        print(f"another process is at work in {path.parent}: waiting for it", file=sys.stderr)
+        lock.acquire()
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            path.unlink(missing_ok=True)  # who waits sees that, and makes a new one
+            lock.release()

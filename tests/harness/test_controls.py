@@ -5,7 +5,7 @@ import torch
 
 from baselines.proto import nearness, prototypes
 from benchmarks.adequacy import _groups, main, seen_again
-from benchmarks.controls import FixedFeatures, Position, TunedFeatures
+from benchmarks.studies.controls import FixedFeatures, Position, TunedFeatures
 from fewshot_landmarks.heatmaps import decode
 from fewshot_landmarks.learner import Learner
 from fewshot_landmarks.protocol import BENCHMARKS

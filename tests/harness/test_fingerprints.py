@@ -20,8 +20,8 @@ from fewshot_landmarks.protocol import BENCHMARKS
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"  # syntax trees differ between them
 STATED = Path(__file__).parents[1] / "versions.json"
-SHARED = """base evaluation heatmaps inner_loop protocol samples tasks training data.crops
-metrics.landmarks networks.depthwise networks.efficientnet networks.fenet networks.fenets
+SHARED = """evaluation heatmaps inner_loop protocol samples tasks training data.crops
+metrics.landmarks networks.base networks.depthwise networks.efficientnet networks.fenet networks.fenets
 networks.heads networks.resnet50 networks.small support.rng""".split()
 
 MINE = """

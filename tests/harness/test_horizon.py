@@ -6,7 +6,7 @@ from benchmarks import horizon
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.stages import train_base
 from benchmarks.presets import SMOKE
-from benchmarks.search import try_out
+from benchmarks.studies.search import try_out
 from fewshot_landmarks.learner import find_learner
 from fewshot_landmarks.protocol import BENCHMARKS
 

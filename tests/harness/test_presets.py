@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.overrides import change
+from benchmarks.commands.overrides import change
 from benchmarks.presets import FULL, PAPER
 from fewshot_landmarks.learner import find_learner
 from fewshot_landmarks.networks.fenets import FENETS

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks.cells import _files, cells
+from benchmarks.commands.cells import _files, cells
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.keys import episodes_key, fit_key
 from benchmarks.engine.plan import Cell, Job, plan

@@ -7,13 +7,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks import search, tune
+from benchmarks import tune
+from benchmarks.commands.overrides import change
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.stages import tasks_of, train_base
-from benchmarks.overrides import change
 from benchmarks.presets import SMOKE, Preset, find_preset
 from benchmarks.results.schemas import TRIALS
-from benchmarks.search import (
+from benchmarks.studies import search
+from benchmarks.studies.search import (
     Trial,
     choose,
     finalists,

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import resnet50
 
-from benchmarks.overrides import change, with_weights
+from benchmarks.commands.overrides import change, with_weights
 from benchmarks.presets import FULL, PAPER
 from benchmarks.speed.training import tame
 from fewshot_landmarks.networks import efficientnet

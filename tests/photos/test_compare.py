@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
-from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.data.formats.annotations import read_annotations
 from fewshot_landmarks.data.keypoints import Keypoints
 from fewshot_landmarks.evaluation import evaluate_episode
 from fewshot_landmarks.learner import Learner, find_learner
+from fewshot_landmarks.networks.base import BaseModel
 from fewshot_landmarks.networks.small import SmallFENet
 from fewshot_landmarks.photos.commands import compare
 from fewshot_landmarks.photos.commands.compare import (

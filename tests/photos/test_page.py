@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from baselines.proto import PROTO
-from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.data.formats.annotations import read_annotations
+from fewshot_landmarks.networks.base import BaseModel
 from fewshot_landmarks.networks.small import SmallFENet
 from fewshot_landmarks.photos.commands import page as command
 from fewshot_landmarks.photos.model import Model

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from fewshot_landmarks.__main__ import main
-from fewshot_landmarks.base import BaseModel
 from fewshot_landmarks.data.formats.annotations import read_annotations
 from fewshot_landmarks.data.formats.predictions import match, read_predictions
 from fewshot_landmarks.learner import find_learner
+from fewshot_landmarks.networks.base import BaseModel
 from fewshot_landmarks.networks.small import SmallFENet
 from fewshot_landmarks.photos.commands import common, predict
 from fewshot_landmarks.photos.commands.draw import predicted

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from baselines.proto import PROTO
-from fewshot_landmarks.base import BaseModel
+from fewshot_landmarks.networks.base import BaseModel
 from fewshot_landmarks.networks.small import SmallFENet
 from fewshot_landmarks.photos.commands import page as command
 from fewshot_landmarks.photos.commands.parsers import parser

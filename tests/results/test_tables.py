@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from scipy.stats import sem
 
-from benchmarks.commands import given
+from benchmarks.commands.work import given
 from benchmarks.engine.store import remember
 from benchmarks.results.reading import read_episodes, run_command
 from benchmarks.results.schemas import EPISODES

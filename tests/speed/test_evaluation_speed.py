@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from benchmarks.speed.evaluation import main
+from benchmarks.evaluation_speed import main
 
 
 def test_both_ways_are_timed(in_smoke_folder, tmp_path):

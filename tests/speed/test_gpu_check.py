@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks.speed.gpu import LEARNERS, main
+from benchmarks.gpu_check import LEARNERS, main
 
 SMALL = ["--preset", "smoke", "--tasks", "1", "--device", "cpu"]
 

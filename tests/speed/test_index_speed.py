@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from benchmarks.speed.index import main
+from benchmarks.index_speed import main
 
 
 def test_index_and_tasks_are_timed(tmp_path, capsys):

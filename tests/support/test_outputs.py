@@ -9,14 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import adequacy, export, horizon, metrics, prepare, run, tune
+from benchmarks import (
+    adequacy,
+    evaluation_speed,
+    export,
+    gpu_check,
+    horizon,
+    index_speed,
+    metrics,
+    prepare,
+    run,
+    tune,
+)
 from benchmarks.claims import build as claims
 from benchmarks.figures import build as figures
 from benchmarks.report import build as report
 from benchmarks.results import schemas
-from benchmarks.speed import evaluation as evaluation_speed
-from benchmarks.speed import gpu as gpu_check
-from benchmarks.speed import index as index_speed
 from benchmarks.speed import training as speed
 from benchmarks.tables import build as tables
 from fewshot_landmarks.__main__ import main

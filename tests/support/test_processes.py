@@ -19,7 +19,7 @@ from fewshot_landmarks.data.garments import write_garments
 from fewshot_landmarks.data.jointed import write_jointed
 from fewshot_landmarks.support.console import answer
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.locks import alone
+from fewshot_landmarks.support.files import alone
 from fewshot_landmarks.support.processes import Processes
 from tests.processes import NumpyAndWait, children, gone, keep, kept, wait_for
 
@@ -170,7 +170,7 @@ def test_a_killed_drawing_of_shapes_leaves_nothing_for_long(tmp_path):
 def test_notes_of_many_processes_are_all_kept(tmp_path):
     command = [sys.executable, "-c", "import json, sys\n"
                "from pathlib import Path\n"
-               "from fewshot_landmarks.support.locks import alone\n"
+               "from fewshot_landmarks.support.files import alone\n"
                "path = Path(sys.argv[1], 'notes.json')\n"
                "for _ in range(20):\n"
                "    with alone(Path(sys.argv[1], '.lock')):\n"

@@ -16,8 +16,14 @@ from fewshot_landmarks.data.categories import CATEGORIES
 from fewshot_landmarks.data.garments.clothes.outfit import FREQUENCIES
 from fewshot_landmarks.data.garments.scene import DIFFICULTIES, draw_photo
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import SMALL, advice, is_whole, read_regular, write_bytes
-from fewshot_landmarks.support.locks import alone
+from fewshot_landmarks.support.files import (
+    SMALL,
+    advice,
+    alone,
+    is_whole,
+    read_regular,
+    write_bytes,
+)
 from fewshot_landmarks.support.processes import Processes
 
 NAME = "procedural garments"

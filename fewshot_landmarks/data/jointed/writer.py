@@ -18,12 +18,12 @@ from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import (
     SMALL,
     advice,
+    alone,
     is_whole,
     put_aside,
     read_regular,
     write_text,
 )
-from fewshot_landmarks.support.locks import alone
 
 VERSION = 1  # to be raised whenever the drawing changes
 PHOTOS = {"train": 1600, "test": 800}

@@ -1,0 +1,1 @@
+"""What commands are asked, and what they share of their work."""
