@@ -13,7 +13,7 @@ from PIL import Image
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.data.drawing import contact_sheet, object_cell
 from fewshot_landmarks.data.garments.writer import photo_of
-from fewshot_landmarks.photos.model import load
+from fewshot_landmarks import load
 
 ROOT = Path(__file__).parents[1]
 README, RESULTS, PAPER = (
