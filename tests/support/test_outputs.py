@@ -22,6 +22,7 @@ from benchmarks import (
     tune,
 )
 from benchmarks.claims import build as claims
+from benchmarks.commands import cells
 from benchmarks.figures import build as figures
 from benchmarks.report import build as report
 from benchmarks.results import schemas
@@ -136,7 +137,7 @@ FULL = ["--preset", "full", "--out", "out"]
 STORED = ["--results", "out"]
 MODELS = [f"models/{name}.safetensors" for name in LEARNERS]
 WRITTEN = {  # by command: its arguments, and what it writes to out/
-    run: (["--all", *SMOKE], run._files(True)),
+    run: (["--all", *SMOKE], cells._files(True)),
     tables: (STORED, tables.FILES),
     claims: (STORED, claims.FILES),
     figures: (STORED, figures.FILES),

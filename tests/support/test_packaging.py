@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import fewshot_landmarks
-from fewshot_landmarks.learner import LEARNERS
+from fewshot_landmarks.protocol import LEARNERS
 from fewshot_landmarks.support.extras import EXTRAS, LEARN2LEARN
 
 ROOT = Path(__file__).parents[2]
