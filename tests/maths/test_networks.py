@@ -9,7 +9,7 @@ from torchvision.models import resnet50
 
 from benchmarks.commands.overrides import change, with_weights
 from benchmarks.presets import FULL, PAPER
-from benchmarks.speed.training import tame
+from benchmarks.speed.measure import tame
 from fewshot_landmarks.networks import efficientnet
 from fewshot_landmarks.networks.efficientnet import EfficientNetFENet
 from fewshot_landmarks.networks.fenet import ChannelNorm
