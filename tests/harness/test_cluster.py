@@ -2,7 +2,6 @@
 
 import sys
 import threading
-import time
 
 import pytest
 
@@ -14,7 +13,7 @@ from tests.processes import wait_for
 ray = pytest.importorskip("ray")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def nodes():
     """A cluster without room on its head, and a function that adds a node of one CPU."""
     from ray.cluster_utils import Cluster
@@ -26,25 +25,21 @@ def nodes():
     made.shutdown()
 
 
-def test_a_lost_nodes_work_is_taken_up_elsewhere(in_smoke_folder, unbroken, nodes):
-    out = in_smoke_folder / "on_ray"
-    lost = [nodes.add_node(num_cpus=1), nodes.add_node(num_cpus=1)][0]
-    nodes.wait_for_nodes()
-    removed = []
+def test_an_address_without_a_cluster_is_one_line(in_smoke_folder, monkeypatch, capsys):
+    monkeypatch.setenv("RAY_ADDRESS", "no port")
+    assert main([*SOME, "--out", "no_cluster", "--engine", "ray"]) == 2
+    assert "RAY_ADDRESS" in capsys.readouterr().err.splitlines()[-1]
 
-    def lose():
-        while not list(out.glob("work/weights/base-*")):
-            time.sleep(0.1)
-        nodes.remove_node(lost, allow_graceful=False)
-        removed.append(sorted(path.name for path in out.glob("work/episodes/**/*.csv")))
 
-    thread = threading.Thread(target=lose)
-    thread.start()
-    assert main([*SOME, "--out", str(out), "--engine", "ray"]) == 0
-    thread.join()
-    assert removed == [[]]  # before anything was evaluated
-    for name in ("table2.csv", "episodes.csv.gz", "curves.csv.gz", "similarities.csv"):
-        assert (out / name).read_bytes() == (unbroken / name).read_bytes(), name
+def test_without_ray_there_is_one_line(in_smoke_folder, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main([*SOME, "--out", "no_ray", "--engine", "ray"]) == 2
+    assert "pip install" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_cluster_without_room_is_one_line(in_smoke_folder, nodes, capsys):
+    assert main([*SOME, "--out", "no_room", "--engine", "ray"]) == 2
+    assert "0 CPUs" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_cluster_that_loses_its_nodes_is_one_line(in_smoke_folder, nodes, monkeypatch, capsys):
@@ -63,18 +58,21 @@ def test_a_cluster_that_loses_its_nodes_is_one_line(in_smoke_folder, nodes, monk
     assert "0 CPUs" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_cluster_without_room_is_one_line(in_smoke_folder, nodes, capsys):
-    assert main([*SOME, "--out", "no_room", "--engine", "ray"]) == 2
-    assert "0 CPUs" in capsys.readouterr().err.splitlines()[-1]
+def test_a_lost_nodes_work_is_taken_up_elsewhere(in_smoke_folder, unbroken, nodes):
+    out = in_smoke_folder / "on_ray"
+    lost = [nodes.add_node(num_cpus=1), nodes.add_node(num_cpus=1)][0]
+    nodes.wait_for_nodes()
+    removed = []
 
+    def lose():
+        wait_for(lambda: list(out.glob("work/weights/base-*")), 300)
+        nodes.remove_node(lost, allow_graceful=False)
+        removed.append(sorted(path.name for path in out.glob("work/episodes/**/*.csv")))
 
-def test_an_address_without_a_cluster_is_one_line(in_smoke_folder, monkeypatch, capsys):
-    monkeypatch.setenv("RAY_ADDRESS", "no port")
-    assert main([*SOME, "--out", "no_cluster", "--engine", "ray"]) == 2
-    assert "RAY_ADDRESS" in capsys.readouterr().err.splitlines()[-1]
-
-
-def test_without_ray_there_is_one_line(in_smoke_folder, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "ray", None)
-    assert main([*SOME, "--out", "no_ray", "--engine", "ray"]) == 2
-    assert "pip install" in capsys.readouterr().err.splitlines()[-1]
+    thread = threading.Thread(target=lose)
+    thread.start()
+    assert main([*SOME, "--out", str(out), "--engine", "ray"]) == 0
+    thread.join()
+    assert removed == [[]]  # before anything was evaluated
+    for name in ("table2.csv", "episodes.csv.gz", "curves.csv.gz", "similarities.csv"):
+        assert (out / name).read_bytes() == (unbroken / name).read_bytes(), name
