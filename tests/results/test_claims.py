@@ -755,15 +755,6 @@ def test_similarities_are_read_where_they_are(tmp_path, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_a_missing_folder_is_one_line_and_2(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    for arguments in ([], ["--preset", "mini"], ["--results", "nowhere"]):
-        assert main(arguments) == 2
-        captured = capsys.readouterr()
-        assert captured.out == "" and len(captured.err.splitlines()) == 1
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize(
     ("value", "text"), [(0.1044, ".104"), (-0.012, "-.012"), (-0.0001, ".000"), (1.0, "1.000")]
 )

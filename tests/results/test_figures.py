@@ -336,10 +336,3 @@ def test_a_broken_file_is_one_line(tmp_path, name, content, told, capsys):
     assert figures.main(["--results", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert name in line and told in line
-
-
-def test_no_results_directory_is_one_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert figures.main([]) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "results/full" in line
