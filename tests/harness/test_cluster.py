@@ -1,5 +1,6 @@
 """The grid on Ray: a cluster of several nodes, one of which is lost in the midst of a run."""
 
+import signal
 import sys
 import threading
 
@@ -18,11 +19,13 @@ def nodes():
     """A cluster without room on its head, and a function that adds a node of one CPU."""
     from ray.cluster_utils import Cluster
 
+    before = signal.getsignal(signal.SIGTERM)  # which Ray would keep for itself
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     ray.init(address=made.address, log_to_driver=False, logging_level="error")
     yield made
     ray.shutdown()
     made.shutdown()
+    signal.signal(signal.SIGTERM, before)
 
 
 def test_an_address_without_a_cluster_is_one_line(in_smoke_folder, monkeypatch, capsys):

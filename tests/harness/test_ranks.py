@@ -18,7 +18,7 @@ from tests.processes import wait_for
 from tests.ranked import train
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-SOME = ["--preset", "smoke", "--benchmark", "B-2", "--learner", "MetaCloth"]
+SOME = ["--preset", "smoke", "--benchmark", "B-2", "--learner", "PROTO", "--shots", "1"]
 
 
 def run_together(*arguments, **options):
@@ -66,13 +66,13 @@ def test_a_run_by_two_processes_of_which_one_dies_is_a_run(in_smoke_folder):
     weights = sorted(path.name for path in (alone / "work" / "weights").glob("*.safetensors"))
     others = (out / "work" / "weights").glob("*.safetensors")
     assert weights == sorted(path.name for path in others)
-    assert len(weights) == 3
+    assert len(weights) == 2
     for name in weights:
         one, two = (load_file(each / "work" / "weights" / name) for each in (alone, out))
         for parameter, value in one.items():
             torch.testing.assert_close(two[parameter], value, rtol=1e-3, atol=1e-4)
     tables = [pd.read_csv(each / "table2.csv") for each in (alone, out)]
-    assert len(tables[0]) == len(tables[1]) == 6
+    assert len(tables[0]) == len(tables[1]) == 1
 
 
 def test_a_step_has_a_task_for_each_process():
