@@ -184,7 +184,7 @@ def test_seen_categories_by_an_option(shapes, tmp_path, monkeypatch, capsys):
     for options, told in (
         (["--seen", names[0], "--data", str(shapes / "B-1.json")], "B-1.json"),
         (["--seen", names[0], "--unseen", names[0]], names[0]),
-        (["--seen", ", ".join(names)], "--seen"),
+        (["--seen", ", ".join(names)], "'train'"),
         (["--seen", ", "], "seen"),
         (["--seen", "dragon"], "dragon"),
         (["--unseen", names[0]], "--seen"),

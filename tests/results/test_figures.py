@@ -267,7 +267,14 @@ def test_figure_4_shows_each_benchmark_and_says_what_was_seen(results):
     np.testing.assert_allclose(heat, by_hand)
 
 
+@pytest.fixture
+def unseen(monkeypatch):
+    """Figures are made and not rendered, which takes longest."""
+    monkeypatch.setattr(figures, "render", lambda figure, ending: b"")
+
+
 def test_figures_have_the_same_bytes_twice(results):
+    (results / "heatmaps.npz").write_bytes(probes.heatmaps_npz(toy_maps(("B-1/trousers",))))
     assert figures.write_figures(results) == []
     written = {path.name: path.read_bytes() for path in results.glob("figure*")}
     assert set(written) == {f"{name}.{end}" for name in figures.FIGURES for end in ("png", "pdf")}
@@ -279,7 +286,7 @@ def test_figures_have_the_same_bytes_twice(results):
     assert {path.name: path.read_bytes() for path in results.glob("figure*")} == written
 
 
-def test_what_is_missing_is_told(results, capsys):
+def test_what_is_missing_is_told(results, unseen, capsys):
     for name in ("heatmaps.npz", "similarities.csv", "episodes.csv.gz"):
         (results / name).unlink()
     assert figures.main(["--results", str(results)]) == 0
@@ -292,14 +299,14 @@ def test_what_is_missing_is_told(results, capsys):
     assert left == {"figure_curves", "figure_trust"}
 
 
-def test_without_calibration_the_command_that_measures_it_is_told(results):
+def test_without_calibration_the_command_that_measures_it_is_told(results, unseen):
     (results / "calibration.csv").unlink()
     (note,) = figures.write_figures(results)
     assert "figure_trust" in note and "calibration.csv" in note
     assert f"python -m benchmarks.export --preset smoke --out {results}" in note
 
 
-def test_other_benchmarks_have_no_figures_of_the_papers(results):
+def test_other_benchmarks_have_no_figures_of_the_papers(results, unseen):
     frame = records(lambda *_: 0.1, benchmark="J-1")
     (results / "episodes.csv.gz").write_bytes(gzip.compress(frame.to_csv(index=False).encode()))
     (results / "run.json").write_text(json.dumps(OTHER_RUN))
@@ -309,7 +316,7 @@ def test_other_benchmarks_have_no_figures_of_the_papers(results):
     assert written == {"figure_shots", "figure_curves", "figure_trust"}
 
 
-def test_nothing_to_draw_is_told(results):
+def test_nothing_to_draw_is_told(results, unseen):
     frame = records(lambda *_: 0.1, shots=(1,))
     (results / "episodes.csv.gz").write_bytes(gzip.compress(frame.to_csv(index=False).encode()))
     (results / "heatmaps.npz").unlink()
