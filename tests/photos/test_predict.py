@@ -330,10 +330,10 @@ def test_photos_of_one_name_have_their_own_pictures(finder, tmp_path):
             "--drawings",
         ),
         ("found.json", ["--images", "query", "--drawings", "found.json"], "--drawings"),
-        ("query/annotations.json", ["--boxes", "query/annotations.json"], ""),
-        ("finder.safetensors", ["--images", "query"], ""),
+        ("query/annotations.json", ["--boxes", "query/annotations.json"], "annotations.json"),
+        ("finder.safetensors", ["--images", "query"], "finder.safetensors"),
         ("found", ["--images", "query"], "found.json"),
-        ("query", ["--images", "query"], ""),
+        ("query", ["--images", "query"], "query"),
         (".", ["--images", "query"], ""),
     ],
 )
@@ -384,10 +384,10 @@ def test_adapt_tells_mistakes_in_one_line(finder, tmp_path, capsys):
         (["--learner", "PROTO", "--model", str(models / "COLOURS.safetensors")], "PROTO"),
         (["--model", str(tmp_path / "none")], "none"),
         (["--category", "shoes"], "blobs"),
-        (["--out", str(support / "x.safetensors")], "x.safetensors"),
-        (["--out", str(support)], ""),
-        (["--out", str(models / "COLOURS.safetensors")], ""),
-        (["--out", str(models)], ""),
+        (["--out", str(support / "x.safetensors")], "annotations.json"),
+        (["--out", str(support)], "annotations.json"),
+        (["--out", str(models / "COLOURS.safetensors")], "COLOURS"),
+        (["--out", str(models)], "models"),
     ):
         command = [
             "adapt",
