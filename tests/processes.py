@@ -3,6 +3,7 @@
 import time
 import zlib
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from pathlib import Path
 
 
@@ -49,6 +50,35 @@ def wait_for(look: Callable, seconds: float = 60):
         assert time.monotonic() < end, "it never came"
         time.sleep(0.005)
     return found
+
+
+def one_process(experiment, jobs, workers):
+    """`benchmarks.engine.pool.run`, without waiting for processes to start."""
+    from benchmarks.engine import pool
+
+    waiting = list(jobs)
+    while waiting:
+        job = pool.ready(waiting)[0]
+        waiting.remove(job)
+        pool.finish(experiment, job, pool.do(experiment, job, lambda share: None))
+
+
+class InThisProcess:
+    """`Processes` whose work is done at once, where it is handed in."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, work, *arguments):
+        done = Future()
+        done.set_result(work(*arguments))
+        return done
 
 
 class NumpyAndWait:

@@ -51,24 +51,37 @@ def paired(first: pd.Series, second: pd.Series) -> Comparison:
 
     Errors, here and below, are indexed by category and episode.
     """
-    both = pd.concat([first, second], axis=1, join="inner").dropna()
-    return apart(both.iloc[:, 0], both.iloc[:, 1])
+    return _compared(pd.concat([first, second], axis=1, join="inner").dropna())
 
 
 def apart(first: pd.Series, second: pd.Series) -> Comparison:
     """The comparison of two means, each over its own episodes, of which some may be shared."""
-    first, second = first.dropna(), second.dropna()
-    if first.empty or second.empty:
+    return _compared(pd.concat([first.dropna(), second.dropna()], axis=1))
+
+
+def _compared(sides: pd.DataFrame) -> Comparison:
+    """Of two columns of errors, NaN where a side lacks the episode."""
+    errors = sides.to_numpy(np.float64)
+    there = ~np.isnan(errors)
+    if not there.any(0).all():
         return Comparison(math.nan, math.nan, math.nan, math.nan, 0)
-    parts = [
-        (errors - errors.groupby(level="category").transform("mean")) / len(errors)
-        for errors in (first, second)
-    ]
-    part = parts[0].sub(parts[1], fill_value=0)  # of an episode in the difference of the means
-    within = part.groupby(level="category")
-    variance = (within.var() * within.size()).sum(skipna=False)  # NaN: one episode says nothing
-    mine, other = float(first.mean()), float(second.mean())
+    category = pd.factorize(sides.index.get_level_values("category"))[0]
+    with np.errstate(
+        invalid="ignore"
+    ):  # a side without a category; one episode, which says nothing
+        means = _by_category(np.where(there, errors, 0), category) / _by_category(there, category)
+        within = np.where(there, errors - means[category], 0) / there.sum(0)
+        part = within[:, :1] - within[:, 1:]  # of an episode in the difference of the means
+        size = _by_category(np.ones_like(part), category)
+        away = part - (_by_category(part, category) / size)[category]
+        variance = (_by_category(away**2, category) / (size - 1) * size).sum()
+    mine, other = (float(errors[there[:, side], side].mean()) for side in (0, 1))
     return Comparison(mine, other, mine - other, Z95 * math.sqrt(variance), len(part))
+
+
+def _by_category(values: np.ndarray, category: np.ndarray) -> np.ndarray:
+    """Sums of the rows of each category: (rows, columns) to (categories, columns)."""
+    return np.stack([np.bincount(category, weights=column) for column in values.T], 1)
 
 
 def verdict(comparisons: Sequence[Comparison], margin: float = 0.0, greater: bool = False) -> str:

@@ -148,27 +148,33 @@ def _cells(
     with_mean: bool,
 ) -> tuple[Cell, ...]:
     """One learner's cells of a benchmark; a column stands for some categories and shots."""
-    errors, cells = {}, []
+    errors, cells, planned = {}, [], run_field(run, "plan", "shots", default=SHOTS)
     for column, (categories, shots) in columns.items():
-        part = rows[rows["category"].isin(categories) & (rows["shots"] == shots)]
-        errors[column] = part.groupby(["category", "episode"])["ne"].mean()
-        if part.empty and shots not in run_field(run, "plan", "shots", default=SHOTS):
-            cells.append(Cell(note="not in the run's plan"))
-        else:
-            whole = {key: n for key, n in needed.items() if key[1] in categories}
+        whole = {key: n for key, n in needed.items() if key[1] in categories}
+        part = rows
+        if len(rows):  # most learners of a small run have none
+            part = rows[rows["category"].isin(categories) & (rows["shots"] == shots)]
+        if len(part):
+            errors[column] = part.groupby(["category", "episode"])["ne"].mean()
             cells.append(_cell(errors[column], part, whole))
+        elif shots in planned:
+            seeds = {seed for seed, _ in whole}
+            cells.append(Cell(note="no episodes", lacking=tuple(sorted(seeds))))
+        else:
+            cells.append(Cell(note="not in the run's plan"))
     if with_mean:
-        means = pd.DataFrame(errors).mean(axis=1, skipna=False)
-        cells.append(_mean_cell(means) if all(cell.episodes for cell in cells) else Cell())
+        whole = all(cell.episodes for cell in cells)
+        means = pd.DataFrame(errors).mean(axis=1, skipna=False) if whole else None
+        cells.append(_mean_cell(means) if whole else Cell())
     return tuple(cells)
 
 
 def _cell(errors: pd.Series, rows: pd.DataFrame, whole: dict[tuple[int, str], int]) -> Cell:
     """The cell of some rows, which must hold `whole` episodes by (seed, category)."""
     found = rows.groupby(["seed", "category"]).size().to_dict()
-    if rows.empty or found != whole:
+    if found != whole:
         seeds = {seed for (seed, name), n in whole.items() if found.get((seed, name)) != n}
-        note = "no episodes" if rows.empty else f"{len(rows)} of {sum(whole.values())} episodes"
+        note = f"{len(rows)} of {sum(whole.values())} episodes"
         return Cell(note=note, lacking=tuple(sorted(seeds)))
     if failed := int(((rows["scored"] > 0) & ~np.isfinite(rows["ne"])).sum()):
         return Cell(note=f"{failed} of {len(rows)} episodes without a finite error")

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -259,15 +260,15 @@ def test_garments_without_a_labelled_landmark_are_left_out(tmp_path):
 
 
 BAD_ITEMS = {
-    "not an object": (["item"], "not an object"),
-    "no category_id": ({"category_id": ...}, "has no category_id"),
-    "no category_name": ({"category_name": ...}, "has no category_name"),
-    "no bounding_box": ({"bounding_box": ...}, "has no bounding_box"),
-    "no landmarks": ({"landmarks": ...}, "has no landmarks"),
-    "unknown category": ({"category_id": 14}, "unknown category_id 14"),
-    "a category in words": ({"category_id": "skirt"}, "not a whole number"),
-    "a category that is true": ({"category_id": True}, "not a whole number"),
-    "names disagree": ({"category_name": "trousers"}, "category_name is 'trousers'"),
+    "not an object": (["item"], "['item']"),
+    "no category_id": ({"category_id": ...}, "category_id"),
+    "no category_name": ({"category_name": ...}, "category_name"),
+    "no bounding_box": ({"bounding_box": ...}, "bounding_box"),
+    "no landmarks": ({"landmarks": ...}, "landmarks"),
+    "unknown category": ({"category_id": 14}, "category_id 14"),
+    "a category in words": ({"category_id": "skirt"}, "'skirt'"),
+    "a category that is true": ({"category_id": True}, "True"),
+    "names disagree": ({"category_name": "trousers"}, "'trousers'"),
     "too few landmarks": ({"landmarks": [1, 1, 2] * 7}, "21 values"),
     "landmarks not a list": ({"landmarks": {"0": 1}}, "{'0': 1}"),
     "a landmark in words": ({"landmarks": ["1", 1, 2] * 8}, "'1'"),
@@ -279,9 +280,9 @@ BAD_ITEMS = {
     "visibility 0.5": ({"landmarks": [1, 1, 0.5] * 8}, "visibility 0.5"),
     "three edges": ({"bounding_box": [1, 2, 3]}, "[1, 2, 3]"),
     "a box of NaN": ({"bounding_box": [1, 2, float("nan"), 9]}, "nan"),
-    "a box of no width": ({"bounding_box": [20, 30, 20, 90]}, "has no area"),
-    "a box inside out": ({"bounding_box": [20, 90, 70, 30]}, "has no area"),
-    "a box left of the photo": ({"bounding_box": [-9, 30, 0, 90]}, "has no area"),
+    "a box of no width": ({"bounding_box": [20, 30, 20, 90]}, "bounding_box"),
+    "a box inside out": ({"bounding_box": [20, 90, 70, 30]}, "bounding_box"),
+    "a box left of the photo": ({"bounding_box": [-9, 30, 0, 90]}, "bounding_box"),
 }
 
 
@@ -309,8 +310,8 @@ BAD_FILES = {
     "empty": ("", "not JSON"),
     "cut short": (json.dumps({"item1": item()})[:-5], "not JSON"),
     "not text": ("\udcff", "not JSON"),
-    "a list": ("[]", "not an object of items"),
-    "no item": ('{"source": "user", "pair_id": 1}', "has no item1"),
+    "a list": ("[]", "\\[\\]"),
+    "no item": ('{"source": "user", "pair_id": 1}', "item1"),
     "nested without end": ("[" * 100_000, "not JSON"),
 }
 
@@ -322,7 +323,7 @@ def test_a_bad_annotation_file_is_skipped_with_a_line(tree, text, reason):
     data = DeepFashion2(tree, "train")
     assert data.labels.tolist() == [9, 9]
     (line,) = data.skipped
-    assert line.startswith(f"train/annos/000002.json: {reason}") and "\n" not in line
+    assert line.startswith("train/annos/000002.json: ") and "\n" not in line
     with pytest.raises(UserError, match=reason):
         DeepFashion2(tree, "train", strict=True)
 
@@ -332,10 +333,9 @@ def test_missing_and_empty_photos_are_skipped(tree):
     (tree / "train" / "image" / "000003.jpg").write_bytes(b"")
     data = DeepFashion2(tree, "train")
     assert data.labels.tolist() == [7, 8]
-    assert data.skipped == [
-        "train/annos/000001.json: there is no photo train/image/000001.jpg",
-        "train/annos/000003.json: the photo train/image/000003.jpg is empty",
-    ]
+    assert len(data.skipped) == 2
+    for number, line in zip((1, 3), data.skipped):
+        assert f"annos/00000{number}.json" in line and f"image/00000{number}.jpg" in line
 
 
 def test_names_that_are_no_numbers(tree):
@@ -345,32 +345,32 @@ def test_names_that_are_no_numbers(tree):
     (annos / "notes.txt").write_text("not an annotation")
     data = DeepFashion2(tree, "train")
     assert len(data) == 4
-    assert data.skipped == ["train/annos/'skirt.json': its name is not six digits"]
+    (line,) = data.skipped
+    assert "skirt.json" in line
 
 
 @pytest.mark.parametrize("gone", ["", "train", "train/annos", "train/image"])
 def test_missing_folders(tree, gone):
     shutil.rmtree(tree / gone)
-    with pytest.raises(UserError, match="must hold train/ and validation/") as error:
+    with pytest.raises(UserError, match=re.escape(str(tree / gone))):
         DeepFashion2(tree, "train")
-    assert str(tree / gone) in str(error.value)
 
 
 def test_nothing_to_use(tree):
     for number in (2, 3):
         (tree / "train" / "annos" / f"{number:06d}.json").unlink()
     (tree / "train" / "image" / "000001.jpg").unlink()
-    with pytest.raises(UserError, match="no garment fit for use.*there is no photo"):
+    with pytest.raises(UserError, match=r"000001\.jpg"):
         DeepFashion2(tree, "train")
     (tree / "train" / "annos" / "000001.json").unlink()
-    with pytest.raises(UserError, match="no annotation in"):
+    with pytest.raises(UserError, match="annos"):
         DeepFashion2(tree, "train")
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"split": "test"}, "choose one of train, validation"),
+        ({"split": "test"}, "'test'.*train, validation"),
         ({"size": 0}, "size 0"),
         ({"margin": -0.1}, "margin of -0.1"),
         ({"margin": float("nan")}, "margin of nan"),
@@ -430,7 +430,7 @@ def test_a_damaged_photo_is_named(tree, damage):
     data = DeepFashion2(tree, "train")
     path = tree / "train" / "image" / "000002.jpg"
     damage(path)
-    with pytest.raises(UserError, match="fetch the file again, or delete") as error:
+    with pytest.raises(UserError) as error:
         data[1]
     assert str(path) in str(error.value) and "\n" not in str(error.value)
     assert data[0].image.std() > 0
@@ -446,7 +446,7 @@ def test_a_photo_with_bytes_after_its_end_is_whole(tree):
 def test_a_box_outside_its_photo_is_named(tmp_path):
     write(tmp_path, 1, item(box=[200, 30, 250, 90]))
     data = DeepFashion2(tmp_path, "train")
-    with pytest.raises(UserError, match=r"000001.json: item1: its box lies outside .* 100 x 120"):
+    with pytest.raises(UserError, match=r"000001.json: item1.* 100 x 120"):
         data[0]
 
 
@@ -551,13 +551,13 @@ def test_a_root_that_cannot_be_written_to_is_read_all_the_same(tree, parsed, mon
     assert len(DeepFashion2(tree, "train")) == len(DeepFashion2(tree, "train")) == 4
     assert len(parsed) == 6 and not recwarn.list
     assert sorted(path.name for path in tree.iterdir()) == ["train"]
-    with pytest.raises(UserError, match="Permission denied; choose another folder"):
+    with pytest.raises(UserError, match="Permission denied"):
         DeepFashion2(tree, "train", cache=tree / "cache")
 
 
 def test_a_cache_that_is_a_file(tree, tmp_path):
     (tmp_path / "cache").write_text("")
-    with pytest.raises(UserError, match="cannot write the index"):
+    with pytest.raises(UserError, match="cache"):
         DeepFashion2(tree, "train", cache=tmp_path / "cache")
 
 
@@ -636,11 +636,9 @@ def test_damaged_photos_are_left_out_of_a_pack(tree, tmp_path):
     for _ in range(2):  # written, then used again
         data = DeepFashion2(tree, "train").pack(tmp_path / "crops")
         assert data.usable.tolist() == [True, False, False, True, False, True]
-        assert data.skipped == [
-            "train/image/000002.jpg: the JPEG is cut short",
-            "train/annos/000004.json: item1: its box lies outside its photo of 100 x 120 pixels",
-        ]
-        with pytest.raises(UserError, match="garment 1 of .* is damaged"):
+        assert len(data.skipped) == 2 and "train/image/000002.jpg" in data.skipped[0]
+        assert "train/annos/000004.json: item1" in data.skipped[1]
+        with pytest.raises(UserError, match="garment 1 of"):
             data[1]
         direct = DeepFashion2(tree, "train")
         assert all(same(data[i], direct[i]) for i in (0, 3, 5))
@@ -652,13 +650,13 @@ def test_a_strict_pack_refuses_damaged_photos(tree, tmp_path, packed_before):
     crops = tmp_path / "crops"
     if packed_before:
         DeepFashion2(tree, "train").pack(crops)
-    with pytest.raises(UserError, match="000002.jpg: the JPEG is cut short"):
+    with pytest.raises(UserError, match=r"000002\.jpg"):
         DeepFashion2(tree, "train", strict=True).pack(crops)
 
 
 def test_a_pack_that_cannot_be_written(tree, tmp_path):
     (tmp_path / "crops").write_text("")
-    with pytest.raises(UserError, match="cannot write crops"):
+    with pytest.raises(UserError, match="crops"):
         DeepFashion2(tree, "train").pack(tmp_path / "crops")
 
 

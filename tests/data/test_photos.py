@@ -323,7 +323,7 @@ def test_forms_that_are_no_photos_reach_no_decoder(tmp_path, suffix, monkeypatch
     started = []
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *a, **b: started.append(a))
     path = save(tmp_path / f"photo{suffix}", scene()).rename(tmp_path / "photo.jpg")
-    with pytest.raises(Unreadable, match="not an image"):
+    with pytest.raises(Unreadable):
         read_photo(path)
     assert not started
 

@@ -14,15 +14,17 @@ from fewshot_landmarks.learner import find_learner
 from fewshot_landmarks.photos.model import load
 from fewshot_landmarks.protocol import BENCHMARKS, Benchmark
 from fewshot_landmarks.support.errors import UserError
+from tests.processes import one_process
 
 LEARNERS = ("PROTO", "WG")
-COMMAND = ["--preset", "smoke", "--benchmark", "B-2", "--workers", "1"]
+COMMAND = ["--preset", "smoke", "--benchmark", "B-2", "--set", "episodes=1"]
 
 
 @pytest.fixture(scope="module")
 def exported(smoke_folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(smoke_folder)
+        patch.setattr("benchmarks.engine.pool.run", one_process)
         each = [word for name in LEARNERS for word in ("--learner", name)]
         assert main([*COMMAND, *each, "--out", "exported"]) == 0
     return smoke_folder / "exported"

@@ -4,17 +4,21 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.run import _asked, main, parser
 from fewshot_landmarks.support.distributed import ALONE
+from fewshot_landmarks.support.errors import UserError
+from tests.processes import wait_for
 from tests.ranked import train
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-SOME = ["-m", "benchmarks.run", "--preset", "smoke", "--benchmark", "B-2", "--learner", "MetaCloth"]
+SOME = ["--preset", "smoke", "--benchmark", "B-2", "--learner", "PROTO", "--shots", "1"]
 
 
 def run_together(*arguments, **options):
@@ -44,50 +48,33 @@ def test_two_processes_train_what_one_does(tmp_path):
     assert {"omega", "fenet.head.weight", "losses"} <= set(moved)
 
 
-@pytest.fixture(scope="module")
-def whole(smoke_folder):
-    out = smoke_folder / "together"
-    run_together(*SOME, "--set", "meta_batch=2", "--out", str(out), cwd=smoke_folder)
-    return out
-
-
-def test_a_run_by_two_processes_is_a_run(smoke_folder, whole):
-    alone = smoke_folder / "alone"
-    command = [sys.executable, *SOME, "--set", "meta_batch=2", "--out", str(alone)]
-    subprocess.run(command, cwd=smoke_folder, check=True, capture_output=True)
+def test_a_run_by_two_processes_of_which_one_dies_is_a_run(in_smoke_folder):
+    """Killed in the midst of training and run again: the weights are those of one process."""
+    out, alone = in_smoke_folder / "together", in_smoke_folder / "alone"
+    command = [*SOME, "--set", "meta_batch=2", "--out"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = subprocess.Popen([*TORCHRUN, "-m", "benchmarks.run", *command, str(out)], **pipes)
+    wait_for(lambda: list(out.glob("work/weights/base-*")), 300)
+    told = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True
+    )
+    os.kill(int(told.stdout.split()[1]), signal.SIGKILL)
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    run_together("-m", "benchmarks.run", *command, str(out))
+    assert main([*command, str(alone)]) == 0
     weights = sorted(path.name for path in (alone / "work" / "weights").glob("*.safetensors"))
-    others = (whole / "work" / "weights").glob("*.safetensors")
+    others = (out / "work" / "weights").glob("*.safetensors")
     assert weights == sorted(path.name for path in others)
-    assert len(weights) == 3
+    assert len(weights) == 2
     for name in weights:
-        one, two = (load_file(out / "work" / "weights" / name) for out in (alone, whole))
+        one, two = (load_file(each / "work" / "weights" / name) for each in (alone, out))
         for parameter, value in one.items():
             torch.testing.assert_close(two[parameter], value, rtol=1e-3, atol=1e-4)
+    tables = [pd.read_csv(each / "table2.csv") for each in (alone, out)]
+    assert len(tables[0]) == len(tables[1]) == 1
 
 
-def test_a_process_that_dies_loses_nothing(smoke_folder, whole):
-    out = smoke_folder / "died"
-    arguments = [*TORCHRUN, *SOME, "--set", "meta_batch=2", "--out", str(out)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    process = subprocess.Popen(arguments, cwd=smoke_folder, **pipes)
-    while not list(out.glob("work/weights/base-*")):  # in the midst of training
-        time.sleep(0.05)
-        assert process.poll() is None
-    children = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True
-    ).stdout.split()
-    os.kill(int(children[1]), signal.SIGKILL)
-    told, _ = process.communicate(timeout=120)
-    assert process.returncode != 0
-    run_together(*SOME, "--set", "meta_batch=2", "--out", str(out), cwd=smoke_folder)
-    for name in ("table2.csv", "episodes.csv.gz", "curves.csv.gz"):
-        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
-
-
-def test_mistakes_are_one_line_in_each_process(smoke_folder):
-    told = subprocess.run(
-        [*TORCHRUN, *SOME, "--out", "none"], cwd=smoke_folder, capture_output=True, text=True
-    )
-    errors = [line for line in told.stderr.splitlines() if line.startswith("error: ")]
-    assert told.returncode != 0 and errors  # torchrun may stop the second before it speaks
-    assert all("--set meta_batch=2" in line for line in errors)
+def test_a_step_has_a_task_for_each_process():
+    with pytest.raises(UserError, match="--set meta_batch=2"):
+        _asked(parser().parse_args(SOME), SimpleNamespace(count=2))

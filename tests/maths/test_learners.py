@@ -405,11 +405,11 @@ def test_a_learner_learns_a_task_whose_answer_is_known():
 
 
 def test_unknown_learners():
-    with pytest.raises(UserError, match="unknown learner 'SVM'.*FT, MAML"):
+    with pytest.raises(UserError, match="'SVM'.*FT, MAML"):
         find_learner("SVM")
-    with pytest.raises(UserError, match="cannot load learner 'nowhere:Me'"):
+    with pytest.raises(UserError, match="'nowhere:Me'"):
         find_learner("nowhere:Me")
-    with pytest.raises(UserError, match="is no Learner"):
+    with pytest.raises(UserError, match="tests.toy:ToyGarments"):
         find_learner("tests.toy:ToyGarments")
 
 

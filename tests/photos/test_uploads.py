@@ -24,6 +24,7 @@ from fewshot_landmarks.photos.commands.parsers import parser
 from fewshot_landmarks.photos.model import Model
 from fewshot_landmarks.photos.page import LANDMARKS, Session
 from fewshot_landmarks.support.errors import UserError
+from tests.processes import wait_for
 
 pytest.importorskip("gradio")
 
@@ -315,8 +316,7 @@ def test_a_page_that_is_ended_leaves_nothing(model, tmp_path, monkeypatch, capsy
     seen = []
 
     def end():
-        while not (said := capsys.readouterr().out):
-            time.sleep(0.05)
+        said = wait_for(lambda: capsys.readouterr().out)
         address = next(word for word in said.split() if word.startswith("http:"))
         files = {"files": ("a.jpg", photo())}
         sent = httpx.post(f"{address}{API}/upload", files=files, timeout=60).json()
@@ -340,8 +340,7 @@ def test_a_page_that_is_ended_leaves_nothing(model, tmp_path, monkeypatch, capsy
 def test_however_a_page_ends_the_next_leaves_nothing(tmp_path):
     for name in ("SIGKILL", "SIGHUP", "SIGKILL", "SIGINT", "SIGTERM"):
         page = serving(tmp_path)
-        time.sleep(0.5)
-        assert len(left_over(tmp_path)) == 1
+        wait_for(lambda: len(left_over(tmp_path)) == 1)
         page.send_signal(getattr(signal, name))
         assert "Traceback" not in page.communicate(timeout=200)[0]
     assert left_over(tmp_path) == []

@@ -361,12 +361,7 @@ def test_the_command_writes_the_page(bare, capsys):
     assert (bare / "report.html").is_file()
 
 
-def test_a_missing_folder_is_one_line_and_exit_2(tmp_path, capsys):
-    assert main(["--results", str(tmp_path / "none")]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-
-
 def test_a_file_without_its_columns_is_a_users_error(bare):
     (bare / "claims.csv").write_text("group,claim\na,b\n", "utf-8")
-    with pytest.raises(UserError, match="lacks the columns .*where"):
+    with pytest.raises(UserError, match=r"claims\.csv.*where"):
         report(bare)

@@ -341,7 +341,7 @@ def test_the_same_records_in_any_order_give_the_same_bytes(whole, tmp_path):
     one = store(tmp_path / "one", whole)
     two = store(tmp_path / "two", whole.sample(frac=1, random_state=0))
     pd.testing.assert_frame_equal(read_episodes(one), read_episodes(two))
-    for directory in (one, two, two):
+    for directory in (one, two):
         write_tables(directory)
     names = {f"table{number}.{ending}" for number in (2, 3, 4) for ending in ENDINGS}
     assert {path.name for path in two.iterdir()} == names | {"episodes.csv.gz", "run.json"}

@@ -13,6 +13,7 @@ from benchmarks.speed import measure as speed
 from benchmarks.speed.measure import Case, Measured, problem
 from benchmarks.speed.training import main, table
 from benchmarks.speed.ways import ARITHMETIC, WAYS
+from tests.processes import InThisProcess
 
 
 def gradients(way: str, network: str = "small", size: int = 16) -> torch.Tensor:
@@ -55,7 +56,8 @@ def test_ratios_are_of_medians():
     assert frame.floor.tolist() == [9 * 4 + 3 * 12 / 5] * 2
 
 
-def test_the_command_writes_table_figure_and_machine(tmp_path, capsys):
+def test_the_command_writes_table_figure_and_machine(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(speed, "Processes", InThisProcess)
     asked = ["--size", "small:16", "--steps", "1", "--rounds", "1", "--seconds", "0"]
     ways = ["--way", "ours, unrolled", "--way", "ours, flat"]
     assert main([*asked, *ways, "--out", str(tmp_path), "--device", "cpu"]) == 0
@@ -80,20 +82,8 @@ def test_a_way_that_fails_does_not_stop_the_rest(monkeypatch):
     def broken(*_):
         raise ImportError(name="torchopt")
 
-    class Here:
-        def __init__(self, *_, main):
-            pass
-
-        __enter__ = lambda self: self  # noqa: E731
-        __exit__ = lambda self, *_: None  # noqa: E731
-
-        def submit(self, work, case):
-            return self
-
-        def result(self):
-            return broken()
-
-    monkeypatch.setattr(speed, "Processes", Here)
+    monkeypatch.setattr(speed, "Processes", InThisProcess)
+    monkeypatch.setattr(speed, "measure", broken)
     failed = speed.measure_apart(Case("TorchOpt", "small", 16, 1, 2, 1, 0.0, "cpu"))
     assert "torchopt" in failed.failed
 
