@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmarks.run import _asked, main, parser
+from benchmarks.commands.cells import _asked
+from benchmarks.run import main
 from fewshot_landmarks.support.distributed import ALONE
 from fewshot_landmarks.support.errors import UserError
 from tests.processes import wait_for
@@ -77,4 +78,4 @@ def test_a_run_by_two_processes_of_which_one_dies_is_a_run(in_smoke_folder):
 
 def test_a_step_has_a_task_for_each_process():
     with pytest.raises(UserError, match="--set meta_batch=2"):
-        _asked(parser().parse_args(SOME), SimpleNamespace(count=2))
+        _asked(main.parser().parse_args(SOME), SimpleNamespace(count=2))
