@@ -154,7 +154,7 @@ def test_markdown_tables_keep_their_columns(written):
     said = evaluate.report(landmarks, landmarks, CATEGORIES, "area")
     (written / "evaluated.md").write_text(said)
     results = {name: f"of {name}" for name in CATEGORIES}
-    none = compare.Comparison((1, 3), {}, {})
+    none = compare.ErrorsByShots((1, 3), {}, {})
     (written / "compare.md").write_text(compare.to_markdown(none, results))
     for path in written.glob("*.md"):
         rows = 0
@@ -196,7 +196,7 @@ def test_the_report_shows_names_as_they_are(written):
 
 def test_a_comparison_is_drawn_with_any_name():
     errors = {name: np.full((1001, 2), 0.1) for name in NASTY[2:6]}
-    assert compare.draw(compare.Comparison((1, 3), errors, {})).startswith(b"\x89PNG")
+    assert compare.draw(compare.ErrorsByShots((1, 3), errors, {})).startswith(b"\x89PNG")
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex")
