@@ -42,9 +42,7 @@ class Data:
         return self._open("validation")
 
     def _open(self, split: str) -> Garments:
-        with alone(
-            self.cache / ".lock"
-        ):  # index and crops are stored once, whoever else needs them
+        with alone(self.cache / ".lock"):  # stored once, whoever else needs index and crops
             garments = self.source.open(
                 split, size=self.size, strict=self.strict, cache=self.cache, progress=True
             )
