@@ -32,7 +32,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask for."""
-    from benchmarks import cells  # torch takes seconds, and --help does not need it
+    from benchmarks.commands import cells  # torch takes seconds, and --help does not need it
 
     cells.execute(arguments)
 

@@ -126,7 +126,7 @@ def note_cost(
 ) -> None:
     """Note what a piece of work took, by its label and seed."""
     took = (round(cost.seconds, 2), round(cost.peak_mib, 1))
-    found = dict(zip(COSTS, (stage, benchmark, name, seed, *took)))
+    found = dict(zip(COSTS.columns, (stage, benchmark, name, seed, *took)))
     with alone(work / LOCK):
         noted = _json(work / "costs.json", {}) | {f"{label} {seed}": found}
         write_text(work / "costs.json", json.dumps(noted, indent=1, sort_keys=True), summed=True)
