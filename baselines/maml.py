@@ -16,7 +16,7 @@ from dataclasses import replace
 import torch
 
 from fewshot_landmarks.heatmaps import query_loss, spatial_softmax, support_loss
-from fewshot_landmarks.inner_loop import inner_loop
+from fewshot_landmarks.inner_loop import Adapted, inner_loop
 from fewshot_landmarks.learner import Detector, Learner
 from fewshot_landmarks.networks.heads import LandmarkModel
 from fewshot_landmarks.samples import Samples, Task
@@ -49,7 +49,7 @@ class MAML(Learner):
         model = self.tune(task.support, second_order=True)
         return query_loss(model(task.query.images), task)
 
-    def tune(self, support: Samples, second_order: bool) -> LandmarkModel:
+    def tune(self, support: Samples, second_order: bool) -> Adapted:
         """The inner loop on an expanded support set."""
         return inner_loop(
             self.model,

@@ -70,7 +70,8 @@ class MRN(Learner):
             for _ in range(self.settings.few_shot_steps):
                 descent.zero_grad()
                 support_loss(detect(features, omega), support).backward()
-                omega.grad /= share  # a detector is a problem of its own, however many there are
+                # A detector is a problem of its own, however many there are.
+                omega.grad /= share  # type: ignore[arg-type, operator]
                 descent.step()
         return omega.detach()
 

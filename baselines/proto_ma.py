@@ -20,7 +20,7 @@ import torch
 
 from baselines.proto import distance_scale, prototypes
 from fewshot_landmarks.heatmaps import query_loss, support_loss
-from fewshot_landmarks.inner_loop import inner_loop
+from fewshot_landmarks.inner_loop import Adapted, inner_loop
 from fewshot_landmarks.learner import Detector, Learner
 from fewshot_landmarks.networks.heads import LandmarkModel
 from fewshot_landmarks.samples import Samples, Task
@@ -62,7 +62,7 @@ class PROTOMA(Learner):
         model = self.tune(task.support, second_order=True)
         return query_loss(model(task.query.images), task)
 
-    def tune(self, support: Samples, second_order: bool) -> LandmarkModel:
+    def tune(self, support: Samples, second_order: bool) -> Adapted:
         """The inner loop from the prototypes of the current theta."""
         with torch.set_grad_enabled(second_order):
             omega = 2 * self.scale * prototypes(self.fenet(support.images), support)

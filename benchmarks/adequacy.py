@@ -9,7 +9,6 @@ adequacy.csv.
 
 import argparse
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pandas as pd
@@ -74,7 +73,7 @@ def _records(experiment: Experiment, place: Benchmark, control) -> pd.DataFrame:
     return pd.concat([pd.read_csv(path) for path in paths])
 
 
-def _groups(unseen: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+def _groups(unseen: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Unseen categories together, and by the part of the body that they cover."""
     dress = unseen.category.str.contains("dress")
     lower = unseen.category.isin(LOWER)

@@ -106,7 +106,7 @@ def make_signs(
                 }
             )
         report((number + 1) / count)
-    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    arrays: dict = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     with written_whole(signs_path(experiment, place, learner, tested), summed=True) as file:
         np.savez(file, **arrays)
 
@@ -123,7 +123,7 @@ def plan(
                 jobs += first  # models are of it, and need its weights
             name = experiment.data.source.categories[tested].name
             path = signs_path(experiment, trained, learner, tested)
-            where = {"tested": name, "paths": (path,), "weight": 10.0}
+            where: dict = {"tested": name, "paths": (path,), "weight": 10.0}
             signs = Job(
                 "probe", trained, learner.name, make_signs, source(learner), (tested,), **where
             )

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -73,7 +74,7 @@ def measure(preset: Preset, name: str, tasks: int, device: str) -> dict:
     }
 
 
-def _meta_gradient(model: Learner, task: Task) -> None:
+def _meta_gradient(model: Any, task: Task) -> None:
     model.zero_grad(set_to_none=True)
     model.meta_loss(task).backward()
 
@@ -86,7 +87,7 @@ def disagreement(preset: Preset, name: str, device: str) -> float:
     found = []
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for where in ("cpu", device):
-            model = build(preset, name, where)
+            model: Any = build(preset, name, where)
             model.meta_loss(_task(preset, 2, where)).backward()
             gradients = [p.grad.flatten().cpu() for p in model.parameters() if p.grad is not None]
             found.append(torch.cat(gradients).double())

@@ -66,7 +66,7 @@ def read(
 def measure(found: Sequence[Stored], thresholds: Sequence[float], precise: bool) -> dict:
     """All metrics of a cell; intervals are 1.96 standard errors over episodes."""
     episodes = [errors for stored in found for errors in stored.errors]
-    metrics = {"NE": lambda errors: float(np.nanmean(errors))}
+    metrics: dict = {"NE": lambda errors: float(np.nanmean(errors))}
     metrics |= {f"PCK@{t:g}": lambda errors, t=t: pck(errors, t) for t in thresholds}
     metrics["mean PCK"] = lambda errors: mean_pck(errors, thresholds)
     metrics["AUC"] = lambda errors: auc(errors, max(thresholds))

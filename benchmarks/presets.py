@@ -8,7 +8,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import SMALL, read_regular
@@ -51,7 +51,7 @@ class Preset:
     drawn: Drawn | None  # None: real data, by --data
     size: int  # side of the crops, pixels
     network: str  # of fenets.FENETS
-    network_options: Mapping[str, object]
+    network_options: Mapping[str, Any]
     base_epochs: int
     base_batch: int
     base_rate: float

@@ -41,7 +41,7 @@ def plan(experiment: Experiment, places: Sequence[Benchmark], learners: Sequence
     for place, learner in itertools.product(places, map(find_learner, learners)):
         bases = [base_job(experiment, r, learner.base_kind) for r in rehearsals(experiment, place)]
         weight = 10.0 * (tuning.trials + tuning.finalists * (len(bases) - 1))
-        where = {"paths": (study_path(experiment, place, learner),), "weight": weight}
+        where: dict = {"paths": (study_path(experiment, place, learner),), "weight": weight}
         jobs += after(bases, [Job("tune", place, learner.name, study, source(learner), **where)])
     return missing(jobs)
 

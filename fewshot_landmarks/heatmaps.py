@@ -4,13 +4,15 @@ Shapes: B images, N landmarks, C channels, maps of h x w cells over a crop of `s
 Landmarks are (x, y) in crop pixels, where pixel i covers [i, i + 1).
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
 from fewshot_landmarks.samples import Samples, Task
 
 
-def labelmaps(landmarks: torch.Tensor, size: int, shape: tuple[int, int]) -> torch.Tensor:
+def labelmaps(landmarks: torch.Tensor, size: int, shape: Sequence[int]) -> torch.Tensor:
     """One-hot maps (B, N, h, w) of the cells that hold landmarks (B, N, 2): L^point, section 3.3.1.
 
     A landmark outside the crop is put in the nearest cell; masks say which landmarks count.
@@ -19,7 +21,7 @@ def labelmaps(landmarks: torch.Tensor, size: int, shape: tuple[int, int]) -> tor
     return F.one_hot(cells, shape[0] * shape[1]).to(landmarks.dtype).unflatten(-1, shape)
 
 
-def _cells(landmarks: torch.Tensor, size: int, shape: tuple[int, int]) -> torch.Tensor:
+def _cells(landmarks: torch.Tensor, size: int, shape: Sequence[int]) -> torch.Tensor:
     """Numbers (B, N), row by row, of the cells that hold landmarks (B, N, 2)."""
     h, w = shape
     column = (landmarks[..., 0] * w / size).floor().long().clamp(0, w - 1)

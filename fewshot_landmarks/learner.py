@@ -5,6 +5,7 @@ import importlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -58,7 +59,7 @@ class Learner(nn.Module):
     def __init__(self, base: BaseModel, settings: "Learner.Settings"):
         super().__init__()
         self.base = base.requires_grad_(False)  # theta0 and omega0 are everybody's
-        self.settings = settings
+        self.settings: Any = settings  # of the class's own Settings
 
     def fit(self, training: Training) -> None:
         """Learn from tasks of seen categories. A learner without this stage leaves it out."""

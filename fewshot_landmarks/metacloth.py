@@ -25,7 +25,7 @@ from fewshot_landmarks.heatmaps import (
     query_loss,
     support_loss,
 )
-from fewshot_landmarks.inner_loop import inner_loop
+from fewshot_landmarks.inner_loop import Adapted, inner_loop
 from fewshot_landmarks.learner import Detector, Learner
 from fewshot_landmarks.samples import Samples, Task
 from fewshot_landmarks.training import Training
@@ -101,7 +101,7 @@ class BaseFEN(Learner):
             )
         return lambda images: detect(tuned(images), omega_prime)  # line 9
 
-    def tune(self, support: Samples, omega: torch.Tensor, second_order: bool) -> nn.Module:
+    def tune(self, support: Samples, omega: torch.Tensor, second_order: bool) -> Adapted:
         """theta' by gradient steps on the support loss, omega constant (flow-2, eq. 1)."""
         return inner_loop(
             self.fenet,
@@ -112,7 +112,7 @@ class BaseFEN(Learner):
             flat=self.settings.flat,
         )
 
-    def predict_again(self, tuned: nn.Module, support: Samples, maps: torch.Tensor) -> torch.Tensor:
+    def predict_again(self, tuned: Adapted, support: Samples, maps: torch.Tensor) -> torch.Tensor:
         """omega' (N, C) of theta' (flow-3; Algorithm 1 lines 7 to 9, Algorithm 2 lines 6 to 8)."""
         cloth_prime = tuned(support.images)  # line 7 (6)
         point_prime = landmark_features(cloth_prime, maps, support.labelled)  # line 8 (7)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # tasks need learn2learn, which is long in coming
 
 Material = TypeVar("Material", Task, Samples)
 
-OPTIMISERS = {
+OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "sgd": functools.partial(torch.optim.SGD, lr=0.0, momentum=0.9),
 }
@@ -82,7 +82,7 @@ class Training:
         self._checkpoint = checkpoint
         self._every = every
         self._report = report or (lambda share: None)
-        self._optimiser: torch.optim.Optimizer | None = None
+        self._optimiser: torch.optim.Optimizer  # of the stage
         self._buffers: list[torch.Tensor] = []  # of the modules that were trained so far
         self._stage, self._inside = -1, False
         self._ended: dict[str, torch.Tensor] = {}  # what earlier stages have made, by its name
@@ -169,16 +169,16 @@ class Training:
     def _add_up(self, parameters: list[nn.Parameter], *sums: float) -> list[float]:
         """Add up gradients and numbers over all processes."""
         known = torch.tensor([float(p.grad is not None) for p in parameters], device=self._device)
-        sums = torch.tensor(sums, dtype=torch.float64, device=self._device)
+        total = torch.tensor(sums, dtype=torch.float64, device=self._device)
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         self._ranks.add_up([known, *(parameter.grad for parameter in parameters)])
-        self._ranks.add_up([sums])
+        self._ranks.add_up([total])
         for parameter, anywhere in zip(parameters, known.tolist()):
             if not anywhere:
                 parameter.grad = None
-        return sums.tolist()
+        return total.tolist()
 
     def _seed_draws(self, number: int) -> None:
         """Seed whatever a learner draws, the same in whichever process it draws it."""

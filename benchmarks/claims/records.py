@@ -42,9 +42,9 @@ class Records:
             found = found.reindex(columns=cells)
             errors[benchmark] = {learner: found[learner] for learner in LEARNERS + ABLATIONS}
         papers = are_the_papers(benchmarks)
-        numbers = [_paper(table) if papers else {} for table in (2, 4)]
+        paper, ablation = [_paper(table) if papers else {} for table in (2, 4)]
         by_category = _by_category() if papers else {}
-        return cls(episodes, run, similarities, benchmarks, errors, *numbers, by_category)
+        return cls(episodes, run, similarities, benchmarks, errors, paper, ablation, by_category)
 
     def error(self, benchmark: str, learner: str, shots: Sequence[int]) -> pd.Series:
         """Each episode's mean over the shots: NaN where any of them is."""

@@ -23,7 +23,7 @@ def two(first: str, a: float, second: str, b: float) -> str:
 
 def beside(numbers: Mapping, benchmark: str, first: str, second: str, shots: Sequence[int]) -> str:
     """The paper's numbers of two learners; empty where it has none."""
-    pair = [numbers.get((benchmark, name, column(shots))) for name in (first, second)]
+    pair: list = [numbers.get((benchmark, name, column(shots))) for name in (first, second)]
     return "" if None in pair else two(first, pair[0], second, pair[1])
 
 

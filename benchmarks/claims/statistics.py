@@ -104,7 +104,7 @@ def bootstrap_means(errors: pd.DataFrame) -> np.ndarray:
     return sums / len(errors)
 
 
-def _percentiles(values: np.ndarray) -> tuple[float, float]:
+def _percentiles(values: np.ndarray) -> tuple[float, ...]:
     return tuple(map(float, np.nanpercentile(values, (2.5, 97.5))))
 
 

@@ -43,7 +43,7 @@ def first_place(records: Records) -> Iterator[dict]:
             paper = {name: records.paper.get((benchmark, name, key), math.nan) for name in LEARNERS}
             if paper[METACLOTH] > min(paper.values()):
                 continue
-            rival = min(RIVALS, key=paper.get)
+            rival = min(RIVALS, key=paper.__getitem__)
             against = {name: records.paired(benchmark, METACLOTH, name, shots) for name in RIVALS}
             yield row(
                 "first place",
@@ -115,7 +115,7 @@ def _extreme(
 ) -> dict:
     """The row of one benchmark's mean above (or below) that of every other in `ours`."""
     others = [name for name in ours if name != benchmark]
-    second = (max if greatest else min)(others, key=paper.get)
+    second = (max if greatest else min)(others, key=paper.__getitem__)
     against = {name: apart(ours[benchmark], ours[name]) for name in others}
     return row(
         group,
@@ -199,13 +199,13 @@ def _ends(learner: str, fewest: float, most: float) -> str:
 
 
 def benchmarks(records: Records) -> Iterator[dict]:
-    said = [(EASIEST, "easiest", SCENARIOS, LEARNERS)]
+    said: list[tuple] = [(EASIEST, "easiest", SCENARIOS, LEARNERS)]
     said += [(name, "hardest", AMONG[name], learners) for name, learners in HARDEST.items()]
     for benchmark, place, among, learners in said:
         for learner in learners:
             paper = {name: records.paper[name, learner, MEAN] for name in among}
             hardest = place == "hardest"
-            if (max if hardest else min)(among, key=paper.get) != benchmark:
+            if (max if hardest else min)(among, key=paper.__getitem__) != benchmark:
                 continue  # MRN: .226 on B-1, .225 on B-3
             yield _extreme(
                 "benchmarks",

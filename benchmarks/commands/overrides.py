@@ -1,10 +1,11 @@
 """Single numbers of a preset, changed by --set, and files of choices, checked before any work."""
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from benchmarks.presets import CROPS, PRESETS, Preset, not_choices, read_choices
 from fewshot_landmarks.learner import REGISTRY, find_learner
@@ -13,7 +14,7 @@ from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.training import OPTIMISERS
 
 COMPOUND = ("drawn", "common", "learners", "tuning", "changed", "network_options")
-WORDS = {
+WORDS: dict[str, Collection[str]] = {
     "network": FENETS,
     "base_optimiser": OPTIMISERS,
     "crops": CROPS,
@@ -100,14 +101,14 @@ def _network_options(network: str) -> dict:
     return {name: p.default for name, p in parameters.items() if name != "weights"}
 
 
-def _value(written: str) -> object:
+def _value(written: str) -> Any:
     try:
         return ast.literal_eval(written)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return written
 
 
-def _check(text: str, name: str, before: object, value: object) -> None:
+def _check(text: str, name: str, before: Any, value: Any) -> None:
     if isinstance(value, (int, float)) and value < 0:
         raise UserError(f"--set {text}: no number here can be negative")
     kinds = (int, float) if isinstance(before, float) else type(before)

@@ -175,7 +175,7 @@ def _bare(tree: ast.Module) -> ast.Module:
         if isinstance(node, ast.Raise):
             node.exc = node.cause = None
         if isinstance(body := getattr(node, "body", None), list):
-            node.body = [part for part in body if not _says_nothing(part)]
+            setattr(node, "body", [part for part in body if not _says_nothing(part)])
     return tree
 
 

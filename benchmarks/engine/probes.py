@@ -23,6 +23,7 @@ from benchmarks.paper.facts import FIGURE4, FIGURE6_BENCHMARK, FIGURE6_LEARNERS,
 from benchmarks.results.schemas import HEATMAPS, SIMILARITIES
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.heatmaps import decode, labelmaps, landmark_features, spatial_softmax
+from fewshot_landmarks.inner_loop import Adapted
 from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.metacloth import BaseFEN
 from fewshot_landmarks.protocol import Benchmark
@@ -81,7 +82,7 @@ def tuning_similarities(model: BaseFEN, task: Task, shots: int) -> tuple[float, 
     return before_after.item(), between.item()
 
 
-def _tuned(model: BaseFEN, support: Samples) -> torch.nn.Module:
+def _tuned(model: BaseFEN, support: Samples) -> Adapted:
     """Theta' of Algorithm 2, lines 2 to 5."""
     with torch.no_grad():
         cloth = model.base_features(support.images)
@@ -90,7 +91,7 @@ def _tuned(model: BaseFEN, support: Samples) -> torch.nn.Module:
     return model.tune(support, omega, second_order=False)
 
 
-def _at_landmarks(extractor: torch.nn.Module, samples: Samples) -> torch.Tensor:
+def _at_landmarks(extractor: Callable, samples: Samples) -> torch.Tensor:
     """Feature vectors (B, N, C) in the cells of the true landmarks."""
     features = extractor(samples.images)
     maps = labelmaps(samples.landmarks, samples.size, features.shape[-2:])
@@ -185,7 +186,7 @@ def plan(experiment: Experiment, cells: Iterable[Cell]) -> Iterator[Job]:
         for make, tested in _wanted(place, learner):
             path = probe_path(experiment, place, learner, tested, make)
             name = experiment.data.source.categories[tested].name
-            where = {"tested": name, "paths": (path,), "weight": 5.0}
+            where: dict = {"tested": name, "paths": (path,), "weight": 5.0}
             job = Job("probe", place, learner.name, make, source(learner), (tested,), **where)
             yield from after(training_jobs(experiment, place, learner), [job])
 

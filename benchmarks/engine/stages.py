@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,7 @@ from fewshot_landmarks.training import Training, save_tensors
 RECORD = ("benchmark", "learner", "seed", "category", "episode", "shots")
 COLUMNS = (*RECORD, *(field.name for field in fields(EpisodeErrors)))
 Report = Callable[[float], None]
+Kind = TypeVar("Kind", bound=Learner)
 
 
 def train_base(experiment: Experiment, benchmark: Benchmark, kind: str, report: Report) -> None:
@@ -122,7 +124,7 @@ def episodes_of(experiment: Experiment, tested: int) -> Episodes:
 # ------------------------------------------------------------------------------- models
 
 
-def fitted(experiment: Experiment, benchmark: Benchmark, learner: type[Learner]) -> Learner:
+def fitted(experiment: Experiment, benchmark: Benchmark, learner: type[Kind]) -> Kind:
     """A learner with its fitted parameters, ready to adapt."""
     model = _start(experiment, benchmark, learner)
     if fits(learner):
@@ -130,7 +132,7 @@ def fitted(experiment: Experiment, benchmark: Benchmark, learner: type[Learner])
     return model.eval()
 
 
-def _start(experiment: Experiment, benchmark: Benchmark, learner: type[Learner]) -> Learner:
+def _start(experiment: Experiment, benchmark: Benchmark, learner: type[Kind]) -> Kind:
     """A learner as it begins its own stage."""
     base = _new_base(experiment, benchmark, learner.base_kind)
     base.load_state_dict(_weights(base_path(experiment, benchmark, learner.base_kind)))
@@ -206,7 +208,7 @@ def _row(errors: EpisodeErrors) -> dict:
     }
 
 
-def _arrays(found: Sequence[Predictions]) -> dict[str, np.ndarray]:
+def _arrays(found: Sequence[Predictions]) -> dict:
     """Of E episodes: errors (E, Q, N) and heights (E, Q), in half precision."""
     return {
         name: torch.stack([getattr(each, name) for each in found]).cpu().numpy().astype(np.float16)

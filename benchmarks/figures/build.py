@@ -49,7 +49,7 @@ from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import write_bytes
 
 METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
-FIGURES = {  # by name: what draws it, and the files whose content that is given
+FIGURES: dict[str, tuple] = {  # by name: what draws it, and the files whose content that is given
     "figure4": (figure4, HEATMAPS),
     "figure5": (figure5, EPISODES.name),
     "figure6": (figure6, SIMILARITIES.name),

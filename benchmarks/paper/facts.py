@@ -4,7 +4,7 @@ What the library itself needs (benchmarks, shots, the names of learners) is in
 `fewshot_landmarks.protocol`; the numbers of Tables 2, 3 and 4 are CSV files beside this one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from fewshot_landmarks.protocol import BENCHMARKS, LEARNERS
 
@@ -60,7 +60,7 @@ FIGURE6_LEARNERS = ("LD-Keep", "Base-FEN", METACLOTH)
 # ---------------------------------------------------------------- benchmarks of other data
 
 
-def are_the_papers(benchmarks: Sequence[str]) -> bool:
+def are_the_papers(benchmarks: Iterable[str]) -> bool:
     """Whether these are the paper's benchmarks, to which its numbers apply."""
     return list(benchmarks) == list(BENCHMARKS)
 

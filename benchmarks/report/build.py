@@ -37,7 +37,7 @@ from benchmarks.results.reading import (
 )
 from benchmarks.results.schemas import ADEQUACY, CALIBRATION, CLAIMS, COSTS, HORIZON, TRIALS
 from benchmarks.tables.build import table2, table3, table4
-from benchmarks.tables.formats import Block, Cell, Printed, Table, printed
+from benchmarks.tables.formats import Block, Cell, Table, printed
 from fewshot_landmarks.metrics.intervals import mean_interval
 from fewshot_landmarks.protocol import ABLATIONS
 from fewshot_landmarks.support.files import write_text
@@ -53,7 +53,7 @@ class Grid:
 
     name: str
     columns: tuple[str, ...]
-    rows: list[tuple[str, list[tuple[Printed, Printed | None]]]]  # ours, and the paper's if any
+    rows: list[tuple[str, list]]  # of a learner, by column: ours, and the paper's if any
     rank: str  # Spearman's correlation of the learners' order with the paper's, if it has one
     learners: int  # that it is over
 

@@ -1,7 +1,7 @@
 """A table of the report, and how its numbers are printed."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fewshot_landmarks.protocol import ABLATIONS, LEARNERS
@@ -14,7 +14,7 @@ class TextTable:
     """A table of ready texts; the first column heads the rows, those of `words` are no numbers."""
 
     heads: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     words: tuple[str, ...] = ()
 
 

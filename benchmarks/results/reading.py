@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -146,7 +147,7 @@ def _again(module: str) -> str:
 # -------------------------------------------------------------------- what a run says of itself
 
 
-def titles(run: dict) -> dict[str, str]:
+def titles(run: Mapping) -> dict[str, str]:
     """The benchmarks of a run and their titles: the paper's, or those of another data set."""
     own = run_field(run, "benchmarks", default={})
     if set(own) <= set(BENCHMARKS):
@@ -164,14 +165,14 @@ def data_said(run: dict) -> str:
     )
 
 
-def run_field(run: dict, *path: str, default=None):
+def run_field(run: Any, *path: str, default=None):
     """A nested field of the run, or the default where any part of the path is absent."""
     for key in path:
         run = run.get(key) if isinstance(run, dict) else None
     return default if run is None else run
 
 
-def asked(run: dict) -> list[str]:
+def asked(run: Mapping) -> list[str]:
     """The --set and --weights that a run was given."""
     given = run_field(run, "numbers", "asked", default=())
     words = [word for text in given for word in option("--set", text)]

@@ -27,7 +27,7 @@ from fewshot_landmarks.support.devices import forget_peak, limit_memory, out_of_
 from fewshot_landmarks.support.processes import Processes
 
 CATEGORY = 4  # long sleeve outwear, with the most landmarks: 39
-OPTIONS = {
+OPTIONS: dict[str, dict] = {
     "small": {"channels": 32, "width": 16},
     "resnet50": {"channels": 512, "weights": None},
     "efficientnet": {"channels": 64, "weights": None},

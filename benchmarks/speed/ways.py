@@ -6,6 +6,7 @@ the query loss of the result, with respect to the parameters that it began with,
 
 import functools
 from collections.abc import Callable
+from typing import Any
 from unittest import mock
 
 import torch
@@ -16,7 +17,7 @@ from fewshot_landmarks.inner_loop import inner_loop
 from fewshot_landmarks.networks import efficientnet
 
 RATE = 0.01
-Loss = Callable[[nn.Module], torch.Tensor]
+Loss = Callable[[Any], torch.Tensor]  # of a model, or of what is called like one
 
 
 def ours(model: nn.Module, support: Loss, query: Loss, steps: int, flat: bool) -> None:
@@ -84,7 +85,7 @@ WAYS: dict[str, Callable] = {
     "ours, flat, channels last": functools.partial(ours, flat=True),
     "ours, flat, channels last, bfloat16": functools.partial(ours, flat=True),
 }
-ARITHMETIC = {  # of the network, for ways that do not take it as it is
+ARITHMETIC: dict[str, dict] = {  # of the network, for ways that do not take it as it is
     "ours, flat, channels last": {"channels_last": True},
     "ours, flat, channels last, bfloat16": {"channels_last": True, "precision": "bfloat16"},
 }

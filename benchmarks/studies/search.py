@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pandas as pd
@@ -123,7 +124,7 @@ def propose(
     if not done or not learner.search_space:
         return {}
     space = {name: _distribution(*ends) for name, ends in learner.search_space.items()}
-    draws = {"seed": int(key(seed=seed, trial=len(done)), 16) % 2**32}
+    draws: dict = {"seed": int(key(seed=seed, trial=len(done)), 16) % 2**32}
     search = optuna.create_study(sampler=optuna.samplers.GPSampler(n_startup_trials=3, **draws))
     tried = [{name: {**defaults, **trial.parameters}[name] for name in space} for trial in done]
     for parameters, trial in zip(tried, done, strict=True):
@@ -139,7 +140,9 @@ def propose(
 
 def _distribution(least: float, greatest: float):
     whole = isinstance(least, int) and isinstance(greatest, int)
-    kind = optuna.distributions.IntDistribution if whole else optuna.distributions.FloatDistribution
+    kind: Any = (
+        optuna.distributions.IntDistribution if whole else optuna.distributions.FloatDistribution
+    )
     return kind(least, greatest, log=True)
 
 

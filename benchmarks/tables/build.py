@@ -19,7 +19,7 @@ What a cell says:
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -144,7 +144,7 @@ def _cells(
     run: dict,
     rows: pd.DataFrame,
     needed: dict[tuple[int, str], int],
-    columns: dict[str, tuple[Sequence[str], int]],
+    columns: Mapping[str, tuple[Sequence[str], int]],
     with_mean: bool,
 ) -> tuple[Cell, ...]:
     """One learner's cells of a benchmark; a column stands for some categories and shots."""

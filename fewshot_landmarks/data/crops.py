@@ -39,7 +39,7 @@ class Garment(NamedTuple):
     scale: torch.Tensor  # (2,) float32
     area: torch.Tensor  # () float32: original pixels squared, of the annotated box
     category: int  # its id
-    index: int  # position in the data set
+    index: int  # type: ignore[assignment]  # position in the data set
 
 
 class Damaged(Exception):

@@ -88,7 +88,7 @@ def draw_landmarks(
 def object_cell(
     photo: np.ndarray,
     landmarks: np.ndarray,
-    box: Sequence[float],
+    box: Sequence[float] | np.ndarray,
     side: int,
     **options,
 ) -> np.ndarray:
@@ -178,7 +178,7 @@ def write_picture(path: str | os.PathLike, picture: np.ndarray) -> None:
         raise UserError(f"cannot write {path}: {why}; choose another path") from None
 
 
-def _fixed(points: np.ndarray) -> list[tuple[int, int]]:
+def _fixed(points: np.ndarray) -> list[tuple[int, ...]]:
     """Points (N, 2) for OpenCV, to whose mind pixel i has its middle at i."""
     held = np.clip(points - 0.5, -30_000, 30_000)
     return [tuple(map(int, row)) for row in np.rint(held * 2**_SHIFT)]
@@ -199,9 +199,10 @@ def _disc(
     patch[:] = np.rint(patch + alpha * cover[..., None] * (np.array(colour) - patch))
 
 
-def _red_to_green(score: float) -> tuple[int, int, int]:
-    hue = np.uint8([[[round(60 * min(max(score, 0.0), 1.0)), 230, 255]]])  # in steps of 2 degrees
-    return tuple(map(int, cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0]))
+def _red_to_green(score: float) -> tuple[int, ...]:
+    hue = round(60 * min(max(score, 0.0), 1.0))  # in steps of 2 degrees
+    colour = np.array([[[hue, 230, 255]]], np.uint8)
+    return tuple(map(int, cv2.cvtColor(colour, cv2.COLOR_HSV2RGB)[0, 0]))
 
 
 def _places(

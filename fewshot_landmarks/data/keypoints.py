@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -146,7 +147,7 @@ class KeypointSplit:
             )
         return Benchmark(self.name, "", tuple(sorted(seen)), tuple(sorted(unseen)))
 
-    def _benchmark(self, name: str, given: Mapping[str, object]) -> Benchmark:
+    def _benchmark(self, name: str, given: Mapping[str, Any]) -> Benchmark:
         seen = self._ids(given.get("seen", ()))
         tested = self._ids(given.get("unseen", ())) or tuple(
             number for number in self.categories if number not in seen

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -147,7 +147,8 @@ def _members(path: Path) -> Iterator[tuple[int, str, int, bytes]]:
     with tarfile.open(path) as tar:
         for member in tar:
             number, _, kind = member.name.partition(".")
-            yield int(number), kind, member.offset_data, tar.extractfile(member).read()
+            content: Any = tar.extractfile(member)  # a file, as all members are
+            yield int(number), kind, member.offset_data, content.read()
 
 
 class Shards:

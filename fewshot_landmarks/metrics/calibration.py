@@ -9,7 +9,7 @@ import numpy as np
 class Bins(NamedTuple):
     """Predictions by their score, in bins of equal width from 0 to 1; an empty one has NaN."""
 
-    count: np.ndarray  # (bins,) int
+    count: np.ndarray  # type: ignore[assignment]  # (bins,) int
     score: np.ndarray  # (bins,) mean score
     hits: np.ndarray  # (bins,) share of hits
 

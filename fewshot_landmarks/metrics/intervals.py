@@ -55,7 +55,7 @@ def mean_error(errors: np.ndarray) -> Estimate:
 
 
 def resampled(
-    statistic: Callable[[np.ndarray], Sequence[float]], count: int, seed: int = 0
+    statistic: Callable[[np.ndarray], Sequence[float] | np.ndarray], count: int, seed: int = 0
 ) -> np.ndarray:
     """Ends of the 95% percentile intervals of statistics of `count` objects: (2, K).
 
@@ -65,6 +65,6 @@ def resampled(
     random = np.random.default_rng(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of NaN alone, whose ends are NaN too
-        values = [statistic(random.integers(count, size=count)) for _ in range(RESAMPLES)]
+        values: list = [statistic(random.integers(count, size=count)) for _ in range(RESAMPLES)]
         ends = np.nanpercentile(values, (2.5, 97.5), axis=0)
     return ends if count > 1 else np.full_like(ends, math.nan)

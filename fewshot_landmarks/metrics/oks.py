@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 
 import numpy as np
@@ -81,7 +81,7 @@ def oks_ap(
         if not evaluators:
             return {name: Estimate(math.nan) for name in PRECISIONS}
 
-        def precisions(photos: Sequence[int]) -> np.ndarray:
+        def precisions(photos: Iterable[int]) -> np.ndarray:
             return np.nanmean([_precisions(*one, photos) for one in evaluators], axis=0)
 
         count = len(truth["images"])
@@ -103,7 +103,7 @@ def _one_category(images: Sequence[Mapping], objects: Sequence[Mapping], categor
     return {"images": images, "categories": [{"id": category}], "annotations": annotations}
 
 
-def _precisions(evaluator, by_photo: list, photos: Sequence[int]) -> np.ndarray:
+def _precisions(evaluator, by_photo: list, photos: Iterable[int]) -> np.ndarray:
     """The mean over recall of the precision, for `PRECISIONS`, of the photos at these positions."""
     evaluator.evalImgs = [by_photo[photo] for photo in photos]
     evaluator.accumulate()

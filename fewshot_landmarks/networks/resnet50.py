@@ -18,6 +18,8 @@ class ResNetFENet(PretrainedFENet):
 
     stride = 8
     multiple = 32
+    mean: torch.Tensor
+    deviation: torch.Tensor
 
     def __init__(
         self,

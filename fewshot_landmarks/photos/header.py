@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from inspect import signature
 from reprlib import repr as brief
-from typing import TypeAlias, get_type_hints
+from typing import Any, TypeAlias, get_type_hints
 
 import torch
 
 from fewshot_landmarks.learner import Learner
+from fewshot_landmarks.networks.fenet import FENet
 from fewshot_landmarks.networks.fenets import FENETS, PRECISIONS
 from fewshot_landmarks.photos.confidence import SIGNS, Calibration
 from fewshot_landmarks.samples import Samples
@@ -44,9 +45,9 @@ class Misfit(Exception):
 class Header:
     """What a file says of its model, of the types and within the limits that a model has."""
 
-    settings: Mapping[str, object]
+    settings: Mapping[str, Any]
     network: str
-    network_options: Mapping[str, object]
+    network_options: Mapping[str, Any]
     size: int
     seen: Mapping[int, int]
     base_kind: str
@@ -156,7 +157,7 @@ def _settings(said: dict, learner: type[Learner]) -> dict:
     return found | {"feature_cache": min(found.get("feature_cache", CACHE), CACHE)}
 
 
-def _of_type(value: object, wanted: object, what: str) -> object:
+def _of_type(value: object, wanted: object, what: str) -> Any:
     """A setting; those of another type than this project's learners have are left to their own."""
     if wanted is bool:
         return _one_of(value, (True, False), what)
@@ -170,7 +171,7 @@ def _of_type(value: object, wanted: object, what: str) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _options(said: dict, network: type) -> dict:
+def _options(said: dict, network: type[FENet]) -> dict:
     known = signature(network).parameters
     if unknown := said.keys() - known.keys():
         raise Misfit(f"network_options have {brief(min(unknown))}, which its network lacks")
@@ -198,7 +199,7 @@ def _calibration(said: object) -> Calibration | None:
 
 def _about(said: dict) -> dict:
     """Texts, numbers, and lists of texts."""
-    found = {}
+    found: dict[str, object] = {}
     for name, value in said.items():
         what = f"about.{text(name, 'about')}"
         if isinstance(value, list):
@@ -232,14 +233,14 @@ def _whole(value: object, what: str, least: int, most: int) -> int:
     return value
 
 
-def _number(value: object, what: str) -> float:
+def _number(value: Any, what: str) -> float:
     # Comparisons first: NaN fails them, and an integer of 400 digits has no float.
     if not (type(value) in (int, float) and -LARGEST <= value <= LARGEST):
         raise Misfit(f"{what} is {brief(value)}, not a number up to {LARGEST:g}")
     return value
 
 
-def _one_of(value: object, known: Iterable, what: str) -> object:
+def _one_of(value: object, known: Iterable, what: str) -> Any:
     found = [each for each in known if type(each) is type(value) and each == value]
     if not found:
         raise Misfit(f"{what} is {brief(value)}, none of {', '.join(map(str, known))}")

@@ -73,14 +73,14 @@ class Model:
         """
         images = several(images)
         landmarks, visible = annotation(len(images), landmarks, visible)
-        names = range(1, landmarks.shape[1] + 1) if names is None else names
-        names = tuple(map(str, names))
+        named = range(1, landmarks.shape[1] + 1) if names is None else names
+        names = tuple(map(str, named))
         if len(names) != landmarks.shape[1]:
             raise UserError(f"{len(names)} names for {landmarks.shape[1]} landmarks: give each one")
-        boxes = [None] * len(images) if boxes is None else boxes_of(boxes, len(images))
+        placed = [None] * len(images) if boxes is None else boxes_of(boxes, len(images))
         shots = [
-            self.shot(photo_of(image, i), *annotated, f"support photo {i + 1}")
-            for i, (image, *annotated) in enumerate(zip(images, landmarks, visible, boxes))
+            self.shot(photo_of(image, i), points, seen, box, f"support photo {i + 1}")
+            for i, (image, points, seen, box) in enumerate(zip(images, landmarks, visible, placed))
         ]
         return self.learn(shots, names, category)
 
@@ -111,7 +111,8 @@ class Model:
                 raise UserError(f"the box of {called} is empty or outside it")
             area = float(sides.prod())
             crops.append(garment(*cut, points, seen, area=area, category=0, index=0))
-        return Shot(*crops, np.where(seen[:, None] > 0, (points - box[:2]) / sides, np.nan))
+        boxed, whole = crops
+        return Shot(boxed, whole, np.where(seen[:, None] > 0, (points - box[:2]) / sides, np.nan))
 
     def learn(self, shots: Sequence["Shot"], names: Sequence[str], category: str) -> "Finder":
         """What finds the N named landmarks of K shots; see `adapt`."""
@@ -201,9 +202,9 @@ class Finder:
         if boxes is None:
             sizes = [(photo.shape[1], photo.shape[0]) for photo in photos]
             frames = np.array([(0, 0, *size) for size in sizes], np.float32)
-            looked = self._find(self._whole, self.support.whole, photos, frames, 0.0)
-            boxes = np.array([box_of(*found, self.support.shape, *size)
-                              for *found, size in zip(*looked, sizes)], np.float32)  # fmt: skip
+            found = zip(*self._find(self._whole, self.support.whole, photos, frames, 0.0), sizes)
+            boxes = np.array([box_of(points, scores, self.support.shape, *size)
+                              for points, scores, size in found], np.float32)  # fmt: skip
         return Found(*self._find(self._boxed, self.support.boxed, photos, boxes, MARGIN), boxes)
 
     def _find(
@@ -220,7 +221,7 @@ class Finder:
             if cut is None:
                 raise UserError(f"box {np.round(box).tolist()} lies outside its photo")
         nothing = np.zeros((len(self.names), 2), np.float32), np.zeros(len(self.names), np.uint8)
-        crops = [garment(*cut, *nothing, area=1.0, category=0, index=0) for cut in cuts]
+        crops = [garment(*cut, *nothing, area=1.0, category=0, index=0) for cut in cuts if cut]
         query = collate(crops).to(self.model.device)
         with torch.no_grad():
             support = support.to(self.model.device)

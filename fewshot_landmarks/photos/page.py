@@ -206,7 +206,7 @@ class Session:
     def _next(self, landmark: int) -> int:
         """The landmark that follows one in the shown photo: the next that is not set; a new one
         if there may be some; itself, or the first, when all is done."""
-        known, total = self.marks.get(self.chosen, _NOTHING), len(self.names)
+        known, total = self.marks.get(self.chosen or "", _NOTHING), len(self.names)
         after = [*range(landmark + 1, total), *range(min(landmark + 1, total))]
         unset = [i for i in after if i not in known]
         if unset:
@@ -276,7 +276,7 @@ class Session:
 
     def landmarks(self) -> list[tuple[str, int]]:
         """What the next click can set: label (✓ where set, – where not visible) and number."""
-        known = self.marks.get(self.chosen, _NOTHING)
+        known = self.marks.get(self.chosen or "", _NOTHING)
         offered = []
         for i, name in enumerate(self.names):
             label = name if name == str(i + 1) else f"{i + 1} {name}"

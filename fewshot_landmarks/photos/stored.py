@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from os.path import isfile
 from pathlib import Path
 from reprlib import repr as brief
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,10 +76,10 @@ def write(path: Path, model, support: Support | None = None) -> None:
         "about": {**model.about},
         **said,
     }
-    save_tensors(path, tensors, **{HEADER: json.dumps(header)})
+    save_tensors(path, tensors, **{HEADER: json.dumps(header)})  # type: ignore[arg-type]
 
 
-def read(path: Path, asked: str | type[Learner] | None) -> tuple[dict[str, object], Support | None]:
+def read(path: Path, asked: str | type[Learner] | None) -> tuple[dict[str, Any], Support | None]:
     """The fields of a `model.Model`, and what it was adapted to if it was; see `model.load`."""
     _refuse_others(path)
     try:
@@ -117,7 +118,7 @@ def _refuse_others(path: Path) -> None:
 
 def _opened(
     path: Path, said: dict, file, asked: str | type[Learner] | None
-) -> tuple[dict[str, object], Support | None]:
+) -> tuple[dict[str, Any], Support | None]:
     """What an open file holds; raises `Misfit`."""
     if said.get("format") != FORMAT or said.get("kind") not in ("learner", "finder"):
         raise UserError(
@@ -185,4 +186,5 @@ def _support(header: Header, file) -> Support:
         return replace(found, images=found.images / 255)
 
     shape = file.get_tensor("support.shape").numpy()  # NaN where no object labels a landmark
-    return Support(header.category, header.names, *map(samples, CROPS), shape)
+    boxed, whole = map(samples, CROPS)
+    return Support(header.category, header.names, boxed, whole, shape)

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
@@ -136,7 +137,7 @@ class Uploads:
                 request.headers, request.stream(), max_files=PHOTOS, max_fields=0
             )
             parser.spool_max_size = BODY // 16
-            form = await parser.parse()
+            form: Any = await parser.parse()  # of files alone
             try:
                 return JSONResponse([await self._keep(sent) for sent in form.getlist("files")])
             finally:

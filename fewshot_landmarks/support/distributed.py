@@ -28,7 +28,7 @@ class Ranks:
         """This process's part of some things."""
         return things[self.rank :: self.count]
 
-    def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
+    def add_up(self, tensors: Sequence) -> None:
         """Replace each tensor by its sum over the processes, which all must call this."""
         if self.count == 1:
             return
@@ -43,7 +43,7 @@ class Ranks:
         """What every process brings, in the order of ranks. Also a point that all wait for."""
         if self.count == 1:
             return [thing]
-        found = [None] * self.count
+        found: list = [None] * self.count
         with together():
             dist.all_gather_object(found, thing)
         return found

@@ -25,9 +25,9 @@ from fewshot_landmarks.support.outputs import note, sha256_of
 try:
     from fcntl import LOCK_EX, LOCK_NB, flock
 except ImportError:  # Windows, where a file that is open cannot be removed anyway
-    LOCK_EX = LOCK_NB = 0
+    LOCK_EX = LOCK_NB = 0  # type: ignore[misc]
 
-    def flock(file: int, operation: int) -> None:
+    def flock(file: int, operation: int) -> None:  # type: ignore[misc]
         """No lock."""
 
 

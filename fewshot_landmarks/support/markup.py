@@ -15,7 +15,7 @@ PLAIN_TEXT = {"text.parse_math": False}  # matplotlib's: a name with dollars is 
 
 # --------------------------------------------------------------------------------- LaTeX
 
-_TEX = {character: f"\\{character}" for character in "{}$&#_%"}
+_TEX: dict = {character: f"\\{character}" for character in "{}$&#_%"}
 _TEX |= {"[": "{[}", "]": "{]}", "*": "{*}"}  # after \\ they would be its arguments
 _TEX |= {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}", "±": r"$\pm$", '"': "''"}
 _TEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}

@@ -46,7 +46,7 @@ class Processes(ProcessPoolExecutor):
         if count < 1:
             raise UserError(f"{count} processes cannot work: give --workers 1 or more")
         context = SpawnContext()
-        context.Process = self._new
+        context.Process = self._new  # type: ignore[assignment, misc]
         self._begun: list[SpawnProcess] = []
         self._queue = context.SimpleQueue()
         self._file = _nameless((start, args))
@@ -173,5 +173,5 @@ def tell(thing: object) -> None:
 
 
 def _watch_parent() -> None:
-    wait([multiprocessing.parent_process().sentinel])
+    wait([multiprocessing.parent_process().sentinel])  # type: ignore[union-attr]
     os._exit(1)

@@ -86,7 +86,7 @@ def _visible(row: dict) -> int:
             said |= {str(key).lower(): value for key, value in place.items()}
     if said_true(said.get("outside")):
         return 0
-    if (told := whole(said.get("visibility"))) in (0, 1, 2):
+    if (told := whole(said.get("visibility"))) in (0, 1, 2):  # type: ignore[operator]
         return told
     hidden = any(said_true(said.get(word)) for word in ("occluded", "hidden", "invisible"))
     return 1 if hidden or not said_true(said.get("visible", True)) else 2

@@ -35,7 +35,7 @@ def find_photos(
         why = lacking if path is None else _contradicted(path, photo)
         if path is None and photo.stem:
             why += f", and {photo.stem}.json has none of its own name"
-        if why:
+        if why or path is None:
             read.skipped.append(f"photo {photo.path}: {why}; its annotations are left out")
             continue
         if path in by_path:
@@ -88,7 +88,7 @@ def _files(read: Read, folders: Sequence[Path]) -> dict[object, Path]:
     for key, path in files.items():
         claims[path].add((photos[key].path, photos[key].stem))
     for key in [key for key, path in files.items() if path and len(claims[path]) > 1]:
-        if not there.calls(files[key], photos[key]):
+        if not there.calls(files[key], photos[key]):  # type: ignore[arg-type]
             path = there.of_stem([Path(photos[key].stem)])
             files[key] = None if path in claims else path
     return {key: path for key, path in files.items() if path is not None}

@@ -170,7 +170,7 @@ class _Photos:
         for photo in photos:
             for name in {_form(name) for name in photo.stated} - own:
                 named[name].append(photo)
-        written = {p.id: p.id for p in photos}
+        written: dict[int | str, int] = {p.id: p.id for p in photos}
         written |= {key: p.id for p in photos for key in p.keys}
         return cls(named, written, {p.id: (p.width, p.height) for p in photos})
 

@@ -3,10 +3,11 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
 from reprlib import repr as brief
+from typing import Any
 
 from fewshot_landmarks.support.names import plain
 
@@ -49,7 +50,7 @@ def said_true(value: object) -> bool:
     return whole(value) == 1 or str(value).strip().lower() in ("true", "yes")
 
 
-def numbered(keys: list[int | str | None], largest: int = 10**18) -> list[int]:
+def numbered(keys: Sequence[int | str | None], largest: int = 10**18) -> list[int]:
     """The ids, with free numbers for those that repeat or are not whole numbers.
 
     Those come after the largest id, or from 1 where that would lead beyond what is allowed.
@@ -71,7 +72,7 @@ def pixels(value: object) -> int | None:
     return length if length and 0 < length <= 100_000 else None
 
 
-def is_number(value: object, largest: float = LARGEST) -> bool:
+def is_number(value: Any, largest: float = LARGEST) -> bool:
     """Whether a value is a number of less than that, not NaN."""
     # Compared as Python numbers: an integer may be too large for a float. NaN compares false.
     return type(value) in (int, float) and -largest < value < largest

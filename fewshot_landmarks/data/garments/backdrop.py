@@ -23,7 +23,7 @@ def backdrop(
     if plain:
         return _gradient(picture, rng)
     if flat:
-        rng.choice([_planks, _weave, _tiles])(picture, wall, rng)
+        rng.choice([_planks, _weave, _tiles])(picture, wall, rng)  # type: ignore[arg-type]
         for _ in range(rng.integers(0, 4)):
             _clutter(picture, rng)
         return _gradient(picture, rng)

@@ -53,6 +53,8 @@ class Figure:
     pose: Pose = Pose()
     arms: dict = field(init=False)
     legs: dict = field(init=False)
+    _between: "Limb" = field(init=False)
+    _reach: list[float] = field(init=False)
 
     def __post_init__(self):
         arms, legs = {}, {}
@@ -100,7 +102,7 @@ class Figure:
         across = (1 - follow) * level + follow * line.normals(t)
         return line.at(t) + turned[:, None] * across
 
-    def reach(self, y) -> np.ndarray:
+    def reach(self, y: np.ndarray) -> np.ndarray:
         """Half the width that a skirt needs at template heights `y` to cover both legs."""
         return np.interp(y, [HIP, KNEE, ANKLE], self._reach)
 

@@ -204,7 +204,7 @@ def _flat_layers(outfit: Outfit, rng) -> list:
     order = range(len(outfit.garments))
     if outfit.tucked and len(outfit.garments) > 1:
         order = sorted(order, key=lambda i: outfit.garments[i].category in LOWERS)
-    layers = []
+    layers: list = []
     lead = outfit.garments[outfit.lead]
     if rng.random() < 0.4 and lead.category not in LOWERS:
         wood = plain((70, 110, 150))

@@ -21,7 +21,7 @@ def _around(n: int, *radii: float) -> np.ndarray:
 _DISC, _SLIT = _around(24, 1), np.array([[0.1, -0.8], [0.1, 0.8], [-0.1, 0.8], [-0.1, -0.8]])
 # What marks are made of, x along the limb: polygons in units of the radius, each with a tone;
 # None is the mark's own tone.
-MARKS = {
+MARKS: dict[str, list[tuple[np.ndarray, str | None]]] = {
     "disc": [(_DISC, None)],
     "ring": [(_DISC, None), (_DISC * 0.55, "black")],
     "wheel": [(_DISC, "black"), (_DISC * 0.78, "light"), (_DISC * 0.3, None)],
@@ -179,7 +179,7 @@ def _visibility(things: list[Thing], size: int) -> list[np.ndarray]:
     """Of each thing's keypoints, (N,) int: 2 in view, 1 covered by a later thing, 0 outside."""
     found, covered = [], np.zeros((size * SUPER, size * SUPER), np.uint8)
     for thing in reversed(things):
-        inside = ((thing.points >= 0) & (thing.points < size)).all(1)
+        inside = np.asarray(((thing.points >= 0) & (thing.points < size)).all(1))
         x, y = (np.where(inside[:, None], thing.points, 0) * SUPER).astype(int).T
         found.append(np.where(inside, 2 - covered[y, x], 0))
         covered |= thing.mask(size)

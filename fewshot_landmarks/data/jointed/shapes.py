@@ -181,7 +181,7 @@ def _shapes(table: str) -> tuple[Shape, ...]:
         for side in ("left_", "right_") if head.startswith("@") else ("",):
             parent, width, tone = head.lstrip("@").split()
             places = {joint.name: i for i, joint in enumerate(joints)}
-            at = places.get(side + parent, places.get(parent))
+            at = places[side + parent if side + parent in places else parent]
             for name, turn, length, mark in map(str.split, chain.split(", ")):
                 turn = -float(turn) if side == "right_" else float(turn)
                 joints.append(

@@ -101,8 +101,8 @@ def _shots(annotations: Annotations, model: Model) -> Iterator[Shot]:
             continue
         for i in objects:
             called = f"annotation {index.item[i]} of {photo.path}"
-            if reason := _unfit(index, i, pixels):
-                print(f"skipped: {photo.path}: annotation {index.item[i]}: {reason}")
+            if why := _unfit(index, i, pixels):
+                print(f"skipped: {photo.path}: annotation {index.item[i]}: {why}")
             else:
                 yield model.shot(pixels, *index.landmarks(i), index.box[i], called)
         del pixels  # or it is still there while the next is decoded

@@ -169,7 +169,8 @@ class ErrorsByShots:
     def of(
         cls, results: Mapping[str, list[Adaptation] | str], episodes: PhotoEpisodes, seed: int
     ) -> "ErrorsByShots":
-        weights = resamples(*episodes.asked.shape, seed)
+        draws, objects = episodes.asked.shape
+        weights = resamples(draws, objects, seed)
         counts = {shots: episodes.counts(shots) for shots in episodes.shots}
         errors, close = {}, {}
         for name, adaptations in results.items():
@@ -183,7 +184,7 @@ class ErrorsByShots:
             most = episodes.shots[-1]
             hits = np.stack([each.hits for each in by[most]])
             close[name] = means(hits, counts[most], *weights)
-        if episodes.asked.shape[1] == 1:  # no interval over one object
+        if objects == 1:  # no interval over one object
             for values in (*errors.values(), *close.values()):
                 values[1:] = math.nan
         return cls(episodes.shots, errors, close)
@@ -197,11 +198,11 @@ class ErrorsByShots:
     def best(self) -> str | None:
         """The learner with the least error with the most shots; None if there is none."""
         known = {n: e[0, -1] for n, e in self.errors.items() if np.isfinite(e[0, -1])}
-        return min(known, key=known.get, default=None)
+        return min(known, key=known.__getitem__, default=None)
 
     def difference(self, learner: str) -> Estimate:
         """Its error less the best one's, with the most shots, on the same resamples."""
-        return estimate(self.errors[learner][:, -1] - self.errors[self.best][:, -1])
+        return estimate(self.errors[learner][:, -1] - self.errors[self.best or ""][:, -1])
 
 
 # ------------------------------------------------------------------------------- writing

@@ -129,7 +129,7 @@ def predicted(arguments: argparse.Namespace) -> tuple[list[Drawn], int]:
         raise UserError(f"{path} is not JSON: give the file that predict wrote") from None
     if not isinstance(rows, list):
         raise UserError(f"{path} is not a list of predictions: give the file that predict wrote")
-    numbered = list(enumerate(rows, start=1))
+    numbered: list = list(enumerate(rows, start=1))
     if arguments.category is not None:
         numbered = [
             (n, row)

@@ -244,8 +244,8 @@ def average_precision(
         found = oks_ap(truth, results, sigmas)
     except NoCoco as lacking:
         return [], [*notes, f"OKS-AP is left out: {lacking}."]
-    counts = len(known), sum(np.count_nonzero(_labelled(index, i, learnt)[:, 2]) for i in known)
-    return [_row(f"OKS-{name}", one, *counts) for name, one in found.items()], notes
+    marks = int(sum(np.count_nonzero(_labelled(index, i, learnt)[:, 2]) for i in known))
+    return [_row(f"OKS-{name}", one, len(known), marks) for name, one in found.items()], notes
 
 
 def _labelled(index: Index, i: int, learnt: Mapping[int, np.ndarray]) -> np.ndarray:

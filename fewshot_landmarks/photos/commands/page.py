@@ -146,13 +146,13 @@ def application(model: Model, folder: Path, hosts: Sequence[str] = ()):
     from fewshot_landmarks.photos.uploads import BYTES, UPLOAD, Gate, Uploads
 
     uploads = Uploads(folder)
-    trusted = {"allowed_hosts": [*NAMES, *hosts], "www_redirect": False}
+    trusted: dict = {"allowed_hosts": [*NAMES, *hosts], "www_redirect": False}
     gate = Middleware(Gate, folder=folder, hosts=hosts)
     app = FastAPI(openapi_url=None, middleware=[Middleware(TrustedHostMiddleware, **trusted), gate])
     app.add_route(UPLOAD, uploads.take, methods=["POST"])
     page = build(model, uploads)
     page.state_session_capacity = SESSIONS
-    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    fonts: dict = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     return gr.mount_gradio_app(
         app,
         page,
@@ -211,7 +211,7 @@ def build(model: Model, uploads):
                     elem_id="photos",
                 )  # fmt: skip
             with gr.Column(scale=3, min_width=480):
-                off = {"interactive": False}
+                off: dict = {"interactive": False}
                 with gr.Row(equal_height=True):
                     with gr.Column(scale=5, min_width=200):
                         advice = gr.Markdown(Session().advice(), elem_id="advice")
@@ -284,7 +284,7 @@ def build(model: Model, uploads):
             return step(before, lambda session: session.click(*place))
 
         # None left out: a click may come before the last one has been shown.
-        each = {
+        each: dict = {
             "outputs": shown,
             "concurrency_id": "session",
             "concurrency_limit": 1,

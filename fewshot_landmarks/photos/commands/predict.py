@@ -248,7 +248,7 @@ def _predict(
     finder: Finder, batch: Sequence[tuple[Wanted, np.ndarray | str]], drawings: Path | None
 ) -> Iterator[dict]:
     """A line for each object of a batch."""
-    good = []
+    good: list = []
     for wanted, photo in batch:
         reason = photo if isinstance(photo, str) else _outside(wanted, photo)
         if reason:
