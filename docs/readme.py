@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from fewshot_landmarks import load
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.data.drawing import contact_sheet, object_cell
 from fewshot_landmarks.data.garments.writer import photo_of
-from fewshot_landmarks import load
 
 ROOT = Path(__file__).parents[1]
 README, RESULTS, PAPER = (
