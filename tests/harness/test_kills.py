@@ -66,7 +66,7 @@ def begin(name: str, folder: Path, out: Path) -> subprocess.Popen:
 
 def content(out: Path) -> dict:
     return {
-        str(place): None if set(place.parts) & {*TIMED, LOG} else path.read_bytes()
+        str(place): None if {*place.parts, place.stem} & {*TIMED, LOG} else path.read_bytes()
         for path in out.rglob("*")
         if path.is_file() and (place := path.relative_to(out))
     }
