@@ -70,7 +70,7 @@ def gather(experiment: Experiment, out: Path, learners: Sequence[str] = LEARNERS
 
 def keep(path: Path, chosen: dict) -> list[str]:
     """Write choices over those that a file holds already; which of the file's stay as they were."""
-    with alone(path.with_name(f".{path.name}.lock")):
+    with alone(path.with_name(f".{path.name}.fewshot-landmarks.lock")):
         before = read_choices(path) if path.exists() else {}
         merged = {
             place: {**before.get(place, {}), **chosen.get(place, {})}

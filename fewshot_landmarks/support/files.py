@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import chain, count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -209,8 +210,9 @@ def remove(path: Path) -> None:
 
 
 def put_aside(path: Path, why: str) -> None:
-    """Name a damaged piece of work, and give it another name."""
-    aside = beside(path, "damaged")
+    """Name a damaged piece of work, and give it another name, which nothing has."""
+    names = chain(["damaged"], map("damaged{}".format, count(2)))
+    aside = next(name for ending in names if not os.path.lexists(name := beside(path, ending)))
     try:
         os.replace(path, aside)
         beside(path, "sum").unlink(missing_ok=True)

@@ -268,7 +268,7 @@ def tree(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.suffix != ".damaged" and path.name not in left_out
+        if path.is_file() and not path.suffix.startswith(".damaged") and path.name not in left_out
     }
 
 
@@ -337,6 +337,15 @@ def test_damaged_records_of_drawn_data_are_made_again(tmp_path, capsys):
     shutil.rmtree(tmp_path / "jointed.damaged")
     assert tree(tmp_path) == before
     assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+def test_what_is_put_aside_replaces_nothing(tmp_path):
+    path = tmp_path / "work.bin"
+    for content in (b"first", b"second", b"third"):
+        path.write_bytes(content)
+        files.put_aside(path, "cut short")
+    aside = {name: (tmp_path / f"work.bin.{name}").read_bytes() for name in ("damaged", "damaged3")}
+    assert aside == {"damaged": b"first", "damaged3": b"third"} and not path.exists()
 
 
 def test_work_without_a_digest_is_taken_and_a_damaged_digest_is_damage(tmp_path, capsys):

@@ -34,7 +34,7 @@ MOST = 999_999  # photos of a split: their names have six digits
 _CHUNK = 16
 _LEADS, _DRAWING = 1, 2  # streams of random numbers
 _MARKER = re.compile(  # what may be there before the plan is
-    r"\.lock|(plan|generator)\.json(\.sum|\.damaged|\.partial)?|\.[0-9a-f]{16}\.partial"
+    r"\.lock|(plan|generator)\.json(\.sum|\.damaged\d*|\.partial)?|\.[0-9a-f]{16}\.partial"
 )
 _OURS = re.compile(r"\d{6}\.(jpg|json)(\.partial)?")
 

@@ -72,7 +72,7 @@ def write_jointed(
     if (done := _finished(out, asked)) is not None:
         return done
     try:
-        with alone(out.with_name(f".{out.name[-60:]}.lock")):
+        with alone(out.with_name(f".{out.name[-60:]}.fewshot-landmarks.lock")):
             if (done := _finished(out, asked)) is not None:  # by another process, in the meantime
                 return done
             unfinished = out.with_name(f".{out.name[-60:]}.fewshot-landmarks.partial")
