@@ -35,8 +35,8 @@ class PPNet(nn.Module):
     """The parameter prediction network phi (section 3.4.3): F^point (N, C) to omega (N, C).
 
     Two fully connected layers that start as a multiple of the identity: a landmark's first detector
-    is its feature, a prototype, as long as the base model's detectors are. So that tasks teach what
-    makes a detector better than a prototype, not, from six categories, what a prototype is.
+    is its feature, a prototype, as long as the base model's detectors are. So tasks need only teach
+    what makes a detector better than a prototype.
     """
 
     def __init__(self, channels: int, scale: float):
@@ -114,7 +114,7 @@ class BaseFEN(Learner):
 
     def predict_again(self, tuned: Adapted, support: Samples, maps: torch.Tensor) -> torch.Tensor:
         """omega' (N, C) of theta' (flow-3; Algorithm 1 lines 7 to 9, Algorithm 2 lines 6 to 8)."""
-        cloth_prime = tuned(support.images)  # line 7 (6)
+        cloth_prime = tuned(support.images)  # line 7 of Algorithm 1, 6 of Algorithm 2
         point_prime = landmark_features(cloth_prime, maps, support.labelled)  # line 8 (7)
         return self.ppnet(point_prime)  # line 9 (8)
 
@@ -180,7 +180,7 @@ class BaseFENM(BaseFEN):
     name = "Base-FEN_M"
     version = 1
     starts_from = BaseFEN
-    fit = Learner.fit
+    fit = Learner.fit  # is not trained: its parameters are those of `starts_from`
     update_detectors = False
 
 
@@ -190,5 +190,5 @@ class LDKeepM(LDKeep):
     name = "LD-Keep_M"
     version = 1
     starts_from = LDKeep
-    fit = Learner.fit
+    fit = Learner.fit  # is not trained: its parameters are those of `starts_from`
     update_detectors = False

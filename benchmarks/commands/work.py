@@ -122,7 +122,7 @@ def open_experiment(
         preset,
         root,
         out / "work",
-        crops="not" * dry,
+        crops="not" if dry else "",
         strict=getattr(arguments, "strict", False),
         workers=arguments.workers,
         seed=arguments.seed,

@@ -145,7 +145,14 @@ def _size(text: str) -> tuple[str, int]:
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What this command alone is asked."""
-    parser.add_argument("--way", action="append", choices=WAYS, default=[], help="default: all")
+    parser.add_argument(
+        "--way",
+        action="append",
+        choices=WAYS,
+        default=[],
+        metavar="WAY",
+        help=f"{'; '.join(WAYS)}; may be repeated (default: all)",
+    )
     parser.add_argument("--size", action="append", default=[], metavar="NETWORK:PIXELS")
     parser.add_argument("--steps", action="append", type=int, default=[], help=f"default: {STEPS}")
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")

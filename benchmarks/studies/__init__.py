@@ -1,1 +1,1 @@
-"""Measurements beside the tables: the search of hyperparameters, predictors that look at no learner."""
+"""Measurements beside the tables: the search of hyperparameters, reference predictors."""

@@ -209,7 +209,10 @@ def doctor(made: argparse.ArgumentParser) -> None:
     _add_learner(made, "of --model")
     made.add_argument("--images", type=Path, metavar="DIR", help="photos of annotations in --data")
     made.add_argument(
-        "--shots", type=int, metavar="K", help="as of a run, whose tasks have all shots anyway"
+        "--shots",
+        type=int,
+        metavar="K",
+        help="accepted as a run takes it; a task has ten support photos whatever it is",
     )
     preset = "as the run's preset has it"
     made.add_argument(
