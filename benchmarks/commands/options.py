@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.presets import PRESETS
-from fewshot_landmarks.support.console import answer
+from fewshot_landmarks.support.console import answer, whole
 from fewshot_landmarks.support.outputs import add_overwrite
 
 
@@ -69,6 +69,6 @@ def add_work_options(made: argparse.ArgumentParser, seed_of: str) -> None:
         made.add_argument(name, default="", metavar="NAMES", help=usage)
     made.add_argument("--out", type=Path, help="default: results/PRESET")
     add_overwrite(made)
-    made.add_argument("--seed", type=int, default=0, help=f"of {seed_of} (default: 0)")
+    made.add_argument("--seed", type=whole, default=0, help=f"of {seed_of} (default: 0)")
     made.add_argument("--workers", type=int, default=os.cpu_count(), help="default: all cores")
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")

@@ -23,6 +23,7 @@ from benchmarks.figures.build import METADATA, render
 from benchmarks.speed.measure import Case, machine, measure_apart
 from benchmarks.speed.ways import ARITHMETIC, WAYS, grouped
 from fewshot_landmarks.networks import fenets
+from fewshot_landmarks.support.console import positive
 from fewshot_landmarks.support.devices import find_device
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import write_bytes, write_text
@@ -154,8 +155,10 @@ def options(parser: argparse.ArgumentParser) -> None:
         help=f"{'; '.join(WAYS)}; may be repeated (default: all)",
     )
     parser.add_argument("--size", action="append", default=[], metavar="NETWORK:PIXELS")
-    parser.add_argument("--steps", action="append", type=int, default=[], help=f"default: {STEPS}")
-    parser.add_argument("--rounds", type=int, default=3, help="default: 3")
+    parser.add_argument(
+        "--steps", action="append", type=positive, default=[], help=f"default: {STEPS}"
+    )
+    parser.add_argument("--rounds", type=positive, default=3, help="default: 3")
     parser.add_argument("--memory", type=float, metavar="GIB", help="a CPU measurement may take")
     parser.add_argument("--seconds", type=float, default=2.0, help="a measurement, at least")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")

@@ -201,7 +201,9 @@ def _embedded(source: str | os.PathLike | bytes) -> str | os.PathLike | bytes:
     content = read_regular(source, MOST_BYTES)
     if content.count(b",") > _MOST_VALUES:
         raise Unreadable("more annotations than a file of LabelMe's has")
-    data = json.loads(content)["imageData"]
+    said = json.loads(content)
+    if not (isinstance(said, dict) and isinstance(data := said.get("imageData"), str)):
+        raise Unreadable("a JSON file that embeds no photo")
     return base64.b64decode(data.rpartition(",")[2])  # some tools write "data:image/png;base64,"
 
 

@@ -194,7 +194,7 @@ def _said(path: Path) -> dict:
     try:
         said = json.loads(read_regular(path))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"cannot read {path}: {error}; give a split file (see README)") from None
+        raise UserError(f"cannot read {path}: {error}; give a split file") from None
     return said if isinstance(said, dict) else {}
 
 

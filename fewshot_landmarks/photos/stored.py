@@ -5,6 +5,7 @@ holds both, and adapts again when it is opened.
 """
 
 import json
+import os
 from dataclasses import asdict, dataclass, fields, replace
 from os.path import isfile
 from pathlib import Path
@@ -31,6 +32,7 @@ from fewshot_landmarks.photos.header import (
     support_layout,
     text,
 )
+from fewshot_landmarks.protocol import LEARNERS
 from fewshot_landmarks.samples import Samples
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.training import save_tensors
@@ -103,7 +105,8 @@ def read(path: Path, asked: str | type[Learner] | None) -> tuple[dict[str, Any],
 def _refuse_others(path: Path) -> None:
     """Raise `UserError` for what is no file that can be read, and for pickles."""
     if not isfile(path):
-        raise UserError(f"cannot read the model {path}: there is no such file")
+        why = "it is no file" if os.path.lexists(path) else "there is no such file"
+        raise UserError(f"cannot read the model {path}: {why}; ours are {', '.join(LEARNERS)}")
     try:
         with path.open("rb") as file:
             start = file.read(2)

@@ -17,6 +17,18 @@ class Stopped(KeyboardInterrupt):
     """Ctrl-C, or SIGTERM; its first argument is the signal's number."""
 
 
+def whole(text: str, least: int = 0) -> int:
+    """A whole number of an argument, of `least` or more, that fits 63 bits."""
+    if not (text.isascii() and text.isdigit() and least <= int(text) < 2**63):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number of {least} or more")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """A whole number of an argument, of 1 or more."""
+    return whole(text, least=1)
+
+
 def answer(
     execute: Callable[[argparse.Namespace], int | None],
     asked: argparse.Namespace,

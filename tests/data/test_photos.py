@@ -419,3 +419,10 @@ def test_no_photo_is_a_users_mistake(tmp_path):
     for place in (tmp_path, tmp_path / "absent"):
         with pytest.raises(UserError, match=str(place)):
             find_photos(place)
+
+
+def test_a_json_file_that_embeds_no_photo_says_so(tmp_path):
+    for number, said in enumerate(('{"images": []}', "[1]", '{"imageData": null}')):
+        (tmp_path / f"{number}.json").write_text(said)
+        with pytest.raises(Unreadable, match="embeds no photo"):
+            read_photo(tmp_path / f"{number}.json")

@@ -7,6 +7,7 @@ import torch
 
 from benchmarks.commands.overrides import change
 from benchmarks.presets import FULL, PAPER
+from benchmarks.run import main
 from fewshot_landmarks.learner import find_learner
 from fewshot_landmarks.networks.fenets import FENETS
 from fewshot_landmarks.support.errors import UserError
@@ -93,3 +94,10 @@ def test_the_paper_s_numbers():
     assert (settings.tasks, settings.ppnet_tasks) == (40_000, 40_000)
     assert (settings.inner_steps, settings.inner_rate, settings.outer_rate) == (12, 0.01, 2e-4)
     assert settings.head_rate == 0.002 and settings.flat
+
+
+@pytest.mark.parametrize("seed", ["-1", "9" * 30, "one"])
+def test_a_seed_is_a_whole_number(seed, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--all", "--seed", seed])
+    assert ended.value.code == 2 and repr(seed) in capsys.readouterr().err

@@ -4,7 +4,7 @@ import argparse
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -34,15 +34,6 @@ from fewshot_landmarks.support.outputs import claim
 
 FILES = ("compare.csv", "compare.md", "compare.png")
 MORE = 5  # objects that one may think of annotating
-
-
-def _whole(text: str, least: int = 0) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) >= least):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
-    return int(text)
-
-
-_positive = partial(_whole, least=1)
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -8,10 +8,10 @@ import argparse
 import inspect
 import math
 import re
-from functools import partial
 from pathlib import Path
 
 from fewshot_landmarks.photos import MODELS
+from fewshot_landmarks.support.console import positive, whole
 from fewshot_landmarks.support.outputs import add_overwrite
 
 SOURCES = "COCO keypoint JSON, a folder of LabelMe files, or CVAT XML"
@@ -158,15 +158,15 @@ def compare(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--shots",
         nargs="+",
-        type=_positive,
+        type=positive,
         metavar="K",
         help="support objects to adapt to (default: as many of 1, 3, 5, 8 and 10 as there are, "
         "and all there are)",
     )
     made.add_argument(
-        "--draws", type=_positive, default=10, metavar="N", help="of the support (default: 10)"
+        "--draws", type=positive, default=10, metavar="N", help="of the support (default: 10)"
     )
-    made.add_argument("--seed", type=_whole, default=0, help="of the draws (default: 0)")
+    made.add_argument("--seed", type=whole, default=0, help="of the draws (default: 0)")
     made.add_argument("--out", type=Path, metavar="DIR", help="for tables and a figure")
     add_overwrite(made)
     _add_device(made)
@@ -216,17 +216,17 @@ def doctor(made: argparse.ArgumentParser) -> None:
     )
     preset = "as the run's preset has it"
     made.add_argument(
-        "--queries", type=int, default=24, help=f"of an episode, {preset} (default: 24; smoke: 4)"
+        "--queries", type=whole, default=24, help=f"of an episode, {preset} (default: 24; smoke: 4)"
     )
     made.add_argument(
         "--train-queries",
-        type=int,
+        type=whole,
         default=12,
         metavar="N",
         help=f"of a training task, {preset} (default: 12; smoke: 4)",
     )
     made.add_argument(
-        "--decode", type=int, default=500, metavar="N", help="photos to decode (default: 500)"
+        "--decode", type=whole, default=500, metavar="N", help="photos to decode (default: 500)"
     )
     made.add_argument("--cache", type=Path, metavar="DIR", help="where the index is kept")
 
@@ -276,15 +276,6 @@ def _add_learner(made: argparse.ArgumentParser, default: str) -> None:
 
 def _add_device(made: argparse.ArgumentParser) -> None:
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-
-
-def _whole(text: str, least: int = 0) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) >= least):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
-    return int(text)
-
-
-_positive = partial(_whole, least=1)
 
 
 def _thresholds(text: str) -> tuple[float, ...]:
