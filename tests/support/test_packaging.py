@@ -91,7 +91,7 @@ def test_versions_are_stated_alike():
 def test_a_wheel_holds_the_models_and_all_that_is_read(tmp_path):
     source = tmp_path / "source"
     for name in OURS:
-        ignored = shutil.ignore_patterns("__pycache__")
+        ignored = shutil.ignore_patterns("__pycache__", "*.pyi")  # Gradio writes these
         shutil.copytree(ROOT / name, source / name, ignore=ignored)
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
