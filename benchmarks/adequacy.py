@@ -13,7 +13,8 @@ from dataclasses import replace
 
 import pandas as pd
 
-from benchmarks.commands.work import Command, asked_preset, check_garments, open_experiment
+from benchmarks.commands.options import Command
+from benchmarks.commands.work import asked_preset, check_garments, open_experiment
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.keys import episodes_path
 from benchmarks.engine.plan import Cell, plan, source

@@ -19,8 +19,9 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from benchmarks.commands.options import Command
 from benchmarks.commands.overrides import change
-from benchmarks.commands.work import Command, asked_preset, check_garments, open_experiment
+from benchmarks.commands.work import asked_preset, check_garments, open_experiment
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.stages import episodes_of
 from benchmarks.gpu_check import PLACE, build

@@ -27,7 +27,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.commands.work import Command, asked_preset, benchmarks_of, open_experiment
+from benchmarks.commands.options import Command
+from benchmarks.commands.work import asked_preset, benchmarks_of, open_experiment
 from benchmarks.engine import store
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.keys import episodes_key, key

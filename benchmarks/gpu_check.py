@@ -17,8 +17,8 @@ from typing import Any
 import pandas as pd
 import torch
 
+from benchmarks.commands.options import Command
 from benchmarks.commands.overrides import change
-from benchmarks.commands.work import Command
 from benchmarks.presets import Preset, find_preset
 from benchmarks.speed.measure import machine, random_task, tame, timed
 from fewshot_landmarks.data.categories import DEEPFASHION2

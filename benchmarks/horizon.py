@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.commands.work import Command, asked_preset, benchmarks_of, open_experiment
+from benchmarks.commands.options import Command
+from benchmarks.commands.work import asked_preset, benchmarks_of, open_experiment
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.keys import episodes_key, key
 from benchmarks.engine.plan import Job, after, base_job, missing, source

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from benchmarks.commands.work import Command
+from benchmarks.commands.options import Command
 from benchmarks.speed.measure import machine
 from fewshot_landmarks.data.categories import CATEGORIES
 from fewshot_landmarks.data.deepfashion2 import DeepFashion2

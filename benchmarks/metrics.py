@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from benchmarks.commands.work import Command, asked_preset, benchmarks_of, open_experiment, results
+from benchmarks.commands.options import Command
+from benchmarks.commands.work import asked_preset, benchmarks_of, open_experiment, results
 from benchmarks.engine import store
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.keys import episodes_path, predictions_path

@@ -7,7 +7,8 @@ at any moment and run again, it goes on where it was.
 import argparse
 import sys
 
-from benchmarks.commands.work import Command, asked_preset, open_experiment
+from benchmarks.commands.options import Command
+from benchmarks.commands.work import asked_preset, open_experiment
 
 
 def execute(arguments: argparse.Namespace) -> None:

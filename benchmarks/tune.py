@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.commands.options import Command
 from benchmarks.commands.overrides import check_choices
-from benchmarks.commands.work import Command, asked_preset, benchmarks_of, open_experiment
+from benchmarks.commands.work import asked_preset, benchmarks_of, open_experiment
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.plan import Job, after, base_job, missing, source
 from benchmarks.engine.pool import do_jobs

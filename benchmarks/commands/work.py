@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.commands.options import Command as Command
 from benchmarks.commands.options import add_work_options
 from benchmarks.commands.overrides import change, with_weights
 from benchmarks.engine import store

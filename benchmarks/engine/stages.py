@@ -6,7 +6,6 @@ file is there. `report` is called with the share of a stage that is done, 0 to 1
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +17,7 @@ from safetensors.torch import load_file
 
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.keys import base_path, episodes_path, fit_path, predictions_path
+from benchmarks.results.schemas import EPISODES
 from fewshot_landmarks.evaluation import EpisodeErrors, Predictions, predict_episode
 from fewshot_landmarks.learner import Learner, fits
 from fewshot_landmarks.networks.base import BaseModel
@@ -30,8 +30,6 @@ from fewshot_landmarks.support.rng import raw_stream
 from fewshot_landmarks.tasks import Episodes, LandmarkTasks
 from fewshot_landmarks.training import Training, save_tensors
 
-RECORD = ("benchmark", "learner", "seed", "category", "episode", "shots")
-COLUMNS = (*RECORD, *(field.name for field in fields(EpisodeErrors)))
 Report = Callable[[float], None]
 Kind = TypeVar("Kind", bound=Learner)
 
@@ -86,8 +84,10 @@ def evaluate(
         with written_whole(predictions_path(path), summed=True) as file:
             np.savez_compressed(file, **_arrays(each))
         where = (benchmark.name, learner.name, experiment.seed, name)
-        rows = [dict(zip(RECORD, (*where, i, k))) | _row(p.mean()) for i, p in enumerate(each)]
-        write_text(path, csv_text(pd.DataFrame(rows, columns=COLUMNS)), summed=True)
+        rows = [
+            dict(zip(EPISODES.key, (*where, i, k))) | _row(p.mean()) for i, p in enumerate(each)
+        ]
+        write_text(path, csv_text(pd.DataFrame(rows, columns=list(EPISODES.columns))), summed=True)
 
 
 def seed_episode(experiment: Experiment, number: int, shots: int) -> None:

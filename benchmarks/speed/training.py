@@ -18,7 +18,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from benchmarks.commands.work import Command
+from benchmarks.commands.options import Command
 from benchmarks.figures.build import METADATA, render
 from benchmarks.speed.measure import Case, machine, measure_apart
 from benchmarks.speed.ways import ARITHMETIC, WAYS, grouped

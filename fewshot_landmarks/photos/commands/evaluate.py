@@ -35,16 +35,6 @@ CLOSE = 0.1  # of the square root of the object's area: what a landmark's score 
 UNITS = {"area": "the square root of the object's area", "side": "the longer side of its box"}
 
 
-def _thresholds(text: str) -> tuple[float, ...]:
-    try:
-        values = tuple(sorted({float(part) for part in text.split(",")}))
-    except ValueError:
-        values = ()
-    if not values or not all(0 < value < math.inf for value in values):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers above 0: 0.05,0.1,0.2")
-    return values
-
-
 def execute(arguments: argparse.Namespace) -> int:
     """Print the tables, and write them where `--out` says."""
     if arguments.out:

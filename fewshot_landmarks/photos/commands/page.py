@@ -82,12 +82,6 @@ CLICK = """element.addEventListener("pointerdown", event => {
 });"""
 
 
-def _host(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]", name):
-        raise argparse.ArgumentTypeError(f"{name!r}: give a name without a port, as my.server")
-    return name.lower()
-
-
 def execute(arguments: argparse.Namespace) -> int:
     """Serve the page until it is interrupted."""
     from fewshot_landmarks.photos.uploads import own_folder
