@@ -104,4 +104,5 @@ def kill(process: subprocess.Popen, draw: random.Random, seconds: float, told: P
     # -2 and -15: before the command watches for signals, or after its last line
     assert status in (0, 2, -2, -9, -15, 130, 143), told.read_text()
     wait_for(lambda: not of_session(process.pid), 20)
-    assert "Traceback" not in told.read_text(), told.read_text()
+    if status != -signal.SIGINT:  # Python tells of an interrupt while it imports
+        assert "Traceback" not in told.read_text(), told.read_text()
