@@ -169,7 +169,9 @@ def test_the_mean_position_by_hand(files, tmp_path, capsys):
     )
     said = capsys.readouterr().out
     told = next(line for line in said.splitlines() if line.startswith("The mean position"))
-    assert f"{np.mean(errors):.4f} (" in told and f"{0.114 - np.mean(errors):.4f} (" in told
+    assert (
+        f"{np.mean(errors):.4f} (" in told and f"higher, by {0.114 - np.mean(errors):.4f} (" in told
+    )
     run(*files(TRUTH, CONTROLLED), "--by", "side", "--out", tmp_path / "side")
     rows = pd.read_csv(tmp_path / "side" / "metrics.csv", index_col="metric")
     assert rows.loc["mean NE", "control"] == pytest.approx(np.mean(errors) / 2, abs=1e-6)
