@@ -1,4 +1,4 @@
-"""The box of an object, from where its landmarks lie."""
+"""The box of an object, from where its landmarks lie, and where in it they lie on the mean."""
 
 import numpy as np
 
@@ -14,12 +14,27 @@ def around(points: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.array([x1, y1, x2, y2], np.float32)
 
 
+def shape_in(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Points (K, N, 2) in units of their boxes (K, 4): 0 to 1 across each."""
+    low, high = boxes[:, None, :2], boxes[:, None, 2:]
+    return (points - low) / (high - low)
+
+
 def mean_shape(shapes: np.ndarray) -> np.ndarray:
     """Mean over the photos (K, N, 2) that have a landmark: (N, 2), NaN where none has."""
     known = np.isfinite(shapes)
     counts = known.sum(0)
     total = np.where(known, shapes, 0.0).sum(0)
     return np.where(counts > 0, total / np.maximum(counts, 1), np.nan).astype(np.float32)
+
+
+def mean_position(shape: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """A support's mean shape (N, 2) put into boxes (B, 4): (B, N, 2) in pixels of the photos.
+
+    It is the control beside learners, for it looks at no photo; NaN where the shape is.
+    """
+    low, high = boxes[:, None, :2], boxes[:, None, 2:]
+    return low + shape * (high - low)
 
 
 def box_of(

@@ -16,6 +16,7 @@ from fewshot_landmarks.data.keypoints import Keypoints
 from fewshot_landmarks.evaluation import answers
 from fewshot_landmarks.learner import Detector, Learner
 from fewshot_landmarks.metrics.landmarks import normalised_error
+from fewshot_landmarks.photos.boxes import mean_position, mean_shape, shape_in
 from fewshot_landmarks.photos.model import AT_ONCE, adapted
 from fewshot_landmarks.samples import Samples, collate
 from fewshot_landmarks.support.devices import forget_peak, out_of_memory, peak_mib, release_freed
@@ -64,6 +65,7 @@ class Crops:
     samples: Samples
     photos: tuple[Path, ...]  # of each object
     items: tuple[int, ...]  # id of each object's annotation
+    boxes: np.ndarray  # (n, 4) x1, y1, x2, y2 in pixels of the photos
     notes: tuple[str, ...]  # on what is left out
 
     @classmethod
@@ -87,8 +89,15 @@ class Crops:
                 "their box"
             )
         photos = [annotations.photos[garments.photos[g.index]].path.resolve() for g in found]
-        items = [int(annotations.index.item[g.index]) for g in found]
-        return cls(annotations.source, collate(found), tuple(photos), tuple(items), tuple(notes))
+        rows = [g.index for g in found]
+        items, boxes = annotations.index.item[rows].tolist(), annotations.index.box[rows]
+        said = tuple(photos), tuple(items), boxes, tuple(notes)
+        return cls(annotations.source, collate(found), *said)
+
+    @property
+    def points(self) -> np.ndarray:
+        """(n, N, 2) of the landmarks in pixels of the photos."""
+        return self.samples.to_original(self.samples.landmarks).numpy()
 
     def reordered(self, order: list[int]) -> "Crops":
         """With landmarks in another order; -1 stands for one that nothing labels."""
@@ -182,15 +191,15 @@ class PhotoEpisodes:
 
 @dataclass(frozen=True, eq=False)
 class Adaptation:
-    """One learner, adapted once."""
+    """One learner, or the control, adapted once."""
 
     shots: int
     draw: int
     sums: np.ndarray  # (Q,) of the errors of an object's scored landmarks; NaN: diverged
     hits: np.ndarray  # (Q,) how many of them are below `CLOSE`
-    adapt: float  # seconds
-    predict: float  # seconds an object
-    mib: float  # the most memory of the adaptation, over what was there before; NaN: unknown
+    adapt: float = math.nan  # seconds
+    predict: float = math.nan  # seconds an object
+    mib: float = math.nan  # the most memory of the adaptation, over what was there before
 
 
 def measure(
@@ -214,10 +223,31 @@ def measure(
         return "memory is not enough"
 
 
+def measure_mean_position(episodes: PhotoEpisodes) -> list[Adaptation]:
+    """The control beside learners, with the most shots first, as `measure` has theirs.
+
+    Each landmark's mean place in the boxes of a draw's support, put into each query object's box.
+    It looks at no photo; its time is not measured.
+    """
+    support, query = episodes.support, episodes.query
+    labelled = support.samples.scored.numpy()[..., None]
+    shapes = np.where(labelled, shape_in(support.points, support.boxes), np.nan)
+    return [
+        _scored(
+            episodes,
+            draw,
+            shots,
+            mean_position(mean_shape(shapes[episodes.order[draw, :shots]]), query.boxes),
+        )
+        for shots in episodes.shots[::-1]
+        for draw in episodes.draws(shots)
+    ]
+
+
 def _adaptation(
     learner: Learner, episodes: PhotoEpisodes, draw: int, shots: int, device: str
 ) -> Adaptation:
-    query, scored = episodes.query.samples, episodes.scored(draw, shots)
+    query = episodes.query.samples
     support = episodes.support.samples[torch.from_numpy(episodes.order[draw, :shots])].to(device)
     release_freed()
     known = forget_peak(device)
@@ -231,17 +261,21 @@ def _adaptation(
     parts = [_find(detector, query[rows], device) for rows in asked.split(AT_ONCE)]
     found[asked] = torch.cat(parts)
     done = time.perf_counter()
-    true = query.to_original(query.landmarks)
-    errors = normalised_error(found, true, torch.from_numpy(scored), query.area).double().numpy()
-    return Adaptation(
-        shots,
-        draw,
-        sums=np.where(scored, errors, 0).sum(1),
-        hits=(errors < CLOSE).sum(1),
+    return replace(
+        _scored(episodes, draw, shots, found.numpy()),
         adapt=ready - began,
         predict=(done - ready) / len(asked),
         mib=peak - before if known else math.nan,
     )
+
+
+def _scored(episodes: PhotoEpisodes, draw: int, shots: int, found: np.ndarray) -> Adaptation:
+    """The errors of landmarks (Q, N, 2), found in pixels of the photos."""
+    query, scored = episodes.query, episodes.scored(draw, shots)
+    places, true, asked = map(torch.from_numpy, (found, query.points, scored))
+    errors = normalised_error(places, true, asked, query.samples.area).double().numpy()
+    sums = np.where(scored, errors, 0).sum(1)
+    return Adaptation(shots, draw, sums, hits=(errors < CLOSE).sum(1))
 
 
 def _find(detector: Detector, query: Samples, device: str) -> torch.Tensor:

@@ -16,15 +16,21 @@ from fewshot_landmarks.learner import Learner, find_learner
 from fewshot_landmarks.networks.base import BaseModel
 from fewshot_landmarks.networks.small import SmallFENet
 from fewshot_landmarks.photos.commands import compare
-from fewshot_landmarks.photos.commands.compare import (
+from fewshot_landmarks.photos.commands.parsers import parser
+from fewshot_landmarks.photos.comparison import (
+    Crops,
+    PhotoEpisodes,
+    measure,
+    measure_mean_position,
+)
+from fewshot_landmarks.photos.errors_by_shots import (
+    Errors,
     ErrorsByShots,
     estimate,
     falls,
     means,
     resamples,
 )
-from fewshot_landmarks.photos.commands.parsers import parser
-from fewshot_landmarks.photos.comparison import Crops, PhotoEpisodes, measure
 from fewshot_landmarks.photos.model import Model, load
 from fewshot_landmarks.samples import Task, collate
 from fewshot_landmarks.support.errors import UserError
@@ -99,6 +105,12 @@ def run(support, query, models, *more):
     return compare.execute(parser().parse_args(["compare", *map(str, (*paths, *more))]))
 
 
+def read(folder, kind="learner"):
+    """The rows of what was written that are of learners, or of the control."""
+    rows = pd.read_csv(folder / "compare.csv")
+    return rows[rows.kind == kind].drop(columns="kind").reset_index(drop=True)
+
+
 def table(said):
     """The printed table's rows by learner."""
     lines = [line[1:-1].split("|") for line in said.splitlines() if line.startswith("|")]
@@ -112,7 +124,7 @@ def test_a_cell_is_what_evaluate_episode_says(annotate, models, tmp_path):
     support = annotate("s", 4, hidden={(0, 1), (1, 1), (2, 1)})
     query = annotate("q", 5, hidden={(0, 0), (3, 2)}, first=50)
     assert run(support, query, models, "--learner", "PROTO", "--draws", 3, "--out", tmp_path) == 0
-    rows = pd.read_csv(tmp_path / "compare.csv")
+    rows = read(tmp_path)
     assert sorted(rows.shots) == [1] * 3 + [3] * 3 + [4]
     learner = load(models / "PROTO.safetensors").learner
     crops = [Keypoints(read_annotations(path), size=SIZE) for path in (support, query)]
@@ -129,7 +141,7 @@ def test_the_table_holds_the_means_over_draws(annotate, models, tmp_path, capsys
     out = tmp_path / "out"
     run(annotate("s", 4), annotate("q", 6, first=50), models, "--learner", "PROTO", "--out", out)
     said = capsys.readouterr().out
-    rows = pd.read_csv(out / "compare.csv")
+    rows = read(out)
     expected = rows.groupby("shots")["ne"].mean()
     shown = [float(cell.replace("*", "").split()[0]) for cell in table(said)["PROTO"][:4]]
     assert shown[:3] == pytest.approx(expected.tolist(), abs=1e-4)
@@ -143,7 +155,7 @@ def test_all_learners_meet_the_same_draws(annotate, models, tmp_path):
     two = "--learner", "WG", "PROTO", "--shots", 2, 5, "--draws", 4
     run(support, query, models, *two, "--out", tmp_path / "a")
     run(support, query, models, *two, "--out", tmp_path / "b", "--seed", 1)
-    rows = pd.read_csv(tmp_path / "a" / "compare.csv").set_index(["shots", "draw"])
+    rows = read(tmp_path / "a").set_index(["shots", "draw"])
     ours, theirs = (rows[rows.learner == name].support for name in ("WG", "PROTO"))
     assert ours.to_dict() == theirs.to_dict() and len(ours) == 8
     drawn = {key: value.split() for key, value in ours.items()}
@@ -151,14 +163,14 @@ def test_all_learners_meet_the_same_draws(annotate, models, tmp_path):
         assert len(set(items)) == shots
         assert items == drawn[5, draw][:shots]
     assert len({tuple(items) for items in drawn.values()}) == 8
-    others = pd.read_csv(tmp_path / "b" / "compare.csv").support
+    others = read(tmp_path / "b").support
     assert set(others) != set(ours)
 
 
 def test_a_learner_that_cannot_is_a_row_and_the_others_go_on(annotate, models, capsys):
     assert run(annotate("s", 2), annotate("q", 2, first=50), models) == 0
     rows = table(capsys.readouterr().out)
-    assert list(rows) == ["MAML", "WG", "PROTO"]
+    assert list(rows) == ["MAML", "WG", "PROTO", "mean position (control)"]
     assert "2 detectors" in rows["MAML"][0]
     assert float(rows["PROTO"][0].strip("*").split("*")[0].split()[0]) > 0
 
@@ -166,7 +178,9 @@ def test_a_learner_that_cannot_is_a_row_and_the_others_go_on(annotate, models, c
 def test_only_learners_that_cannot_is_a_failure(annotate, models, capsys):
     paths = annotate("s", 2), annotate("q", 2, first=50)
     assert run(*paths, models, "--learner", "MAML") == 1
-    assert "2 detectors" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 detectors" in said
+    assert float(table(said)["mean position (control)"][0].split()[0]) > 0
 
 
 def test_landmarks_in_another_order_are_put_in_order(annotate, models, tmp_path):
@@ -174,7 +188,7 @@ def test_landmarks_in_another_order_are_put_in_order(annotate, models, tmp_path)
     for names in (NAMES, NAMES[::-1]):
         query = annotate("q", 3, names=names, hidden={(1, 0)}, first=50)
         run(support, query, models, "--learner", "PROTO", "--out", tmp_path)
-        errors.append(pd.read_csv(tmp_path / "compare.csv")["ne"].tolist())
+        errors.append(pd.read_csv(tmp_path / "compare.csv")["ne"].tolist())  # the control's too
         said.append((tmp_path / "compare.md").read_text())
     assert errors[0] == errors[1]
     assert len(said[0]) < len(said[1])  # the order is told
@@ -188,7 +202,7 @@ def test_photos_that_cannot_be_read_are_said_and_left_out(annotate, models, tmp_
     run(support, query, models, "--learner", "PROTO", "--out", tmp_path)
     said = capsys.readouterr().out
     assert "s-1.png" in said and "q-50.png" in said
-    rows = pd.read_csv(tmp_path / "compare.csv")
+    rows = read(tmp_path)
     assert rows.shots.max() == 2 and set(rows.objects) == {2}
     assert "1001" not in " ".join(rows.support.astype(str))
 
@@ -196,7 +210,7 @@ def test_photos_that_cannot_be_read_are_said_and_left_out(annotate, models, tmp_
 def test_objects_in_photos_of_the_support_are_left_out_of_the_query(annotate, models, tmp_path):
     both = annotate("both", 8, each=2)
     run(both, both, models, "--learner", "PROTO", "--shots", 1, 2, "--out", tmp_path)
-    rows = pd.read_csv(tmp_path / "compare.csv")
+    rows = read(tmp_path)
     for draw in rows[rows.shots == 2].itertuples():
         photos = {(int(item) - 1000) // 2 for item in draw.support.split()}
         assert draw.objects == 8 - 2 * len(photos)
@@ -220,6 +234,7 @@ def test_one_query_object_has_no_interval(annotate, models, capsys):
     ("more", "says"),
     [
         (("--learner", "PROTOO"), "PROTOO.*MAML, PROTO, WG"),
+        (("--learner", "mean position"), "mean position.*MAML, PROTO, WG"),
         (("--shots", 9), "--shots 9.*3 objects"),
         (("--category", "dragon"), "dragon"),
     ],
@@ -326,10 +341,11 @@ def test_a_learner_that_diverges_gives_no_answer_and_is_never_best(annotate):
     diverging.diverges = True
     loaders = {"bad": lambda: diverging, "fine": centre}
     results = {name: measure(loader, episodes, "cpu") for name, loader in loaders.items()}
-    comparison = ErrorsByShots.of(results, episodes, 0)
+    comparison = ErrorsByShots.of(results, measure_mean_position(episodes), episodes, 0)
     assert comparison.best == "fine"
-    assert math.isnan(comparison.scores("bad")[0].value)
-    assert comparison.scores("bad")[-1].value <= comparison.scores("fine")[-1].value
+    bad, fine = (comparison.learners[name].scores for name in ("bad", "fine"))
+    assert math.isnan(bad[0].value)
+    assert bad[-1].value <= fine[-1].value
     assert table(compare.to_markdown(comparison, results))["bad"][:2] == ["no answer"] * 2
 
 
@@ -342,7 +358,79 @@ def test_memory_is_what_the_adaptation_took_and_too_little_is_no_crash(annotate)
     assert "memory" in measure(lambda: learner, episodes, "cpu")
 
 
+# --------------------------------------------------------------------------- the control
+
+BOXES = [[10, 20, 40, 60], [0, 0, 100, 100]]  # x, y, width and height
+SUPPORT = [[(20, 50), None, None], [(75, 50), (10, 20), None]]
+QUERY = [[(51, 58), (25, 24), (90, 90)]]  # in 20, 10, 50, 80
+
+
+def pictured(folder, name, objects, boxes):
+    """A COCO file of an object a photo, of these landmarks (None: not labelled), of area 2500."""
+    kite = {"id": 3, "name": "kite", "keypoints": NAMES}
+    said = {"images": [], "annotations": [], "categories": [kite]}
+    for number, (points, box) in enumerate(zip(objects, boxes, strict=True), 1):
+        file = f"{name}-{number}.png"
+        cv2.imwrite(str(folder / file), np.full((100, 100, 3), 90, np.uint8))
+        said["images"].append({"id": number, "file_name": file, "width": 100, "height": 100})
+        marks = [n for point in points for n in ((*point, 2) if point else (0, 0, 0))]
+        one = {"id": number, "image_id": number, "category_id": 3, "keypoints": marks}
+        said["annotations"].append(one | {"bbox": box, "area": 2500, "iscrowd": 0})
+    (folder / f"{name}.json").write_text(json.dumps(said))
+    return folder / f"{name}.json"
+
+
+def test_the_mean_position_by_hand(models, tmp_path, capsys):
+    """In units of the boxes the tip is at .25, .5 and .75, .5, the left one at .1, .2: both in the
+    query's box at 45, 50 and 25, 26, which is 10 and 2 pixels off, and an object is 50 large.
+    """
+    paths = (
+        pictured(tmp_path, "s", SUPPORT, BOXES),
+        pictured(tmp_path, "q", QUERY, [[20, 10, 50, 80]]),
+    )
+    assert run(*paths, models, "--learner", "PROTO", "--draws", 4, "--out", tmp_path) == 0
+    rows = read(tmp_path, "control")
+    assert set(rows.learner) == {"mean position"}
+    both = rows[rows.shots == 2].squeeze()
+    assert both[["ne", "pck@0.1", "landmarks"]].tolist() == pytest.approx([0.12, 0.5, 2])
+    # One photo: 18.5 and 8 off with the first, which labels the tip alone; 6.5 and 8 with the other.
+    expected = {
+        "1": (math.hypot(18.5, 8) / 50, 1),
+        "2": ((math.hypot(6.5, 8) / 50 + 0.04) / 2, 2),
+    }
+    alone = rows[rows.shots == 1]
+    assert set(alone.support) == set(expected)
+    for row in alone.itertuples():
+        assert (row.ne, row.landmarks) == pytest.approx(expected[str(row.support)], abs=1e-6)
+    ours = read(tmp_path)[["shots", "draw", "support", "landmarks", "objects"]]
+    assert rows[ours.columns].equals(ours)  # the learner's draws and landmarks
+    *cells, seconds, each, memory = table(capsys.readouterr().out)["mean position (control)"]
+    shown = [float(cell) for cell in cells]
+    assert shown == pytest.approx([alone["ne"].mean(), 0.12, 0.5], abs=1e-4)
+    assert seconds == each == memory == ""
+
+
+@pytest.mark.parametrize(
+    ("control", "said"), [(0.2, "higher, by 0.1000"), (0.35, "lower, by 0.0500")]
+)
+def test_the_mean_position_is_told_beside_the_best_learner(control, said):
+    errors = np.full((1001, 1), 0.3)
+    comparison = compared((5,), np.full((1001, 1), control), A=errors)
+    assert comparison.best == "A"
+    assert said in compare.sentences(comparison, 5)[1]
+    noise = np.random.default_rng(0).normal(0, 0.2, (1001, 1))
+    noise[0] = control
+    assert "distinguishable" in compare.sentences(compared((5,), noise, A=errors), 5)[1]
+
+
 # ---------------------------------------------------------------------------- statistics
+
+
+def compared(shots, control=None, **errors):
+    """A comparison of these errors (1001, K) by learner."""
+    made = {name: Errors(each, np.ones(1001)) for name, each in errors.items()}
+    control = next(iter(errors.values())) if control is None else control
+    return ErrorsByShots(shots, made, Errors(control, np.ones(1001)))
 
 
 def test_equal_numbers_have_an_interval_of_no_width():
@@ -373,21 +461,22 @@ def test_the_fall_of_an_exact_line_and_what_more_objects_would_do():
     errors = np.tile(0.3 - 0.04 * np.log2(shots), (1001, 1))
     assert falls(errors, shots) == pytest.approx(np.full(1001, 0.04))
     assert np.isnan(falls(errors[:, :1], shots[:1])).all()
-    comparison = ErrorsByShots(shots, {"A": errors}, {"A": np.ones(1001)})
-    first, second = compare.sentences(comparison, 12)
+    comparison = compared(shots, A=errors)
+    first, _, last = compare.sentences(comparison, 12)
     more = 0.04 * math.log2(17 / 12)
     assert f"{0.3 - 0.04 * math.log2(12):.4f}" in first
-    assert "0.0400 (0.0400 to 0.0400)" in second and f"{more:.4f}" in second
-    assert f"{math.log2(17 / 12):.2f} doublings" in second
+    assert "0.0400 (0.0400 to 0.0400)" in last and f"{more:.4f}" in last
+    assert f"{math.log2(17 / 12):.2f} doublings" in last
 
 
 def test_the_difference_from_the_best_is_paired():
     noise, other = np.random.default_rng(0).normal(0, 0.05, (2, 1001, 1))
     noise[0] = other[0] = 0
     errors = {"A": 0.2 + noise, "B": 0.21 + noise, "C": 0.21 + other}
-    comparison = ErrorsByShots((3,), errors, {name: np.ones(1001) for name in errors})
+    comparison = compared((3,), **errors)
+    best, second, third = comparison.learners.values()
     assert comparison.best == "A"
-    assert comparison.difference("B") == pytest.approx((0.01, 0.01, 0.01))
-    assert comparison.difference("C").low < 0 < comparison.difference("C").high
-    first, _ = compare.sentences(comparison, 3)
+    assert second.less(best) == pytest.approx((0.01, 0.01, 0.01))
+    assert third.less(best).low < 0 < third.less(best).high
+    first, *_ = compare.sentences(comparison, 3)
     assert "C" in first.partition("Not distinguishable")[2] and "B," not in first

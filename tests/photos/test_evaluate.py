@@ -147,6 +147,75 @@ def test_only_one_category(files, tmp_path, capsys):
     assert "2 predictions" in capsys.readouterr().out
 
 
+# --------------------------------------------------------------------------- the control
+
+# In the annotated box, from 10, 20 to 210, 70: 50, 52 and 114, 50 and 150, 47.
+MEAN = [0.2, 0.64, 0.52, 0.6, 0.7, 0.54]
+CONTROLLED = [one | {"mean_position": MEAN, "bbox": [0, 0, 9, 9]} for one in PREDICTED]
+
+
+def test_the_mean_position_by_hand(files, tmp_path, capsys):
+    run(*files(TRUTH, CONTROLLED), "--out", tmp_path / "area")
+    rows = pd.read_csv(tmp_path / "area" / "metrics.csv", index_col="metric")
+    errors = [0.02, 0.14, 0.03, 0.08, np.hypot(14, 10) / 100]
+    assert rows.loc["mean NE", "control"] == pytest.approx(np.mean(errors), abs=1e-6)
+    names = ["PCK@0.05", "PCK@0.1", "PCK@0.2", "mean PCK"]
+    assert rows.loc[names, "control"].tolist() == pytest.approx([0.4, 0.6, 1, 2 / 3], abs=1e-6)
+    assert np.isnan(rows.loc["expected calibration error", "control"])
+    # Two objects, whose residuals are equal and opposite: one's over 2.5 landmarks is a standard error.
+    residual = (sum(errors[:3]) - 3 * np.mean(errors)) / 2.5
+    assert rows.loc["mean NE", "control_high"] == pytest.approx(
+        np.mean(errors) + 1.96 * abs(residual), abs=1e-5
+    )
+    said = capsys.readouterr().out
+    told = next(line for line in said.splitlines() if line.startswith("The mean position"))
+    assert (
+        f"{np.mean(errors):.4f} (" in told and f"higher, by {0.114 - np.mean(errors):.4f} (" in told
+    )
+    run(*files(TRUTH, CONTROLLED), "--by", "side", "--out", tmp_path / "side")
+    rows = pd.read_csv(tmp_path / "side" / "metrics.csv", index_col="metric")
+    assert rows.loc["mean NE", "control"] == pytest.approx(np.mean(errors) / 2, abs=1e-6)
+
+
+def test_the_mean_position_changes_no_other_number_and_follows_names(files, tmp_path):
+    names = CATEGORIES[0]["keypoints"]
+    turned = [
+        one
+        | {
+            "keypoints": np.reshape(one["keypoints"], (3, 3))[::-1].ravel().tolist(),
+            "mean_position": np.reshape(MEAN, (3, 2))[::-1].ravel().tolist(),
+            "keypoint_names": names[::-1],
+        }
+        for one in CONTROLLED
+    ]
+    found = []
+    for entries in (PREDICTED, CONTROLLED, turned):
+        run(*files(TRUTH, entries), "--out", tmp_path)
+        found.append(pd.read_csv(tmp_path / "metrics.csv", index_col="metric"))
+    plain, controlled, turned = found
+    assert controlled.equals(turned)
+    ours = [name for name in plain if not name.startswith("control")]
+    assert plain[ours].equals(controlled[ours])
+    assert plain["control"].isna().all() and plain["control_high"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("entries", "lacking"),
+    [
+        (PREDICTED, "2 of 2"),
+        ([predicted(2, [(0, 0)] * 2 + [(9, 9)], [0, 0, 1])], "no landmark is scored"),
+        ([CONTROLLED[0], PREDICTED[1]], "1 of 2"),
+        ([CONTROLLED[0] | {"mean_position": [None, None, *MEAN[2:]]}, CONTROLLED[1]], "1 of 2"),
+        ([CONTROLLED[0], CONTROLLED[1] | {"mean_position": [*MEAN[:4], None, None]}], ""),
+    ],
+)
+def test_where_the_mean_position_is_not_said_one_line_says_so(files, capsys, entries, lacking):
+    assert run(*files(TRUTH, entries)) == 0  # the last landmark of the second is not labelled
+    said = capsys.readouterr().out
+    assert said.count("cannot be shown") == bool(lacking) and lacking in said
+    assert ("(control)" in said) == (not lacking)
+
+
 # ------------------------------------------------------------------------------ matching
 
 POINTS = [(50, 50), (100, 50), (150, 50)]
@@ -299,6 +368,11 @@ GOOD = PREDICTED[0]
         ([GOOD | {"score": float("nan")}], "nan"),
         ([GOOD | {"score": None}], "score"),
         ([GOOD | {"bbox": [1, 2, 3]}], "bbox"),
+        ([GOOD | {"keypoints": [0] * 9}], "predictions.json"),
+        ([GOOD | {"mean_position": MEAN[:4]}], "mean_position"),
+        ([GOOD | {"mean_position": 0.5}], "mean_position"),
+        ([GOOD | {"mean_position": [*MEAN[:5], "half"]}], "'half'"),
+        ([GOOD | {"mean_position": [*MEAN[:5], float("inf")]}], "inf"),
     ],
 )
 def test_bad_predictions_are_one_line(files, content, says):

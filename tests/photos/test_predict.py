@@ -6,6 +6,7 @@ from argparse import Namespace
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import PIL.Image
 import pytest
 import torch
@@ -141,6 +142,33 @@ def test_boxes_whose_landmarks_are_in_another_order_have_results_in_theirs(finde
         assert one["keypoint_names"] == [*NAMES[::-1], "tail"]
         found, true = (np.reshape(each["keypoints"], (5, 3)) for each in (one, row))
         assert np.abs(found - true)[:, :2].max() < radius(120, 90) + 4 and not found[4].any()
+        *places, tail = np.reshape(one["mean_position"], (5, 2)).tolist()
+        assert tail == [None, None]
+        np.testing.assert_allclose(places[::-1], mean_position(), atol=1e-4)
+
+
+def mean_position():
+    """(4, 2): where landmarks lie in the boxes of the three support photos, on the mean."""
+    _, landmarks, boxes = map(np.array, photos(range(3)))
+    return ((landmarks - boxes[:, None, :2]) / (boxes[:, 2:] - boxes[:, :2])[:, None]).mean(0)
+
+
+def test_the_control_is_the_same_in_evaluate_and_in_compare(finder, tmp_path):
+    """And other tools read the results that say it."""
+    query, support = annotate(tmp_path / "query", range(10, 15)), tmp_path / "support"
+    support = support / "annotations.json"
+    assert run(finder, tmp_path / "found.json", "--boxes", query, "--no-drawings") == 0
+    files = "--predictions", tmp_path / "found.json", "--annotations", query
+    assert main(["evaluate", *map(str, files), "--out", str(tmp_path / "evaluated")]) == 0
+    files = "--support", support, "--query", query, "--models", tmp_path / "models"
+    assert main(["compare", *map(str, files), "--out", str(tmp_path / "compared")]) == 0
+    rows = pd.read_csv(tmp_path / "evaluated" / "metrics.csv", index_col="metric")
+    compared = pd.read_csv(tmp_path / "compared" / "compare.csv")
+    control = compared[(compared.kind == "control") & (compared.shots == 3)].squeeze()
+    shown = rows.loc[["mean NE", "PCK@0.1"], "control"].tolist()
+    assert shown == pytest.approx([control["ne"], control["pck@0.1"]], abs=1e-3)
+    coco = pytest.importorskip("pycocotools.coco")
+    assert len(coco.COCO(query).loadRes(str(tmp_path / "found.json")).anns) == 5
 
 
 def test_a_folder_of_photos_needs_no_boxes(finder, tmp_path):

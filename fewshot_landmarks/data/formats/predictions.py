@@ -1,6 +1,7 @@
 """Predictions in a COCO results file, and the annotated object that each is of."""
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ class Prediction:
     points: np.ndarray  # (N, 2) x, y in pixels of the photo
     scores: np.ndarray  # (N,)
     score: float
+    position: np.ndarray  # (N, 2) mean place in the support's boxes, 0 to 1; NaN: not said
     box: np.ndarray  # (4,) x1, y1, x2, y2: what was searched, else what holds the points
     annotation: int | None
 
@@ -96,7 +98,8 @@ def _category(entry: dict, categories: Categories, by_name: bool) -> Category | 
 
 
 def _keypoints(entry: dict, category: Category) -> np.ndarray:
-    """An entry's x, y, score (N, 3), in the category's order; what it does not have is 0, 0, 0.
+    """An entry's x, y, score and mean position (N, 5), in the category's order; what it does not
+    have is 0, 0, 0 with a mean position of NaN.
 
     By their names where the entry has them (see `aligned`), else by their places. Where a score is
     0 the place need not be numbers.
@@ -107,11 +110,13 @@ def _keypoints(entry: dict, category: Category) -> np.ndarray:
     three = [each if each[2] != 0 or all(is_number(n, LARGEST) for n in each) else (0, 0, 0)
              for each in zip(*[iter(said)] * 3)]  # fmt: skip
     keypoints = _array([n for each in three for n in each], "keypoints").reshape(-1, 3)
+    keypoints = np.column_stack([keypoints, _mean_position(entry, len(keypoints))])
     if isinstance(names, list) and len(keypoints) == len(names) and names:
         order = aligned(category.names, names)
         if max(order) < 0:
             raise Bad(f"none of its landmarks is one of {category.name}'s by its name")
-        return np.where(np.array(order)[:, None] < 0, 0, keypoints[order])
+        absent = 0, 0, 0, math.nan, math.nan
+        return np.where(np.array(order)[:, None] < 0, absent, keypoints[order])
     if len(keypoints) != category.landmarks:
         raise Bad(
             f"keypoints holds {len(said)} numbers, and {category.name} has "
@@ -120,10 +125,22 @@ def _keypoints(entry: dict, category: Category) -> np.ndarray:
     return keypoints
 
 
+def _mean_position(entry: dict, landmarks: int) -> np.ndarray:
+    """An entry's mean position (N, 2), NaN where it says none."""
+    said = entry.get("mean_position")
+    if said is None:
+        return np.full((landmarks, 2), math.nan)
+    if not isinstance(said, list) or len(said) != 2 * landmarks:
+        raise Bad(f"mean_position is not x and y of each of {landmarks} keypoints: {said!r:.60}")
+    known = _array([0 if n is None else n for n in said], "mean_position")
+    return np.where([n is None for n in said], math.nan, known).reshape(-1, 2)
+
+
 def _prediction(entry: dict, category: Category, photo: int) -> Prediction:
     """An entry as it should be; raises `Bad` that says what is wrong."""
-    x, y, scores = _keypoints(entry, category).T
-    made = Prediction(photo, category.id, np.stack([x, y], 1), scores, 0.0, np.zeros(4), None)
+    points, scores, position = np.split(_keypoints(entry, category), (2, 3), axis=1)
+    scores, box = scores[:, 0], np.zeros(4)
+    made = Prediction(photo, category.id, points, scores, 0.0, position, box, None)
     held = made.points[made.there] if made.there.any() else made.points
     box = np.concatenate([held.min(0) - 0.5, held.max(0) + 0.5])  # of pixels, whose sides are 1
     if "bbox" in entry:

@@ -1,6 +1,7 @@
 """What several commands ask for and do."""
 
 import argparse
+import math
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from itertools import groupby
@@ -14,9 +15,12 @@ from fewshot_landmarks.data.formats.annotations import Annotations, read_annotat
 from fewshot_landmarks.data.images import Unreadable, read_photo
 from fewshot_landmarks.data.index import Index
 from fewshot_landmarks.learner import find_learner
+from fewshot_landmarks.metrics.intervals import Estimate
 from fewshot_landmarks.photos.model import MARGIN, Finder, Model, Shot, load
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.outputs import claim
+
+MEAN_POSITION = "mean position (control)"  # what tables call it
 
 
 def check_out(asked: argparse.Namespace, *read: Path | None, kind: str = "") -> None:
@@ -124,6 +128,29 @@ def outside(box: Sequence[float], photo: np.ndarray) -> bool:
     height, width = photo.shape[:2]
     x1, y1, x2, y2 = box
     return not (x1 < width and y1 < height and x2 > max(x1, 0) and y2 > max(y1, 0))
+
+
+def numbers(found: Estimate, mark: str = "") -> str:
+    """A value, between marks, with its interval where it has one."""
+    ends = "" if math.isnan(found.low) else f" ({found.low:.4f} to {found.high:.4f})"
+    return f"{mark}{found.value:.4f}{mark}{ends}"
+
+
+def beside_control(who: str, control: Estimate, more: Estimate) -> str:
+    """A sentence on the mean position's error, and by how much someone's is `more` than that."""
+    said = (
+        f"The mean position, a control that looks at no photo, has an error of {numbers(control)} "
+        f"on the same landmarks; that of {who} "
+    )
+    if math.isnan(more.low):
+        return f"{said}differs by {numbers(more)}, which may be chance."
+    if more.low <= 0 <= more.high:
+        return (
+            f"{said}is not distinguishable from it, for the difference may be 0: {numbers(more)}."
+        )
+    if more.low > 0:
+        return f"{said}is higher, by {numbers(more)}: worse than without a look at the photos."
+    return f"{said}is lower, by {numbers(Estimate(-more.value, -more.high, -more.low))}."
 
 
 def png(figure) -> bytes:

@@ -24,14 +24,16 @@ from fewshot_landmarks.metrics.calibration import Bins, calibration_error, relia
 from fewshot_landmarks.metrics.intervals import Estimate, mean_error, mean_interval, resampled
 from fewshot_landmarks.metrics.landmarks import auc, mean_pck, pck
 from fewshot_landmarks.metrics.oks import NoCoco, oks, oks_ap
-from fewshot_landmarks.photos.commands.common import png
+from fewshot_landmarks.photos.boxes import mean_position
+from fewshot_landmarks.photos.commands.common import MEAN_POSITION, beside_control, png
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import write_bytes, write_text
-from fewshot_landmarks.support.markup import csv_text, items, pipes
+from fewshot_landmarks.support.markup import Markdown, csv_text, items, pipes
 from fewshot_landmarks.support.outputs import claim
 
 FILES = ("metrics.csv", "landmarks.csv", "metrics.md", "reliability.png")
 CLOSE = 0.1  # of the square root of the object's area: what a landmark's score is about
+CONTROL = ("control", "control_low", "control_high")  # columns of the mean position
 UNITS = {"area": "the square root of the object's area", "side": "the longer side of its box"}
 
 
@@ -61,6 +63,11 @@ def execute(arguments: argparse.Namespace) -> int:
         )
     learnt = answered(predictions)
     matched = compare(predictions, objects, annotations, arguments.by, learnt)
+    if np.isnan(matched.scores).all():
+        raise UserError(
+            f"no prediction of {arguments.predictions} that matches an object has a landmark: all "
+            "are 0, 0 with a score of 0; were photos predicted that show the object?"
+        )
     precision, notes = average_precision(predictions, annotations, learnt)
     metrics = pd.DataFrame([*score(matched, arguments.pck), *precision])
     landmarks = by_landmark(matched)
@@ -90,7 +97,7 @@ def execute(arguments: argparse.Namespace) -> int:
         notes.append(f"{unlabelled} annotated objects without labelled landmarks are left out.")
     if skipped:
         notes.append(f"{len(skipped)} faults in the annotations, the first: {skipped[0]}")
-    text = report(metrics, landmarks, notes, arguments.by)
+    text = report(metrics, landmarks, beside_mean_position(matched), notes, arguments.by)
     if arguments.out:
         write_text(arguments.out / "metrics.csv", to_csv(metrics))
         write_text(arguments.out / "landmarks.csv", to_csv(landmarks))
@@ -110,9 +117,15 @@ class Matched:
 
     categories: tuple[Category, ...]  # of each object
     error: np.ndarray  # (M, N) in units of the object's size, NaN where not scored
+    control: np.ndarray  # (M, N) the same of the mean position; NaN too where it is not said
     scores: np.ndarray  # (M, N) as predicted, NaN where the category has no such landmark
     close: np.ndarray  # (M, N) bool: there, and within `CLOSE` of the square root of the area
     similarity: np.ndarray  # (M,) OKS, NaN where the category has no sigmas
+
+    @property
+    def uncontrolled(self) -> int:
+        """How many objects have a scored landmark whose mean position is not said."""
+        return int((np.isnan(self.control) & ~np.isnan(self.error)).any(1).sum())
 
     @property
     def calibration(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -141,26 +154,50 @@ def compare(
     index, pairs = annotations.index, [(k, i) for k, i in enumerate(objects) if i >= 0]
     categories = tuple(annotations.categories[int(index.category[i])] for _, i in pairs)
     shape = len(pairs), max(category.landmarks for category in categories)
-    error, scores, close = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, bool)
+    error, control, scores = (np.full(shape, np.nan) for _ in range(3))
+    close = np.zeros(shape, bool)
     similarity = np.full(len(pairs), np.nan)
     for row, ((k, i), category) in enumerate(zip(pairs, categories, strict=True)):
         predicted, (true, visible) = predictions[k], index.landmarks(i)
         visible = visible * learnt[category.id]
         own, area, box = slice(category.landmarks), float(index.area[i]), index.box[i]
-        distance = np.linalg.norm(predicted.points - true, axis=1)
+        (mean,) = mean_position(predicted.position, box[None])
+        distance, apart = (np.linalg.norm(each - true, axis=1) for each in (predicted.points, mean))
         size = math.sqrt(area) if by == "area" else float(max(box[2:] - box[:2]))
         error[row, own] = np.where(visible > 0, distance / size, np.nan)
+        control[row, own] = np.where(visible > 0, apart / size, np.nan)
         scores[row, own] = np.where(learnt[category.id], predicted.scores, np.nan)
         close[row, own] = (visible > 0) & (distance < CLOSE * math.sqrt(area))
         if category.oks_sigmas:
             one = predicted.points[None], true[None], visible[None] > 0, np.array([area])
             similarity[row] = oks(*one, category.oks_sigmas)[0]
-    return Matched(categories, error, scores, close, similarity)
+    return Matched(categories, error, control, scores, close, similarity)
 
 
 def score(matched: Matched, thresholds: Sequence[float]) -> list[dict]:
-    """A row for each metric over all matched objects, with its interval over objects."""
-    error, limit = matched.error, max(thresholds)
+    """A row for each metric over all matched objects, with its interval over objects; those of
+    errors with the control's beside them.
+    """
+    error = matched.error
+    beside = {} if matched.uncontrolled else of_errors(matched.control, thresholds)
+    rows = [
+        _row(name, one, *_counts(error), beside.get(name))
+        for name, one in of_errors(error, thresholds).items()
+    ]
+    known = ~np.isnan(matched.similarity)
+    if known.any():
+        mean, half = mean_interval(matched.similarity[known])
+        one = Estimate(mean, mean - half, mean + half)
+        rows.append(_row("mean OKS", one, *_counts(error[known])))
+    if matched.calibration:  # of its error's resamples most lie above it: no interval
+        gap = Estimate(calibration_error(*matched.calibration))
+        rows.append(_row("expected calibration error", gap, *_counts(matched.scores)))
+    return rows
+
+
+def of_errors(error: np.ndarray, thresholds: Sequence[float]) -> dict[str, Estimate]:
+    """The metrics that errors (M, N) have, by name."""
+    limit = max(thresholds)
 
     def shares(rows) -> list[float]:
         each = [pck(error[rows], threshold) for threshold in thresholds]
@@ -171,16 +208,28 @@ def score(matched: Matched, thresholds: Sequence[float]) -> list[dict]:
     estimates = {"mean NE": mean_error(error)}
     for name, *three in zip(names, shares(slice(None)), *ends, strict=True):
         estimates[name] = Estimate(*three)
-    rows = [_row(name, one, *_counts(error)) for name, one in estimates.items()]
-    known = ~np.isnan(matched.similarity)
-    if known.any():
-        mean, half = mean_interval(matched.similarity[known])
-        one = Estimate(mean, mean - half, mean + half)
-        rows.append(_row("mean OKS", one, *_counts(error[known])))
-    if matched.calibration:  # of its error's resamples most lie above it: no interval
-        gap = Estimate(calibration_error(*matched.calibration))
-        rows.append(_row("expected calibration error", gap, *_counts(matched.scores)))
-    return rows
+    return estimates
+
+
+def beside_mean_position(matched: Matched) -> str:
+    """What the mean position gives on the same landmarks, or why that cannot be shown."""
+    cannot = (
+        "What the mean position of the support would give, a control that looks at no photo, cannot "
+        "be shown: "
+    )
+    if np.isnan(matched.error).all():
+        return f"{cannot}no landmark is scored."
+    if lacking := matched.uncontrolled:
+        return (
+            f"{cannot}{lacking} of {len(matched.error)} matched predictions do not say it for all "
+            "scored landmarks. It is `mean_position`, which `predict` writes."
+        )
+    more = mean_error(matched.error - matched.control)
+    return (
+        beside_control("the predictions", mean_error(matched.control), more)
+        + " It is each landmark's mean place in the support's boxes, put into the annotated box of "
+        "each object, which predictions made without `--boxes` were not given."
+    )
 
 
 def average_precision(
@@ -266,8 +315,17 @@ def by_landmark(matched: Matched) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _row(metric: str, estimate: Estimate, objects: int, landmarks: int) -> dict:
-    return {"metric": metric, **estimate._asdict(), "objects": objects, "landmarks": landmarks}
+def _row(
+    metric: str, estimate: Estimate, objects: int, landmarks: int, control: Estimate | None = None
+) -> dict:
+    beside = zip(CONTROL, control or Estimate(math.nan))
+    return {
+        "metric": metric,
+        **estimate._asdict(),
+        **dict(beside),
+        "objects": objects,
+        "landmarks": landmarks,
+    }
 
 
 def _counts(values: np.ndarray) -> tuple[int, int]:
@@ -278,12 +336,15 @@ def _counts(values: np.ndarray) -> tuple[int, int]:
 # ------------------------------------------------------------------------------- writing
 
 
-def report(metrics: pd.DataFrame, landmarks: pd.DataFrame, notes: Sequence[str], by: str) -> str:
+def report(
+    metrics: pd.DataFrame, landmarks: pd.DataFrame, control: str, notes: Sequence[str], by: str
+) -> str:
     """All of it as Markdown."""
     parts = [
         f"Errors are in units of {UNITS[by]}; intervals are 95%, over objects (of OKS-AP: over "
         "photos).",
         to_markdown(metrics),
+        Markdown(control),
         to_markdown(landmarks),
         items(notes),
     ]
@@ -291,13 +352,18 @@ def report(metrics: pd.DataFrame, landmarks: pd.DataFrame, notes: Sequence[str],
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
-    """A table, the two ends of an interval in one column."""
-    ends = zip(frame["low"], frame["high"], strict=True)
-    shown = frame.drop(columns="high").rename(columns={"low": "95% interval"})
-    shown["95% interval"] = [
-        "" if math.isnan(low) else f"{low:.4f} to {high:.4f}" for low, high in ends
-    ]
-    return pipes([list(shown.columns), *([_cell(value) for value in row] for row in shown.values)])
+    """A table, the two ends of an interval in one column; without a control where none is known."""
+    shown: dict[str, list[str]] = {}
+    for name in frame:
+        if name in CONTROL and frame[CONTROL[0]].isna().all():
+            continue
+        if name.endswith("low"):
+            ends = zip(frame[name], frame[name.replace("low", "high")], strict=True)
+            shown[name] = ["" if math.isnan(a) else f"{a:.4f} to {b:.4f}" for a, b in ends]
+        elif not name.endswith("high"):
+            shown[name] = [_cell(value) for value in frame[name]]
+    heads = {"low": "95% interval", "control": MEAN_POSITION, "control_low": "95% interval"}
+    return pipes([[heads.get(name, name) for name in shown], *zip(*shown.values(), strict=True)])
 
 
 def _cell(value) -> str:

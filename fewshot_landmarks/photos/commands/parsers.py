@@ -95,7 +95,8 @@ def evaluate(made: argparse.ArgumentParser) -> None:
     and category by the boxes that overlap most. Landmarks that are annotated are scored; one that is
     not counts for calibration alone, as a miss, for a score is the probability that the landmark is
     there and close to its place. Landmarks that no prediction has, because no support photo labels
-    them, are left out, and named.
+    them, are left out, and named. Beside the errors stands what the mean position of the support has on
+    the same landmarks, a control that looks at no photo.
     """
     made.add_argument("--predictions", type=Path, required=True, metavar="FILE")
     made.add_argument(
@@ -131,7 +132,8 @@ def compare(made: argparse.ArgumentParser) -> None:
     Every learner adapts to the same few objects of --support, drawn several times, and finds the
     landmarks of all objects of --query, each in its annotated box. Errors are in units of the square
     root of an object's area. Give a file twice, with --shots well below the number of its objects, if
-    there is only one: objects in a photo of a draw's support are then left out of its query.
+    there is only one: objects in a photo of a draw's support are then left out of its query. The last
+    row is a control that looks at no photo: the mean position of the support's landmarks in their boxes.
     """
     made.add_argument(
         "--support", type=Path, required=True, metavar="PATH", help=f"to learn from: {SOURCES}"

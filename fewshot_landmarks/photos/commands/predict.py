@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+import math
 import os
 import sys
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -283,13 +284,18 @@ def _result(
     scores: np.ndarray,
     box: np.ndarray,
 ) -> dict:
-    """An object in COCO's results format. A landmark that cannot be found is 0, 0 with score 0."""
+    """An object in COCO's results format. A landmark that cannot be found is 0, 0 with score 0.
+
+    Each entry has the support's mean position (x and y a landmark, 0 to 1 across the box, null
+    where no support photo labels it): readers of COCO results take a list of objects alone.
+    """
     x1, y1, x2, y2 = map(float, box)
-    known, mean = np.nan_to_num(landmarks), float(scores.mean())
+    known, mean, shape = np.nan_to_num(landmarks), float(scores.mean()), support.shape
     if wanted.order:
         there = np.array(wanted.order) >= 0
         known = np.where(there[:, None], known[list(wanted.order)], 0)
         scores = np.where(there, scores[list(wanted.order)], 0)
+        shape = np.where(there[:, None], shape[list(wanted.order)], np.nan)
     keypoints = [
         round(float(value), digits)
         for (x, y), score in zip(known, scores)
@@ -301,6 +307,9 @@ def _result(
         "category": support.category,
         "keypoint_names": list(wanted.names or support.names),
         "keypoints": keypoints,
+        "mean_position": [
+            round(n, 4) if math.isfinite(n) else None for n in shape.ravel().tolist()
+        ],
         "score": round(mean, 4),
         "bbox": [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)],
         "file_name": wanted.name or wanted.path.name,
