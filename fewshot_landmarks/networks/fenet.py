@@ -49,7 +49,7 @@ class FENet(nn.Module):
         self.channels = channels
         self.precision = precision
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.norm = ChannelNorm()
+        self.norm: nn.Module = ChannelNorm()
 
     def lay_out(self) -> None:
         """Put the parameters in the chosen layout."""

@@ -43,6 +43,7 @@ class TimmFENet(PretrainedFENet):
     """
 
     multiple = 1
+    backbone: Any  # of a class of timm's
     mean: torch.Tensor
     deviation: torch.Tensor
 
