@@ -30,15 +30,18 @@ SIZE = 32
 OPTIONS = {"small": {"channels": 4, "width": 8}, "efficientnet": {"channels": 4}}
 
 
-def model(name="tests.colours:Colours", calibration=None, size=SIZE, network="small") -> Model:
+def model(
+    name="tests.colours:Colours", calibration=None, size=SIZE, network="small", options=None
+) -> Model:
     """A model of an untrained learner."""
+    options = options or OPTIONS[network]
     learner = find_learner(name)
     torch.manual_seed(0)
-    fenet = FENETS[network](**OPTIONS[network])
+    fenet = FENETS[network](**options)
     base = BaseModel(fenet, {7: 10, 9: 8}, learner.base_kind, 39)
     fitted = learner(base, learner.Settings(feature_cache=0)).eval()
     about = {"preset": "toy"}
-    return Model(fitted, name, network, OPTIONS[network], size, calibration, about)
+    return Model(fitted, name, network, options, size, calibration, about)
 
 
 def photo(number: int, width=120, height=90, box=None):

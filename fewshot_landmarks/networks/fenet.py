@@ -1,15 +1,15 @@
 """What feature extractors have in common."""
 
-import io
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load
+from safetensors.torch import load_file
 from torch import nn
 
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import read_regular
+from fewshot_landmarks.support.files import open_regular
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -49,7 +49,7 @@ class FENet(nn.Module):
         self.channels = channels
         self.precision = precision
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.norm = ChannelNorm()
+        self.norm: nn.Module = ChannelNorm()
 
     def lay_out(self) -> None:
         """Put the parameters in the chosen layout."""
@@ -88,24 +88,46 @@ class PretrainedFENet(FENet):
         return self
 
 
+def read_weights(path: Path, network: str) -> dict[str, torch.Tensor]:
+    """The tensors of a file, by their names; raises `UserError` unless it holds these alone."""
+    try:
+        with open_regular(path) as file:
+            if path.suffix == ".safetensors":
+                weights = load_file(path)
+            else:
+                weights = torch.load(file, map_location="cpu", weights_only=True)
+        if not all(isinstance(each, torch.Tensor) for each in weights.values()):
+            raise ValueError("not tensors alone")
+        return weights
+    except FileNotFoundError:
+        raise UserError(f"there are no weights {path}: give a file of {network}'s") from None
+    except UnpicklingError:
+        raise UserError(
+            f"{path} is refused: it holds code, or no tensors; give a file of {network}'s weights"
+        ) from None
+    except Exception as error:  # of many kinds, from three libraries
+        raise not_weights(path, network, error) from None
+
+
+def not_weights(path: Path, network: str, error: Exception) -> UserError:
+    """A file that cannot be read, or whose tensors do not fit, in one line."""
+    return UserError(f"{path} does not hold {network}'s weights ({cause(error)})")
+
+
+def cause(error: Exception) -> str:
+    """What another library says, shortened."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+
+
 def load_backbone(backbone: nn.Module, path: Path, network: str, in_order: bool = False) -> None:
     """Weights from a file, each by its name, or the first of them in the file's order."""
+    weights = read_weights(path, network)
     try:
-        content = read_regular(path)
-        if path.suffix == ".safetensors":
-            weights = load(content)
-        else:
-            weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if in_order:  # safetensors do not keep it
             weights = dict(zip(backbone.state_dict(), weights.values()))
         backbone.load_state_dict(weights)
-    except FileNotFoundError:
-        raise UserError(f"there are no weights {path}: give a file of {network}'s") from None
-    except Exception as error:  # of many kinds, from three libraries
-        cause = " ".join(str(error).split())[:120]
-        raise UserError(
-            f"{path} does not hold {network}'s weights ({type(error).__name__}: {cause})"
-        ) from None
+    except RuntimeError as error:
+        raise not_weights(path, network, error) from None
 
 
 def block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:

@@ -1,7 +1,8 @@
-"""FENet, the feature extractor, by name: a small one, one from ImageNet, the paper's."""
+"""FENet, the feature extractor, by name: a small one, two from ImageNet, any of timm's."""
 
 from fewshot_landmarks.networks.efficientnet import EfficientNetFENet
 from fewshot_landmarks.networks.fenet import PRECISIONS, FENet
+from fewshot_landmarks.networks.pretrained import TimmFENet
 from fewshot_landmarks.networks.resnet50 import ResNetFENet
 from fewshot_landmarks.networks.small import SmallFENet
 
@@ -11,4 +12,5 @@ FENETS: dict[str, type[FENet]] = {
     "small": SmallFENet,
     "efficientnet": EfficientNetFENet,
     "resnet50": ResNetFENet,
+    "timm": TimmFENet,
 }

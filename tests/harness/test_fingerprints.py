@@ -22,7 +22,7 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"  # syntax trees di
 STATED = Path(__file__).parents[1] / "versions.json"
 SHARED = """evaluation heatmaps inner_loop protocol samples tasks training data.crops
 metrics.landmarks networks.base networks.depthwise networks.efficientnet networks.fenet networks.fenets
-networks.heads networks.resnet50 networks.small support.rng""".split()
+networks.heads networks.pretrained networks.resnet50 networks.small support.rng""".split()
 
 MINE = """
 import math

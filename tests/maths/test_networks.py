@@ -32,7 +32,7 @@ def test_small_network():
     assert features.shape == (2, 16, 24, 24)
 
 
-@pytest.mark.parametrize("network", FENETS)
+@pytest.mark.parametrize("network", FENETS.keys() - {"timm"})  # of which nothing is trained
 def test_layout_and_precision_change_rounding_alone(network):
     options = {"channels": 16, **({"weights": None} if FENETS[network].pretrained else {})}
     images, found = torch.rand(2, 3, 32, 32), {}
