@@ -95,7 +95,7 @@ def make_signs(
             support = task.support[:k]
             seed_episode(experiment, number, k)
             with torch.no_grad():
-                landmarks, shown = search(model.adapt(support), query.images, support)
+                landmarks, shown = search(model.adapt(support), query, support)
             true, answer = query.to_original(query.landmarks), query.to_original(landmarks)
             errors = normalised_error(answer, true, query.scored, query.area)
             asked = landmarks.isfinite().all(-1) & task.learnable(k)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from fewshot_landmarks.heatmaps import decode
-from fewshot_landmarks.learner import Learner
+from fewshot_landmarks.learner import Learner, heatmaps_of
 from fewshot_landmarks.metrics.landmarks import normalised_error
 from fewshot_landmarks.samples import Task
 
@@ -55,7 +55,7 @@ def predict_episode(learner: Learner, task: Task, shots: int) -> Predictions:
     """
     query, learnable = task.query, task.learnable(shots)
     with torch.no_grad():
-        heatmaps = learner.adapt(task.support[:shots])(query.images)
+        heatmaps = heatmaps_of(learner.adapt(task.support[:shots]), query)
         predicted = query.to_original(answers(heatmaps, query.size))
     cells = heatmaps.flatten(2)
     heights = (cells.amax(-1) - cells.mean(-1)) / cells.std(-1)

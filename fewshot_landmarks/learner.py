@@ -3,6 +3,7 @@
 import copy
 import importlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,21 @@ Detector = Callable[[torch.Tensor], torch.Tensor]
 """Images (B, 3, S, S) to heatmaps (B, N, h, w): any scores of which the largest is the answer."""
 
 
+class SamplesDetector(ABC):
+    """A detector that looks at more than images: at where the box of an object lies in its crop."""
+
+    @abstractmethod
+    def of(self, query: Samples) -> torch.Tensor:
+        """Heatmaps (B, N, h, w) of B crops."""
+
+
+def heatmaps_of(detector: Detector | SamplesDetector, query: Samples) -> torch.Tensor:
+    """A detector's heatmaps (B, N, h, w) of B crops."""
+    if isinstance(detector, SamplesDetector):
+        return detector.of(query)
+    return detector(query.images)
+
+
 class Learner(nn.Module):
     """A way to learn the landmarks of a new category from a few garments.
 
@@ -37,6 +53,8 @@ class Learner(nn.Module):
     """The base model it starts from: "linear", or "cosine" (detectors by cosine similarity)."""
     starts_from: type["Learner"] | None = None
     """A learner whose fitted parameters it starts from; that learner is then fitted once."""
+    square = False
+    """Whether crops of photos are squares around the box, rather than the box made square."""
     search_space: Mapping[str, tuple[float, float]] = {}
     """What tuning may choose: least and greatest value of a setting, tried in equal ratios."""
 
@@ -64,7 +82,7 @@ class Learner(nn.Module):
     def fit(self, training: Training) -> None:
         """Learn from tasks of seen categories. A learner without this stage leaves it out."""
 
-    def adapt(self, support: Samples) -> Detector:
+    def adapt(self, support: Samples) -> Detector | SamplesDetector:
         """A detector for the category of K annotated garments; the learner is left unchanged."""
         raise NotImplementedError(f"{type(self).__name__} has to define adapt(support)")
 

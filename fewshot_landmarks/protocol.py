@@ -16,7 +16,8 @@ THIRDS = tuple(slice(first, None, 3) for first in (2, 0, 1))
 EPISODE_SEED = 700  # of the episodes of meta-test: the same for every learner and training seed
 B4_SEED = 4  # the paper does not name B-4's six random categories: one fixed draw, named in tables
 
-REGISTRY = {  # where each learner is, by its name: the nine of Table 2, then Table 4's ablations
+# Where each learner is, by its name: the nine of Table 2, Table 4's ablations, the untrained.
+REGISTRY = {
     "FT": "baselines.ft:FT",
     "MAML": "baselines.maml:MAML",
     "WG": "baselines.wg:WG",
@@ -30,8 +31,14 @@ REGISTRY = {  # where each learner is, by its name: the nine of Table 2, then Ta
     "Base-FEN_M": "fewshot_landmarks.metacloth:BaseFENM",
     "LD-Keep": "fewshot_landmarks.metacloth:LDKeep",
     "LD-Keep_M": "fewshot_landmarks.metacloth:LDKeepM",
+    "RIDGE": "baselines.untrained.ridge:RIDGE",
+    "NEAREST": "baselines.untrained.nearest:NEAREST",
+    "PLACE": "baselines.untrained.place:PLACE",
+    "CLM": "baselines.untrained.clm:CLM",
 }
-LEARNERS, ABLATIONS = tuple(REGISTRY)[:9], tuple(REGISTRY)[9:]
+LEARNERS, ABLATIONS, UNTRAINED = (tuple(REGISTRY)[part] for part in (
+    slice(9), slice(9, 13), slice(13, None)
+))  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ class Samples:
     scored: torch.Tensor  # (B, N) bool: labelled in the photo; what is scored
     origin: torch.Tensor  # (B, 2): original pixel = origin + scale * crop pixel
     scale: torch.Tensor  # (B, 2)
+    box: torch.Tensor  # (B, 4) x1, y1, x2, y2 of the annotated box, crop pixels
     area: torch.Tensor  # (B,) garment's area, original pixels squared
     categories: torch.Tensor  # (B,) ids
     indices: torch.Tensor  # (B,) positions in the data set
@@ -75,6 +76,7 @@ def collate(garments: Sequence) -> Samples:
         scored=torch.stack([pad(g.labelled) for g in garments]),
         origin=torch.stack([g.origin for g in garments]),
         scale=torch.stack([g.scale for g in garments]),
+        box=torch.stack([g.box for g in garments]),
         area=torch.stack([g.area for g in garments]),
         categories=torch.tensor([g.category for g in garments]),
         indices=torch.tensor([g.index for g in garments]),

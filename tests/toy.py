@@ -47,6 +47,7 @@ class ToyGarments(torch.utils.data.Dataset):
             inside=torch.from_numpy(labelled),
             origin=torch.tensor([10.0, 20.0]),
             scale=torch.tensor([2.0, 3.0]),
+            box=torch.tensor([0.0, 0.0, self.size, self.size]),
             area=torch.tensor(float(self.size**2 * 6)),
             category=wanted,
             index=int(i),

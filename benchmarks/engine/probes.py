@@ -24,7 +24,7 @@ from benchmarks.results.schemas import HEATMAPS, SIMILARITIES
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.heatmaps import decode, labelmaps, landmark_features, spatial_softmax
 from fewshot_landmarks.inner_loop import Adapted
-from fewshot_landmarks.learner import Learner, find_learner
+from fewshot_landmarks.learner import Learner, find_learner, heatmaps_of
 from fewshot_landmarks.metacloth import BaseFEN
 from fewshot_landmarks.protocol import Benchmark
 from fewshot_landmarks.samples import Samples, Task
@@ -137,7 +137,7 @@ def landmark_heatmaps(model: Learner, task: Task, shots: int) -> dict[str, np.nd
     chosen = int(task.query.labelled.sum(1).argmax())
     garment = task.query[chosen : chosen + 1]
     with torch.no_grad():
-        scores = model.adapt(task.support[:shots])(garment.images)
+        scores = heatmaps_of(model.adapt(task.support[:shots]), garment)
         arrays = {
             "image": (garment.images[0].movedim(0, -1) * 255).round().to(torch.uint8),
             "landmarks": garment.landmarks[0].float(),

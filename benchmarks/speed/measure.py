@@ -87,6 +87,7 @@ def random_task(size: int, shots: int, queries: int) -> Task:
             scored=known,
             origin=torch.zeros(count, 2),
             scale=torch.ones(count, 2),
+            box=torch.tensor([[0.0, 0.0, size, size]]).expand(count, 4),
             area=torch.full((count,), float(size**2)),
             categories=torch.full((count,), CATEGORY),
             indices=torch.arange(count),

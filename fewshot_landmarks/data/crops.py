@@ -37,6 +37,7 @@ class Garment(NamedTuple):
     inside: torch.Tensor  # (N,) bool: labelled and inside the crop; only these may be trained on
     origin: torch.Tensor  # (2,) float32: original = origin + crop * scale
     scale: torch.Tensor  # (2,) float32
+    box: torch.Tensor  # (4,) float32: x1, y1, x2, y2 of the annotated box, pixels of the crop
     area: torch.Tensor  # () float32: original pixels squared, of the annotated box
     category: int  # its id
     index: int  # type: ignore[assignment]  # position in the data set
@@ -183,7 +184,8 @@ class Garments(Dataset):
     def _garment(self, i: int, window: np.ndarray, crop: np.ndarray) -> Garment:
         points, visible = self._index.landmarks(i)
         area, kind = float(self._index.area[i]), int(self.labels[i])
-        return garment(window, crop, points, visible, area=area, category=kind, index=i)
+        box = self._index.box[i]
+        return garment(window, crop, points, visible, box=box, area=area, category=kind, index=i)
 
 
 def garment(
@@ -192,15 +194,17 @@ def garment(
     points: np.ndarray,
     visible: np.ndarray,
     *,
+    box: np.ndarray,
     area: float,
     category: int,
     index: int,
 ) -> Garment:
-    """An item of a data set from its crop (S, S, 3) uint8 and its landmarks in the photo (N, 2)."""
+    """An item of a data set from its crop (S, S, 3) uint8, and its landmarks (N, 2) and box (4,) in the photo."""
     size = len(crop)
     origin = window[:2].astype(np.float64)
     scale = (window[2:] - window[:2]) / size
     landmarks = ((points - origin) / scale).astype(np.float32)
+    boxed = (np.reshape(box, (2, 2)) - origin) / scale
     inside = (visible > 0) & ((landmarks >= 0) & (landmarks < size)).all(axis=1)
     image = np.divide(crop.transpose(2, 0, 1), 255, dtype=np.float32, order="C")
     return Garment(
@@ -210,6 +214,7 @@ def garment(
         inside=torch.from_numpy(inside),
         origin=torch.from_numpy(origin.astype(np.float32)),
         scale=torch.from_numpy(scale.astype(np.float32)),
+        box=torch.from_numpy(boxed.astype(np.float32).flatten()),
         area=torch.tensor(area, dtype=torch.float32),
         category=category,
         index=index,
@@ -228,6 +233,38 @@ def cut_out(
     if x1 >= x2 or y1 >= y2:
         return None
     return np.array(window, np.int32), resize(photo[y1:y2, x1:x2], size)
+
+
+def square_out(
+    photo: np.ndarray, box: np.ndarray, margin: float, size: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The square x1, y1, x2, y2 (4,) float64 around a box, and its crop (S, S, 3), not stretched.
+
+    Its side is the longer one of the box, grown at each end by `margin` times that; where it leaves
+    the photo, the photo's edge goes on. None where the box has no part in the photo.
+    """
+    height, width = photo.shape[:2]
+    x1, y1, x2, y2 = crop_window(box, margin, width, height)
+    if x1 >= x2 or y1 >= y2:
+        return None
+    low, high = np.reshape(np.asarray(box, np.float64), (2, 2))
+    side = max(float((high - low).max()) * (1 + 2 * margin), 1.0)
+    start = (low + high - side) / 2
+    x1, y1 = (max(floor(value), 0) for value in start)
+    x2, y2 = (min(ceil(value), edge) for value, edge in zip(start + side, (width, height)))
+    part = photo[y1:y2, x1:x2]
+    times = side / size
+    if times >= 2:  # averaged first, or what lies between the points of a coarse grid is lost
+        sides = [max(round(n / int(times)), 1) for n in part.shape[1::-1]]
+        part = cv2.resize(part, sides, interpolation=cv2.INTER_AREA)
+    reduced = np.array([part.shape[1] / (x2 - x1), part.shape[0] / (y2 - y1)])
+    # From the crop's pixel centres to those of the part.
+    scale = times * reduced
+    shift = (start - (x1, y1)) * reduced + scale / 2 - 0.5
+    matrix = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    crop = cv2.warpAffine(part, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.array([*start, *(start + side)]), crop
 
 
 def crop_window(

@@ -33,7 +33,7 @@ class BaseModel(nn.Module):
         self.fenet = fenet
         self.seen = dict(seen)
         self.kind = kind
-        self.most_landmarks = most_landmarks or max(seen.values())
+        self.most_landmarks = most_landmarks or max(seen.values(), default=0)
         self.first: dict[int, int] = {}  # a seen category's first detector
         total = 0
         for seen_category, landmarks in self.seen.items():

@@ -14,7 +14,7 @@ from fewshot_landmarks.data.formats.annotations import Annotations
 from fewshot_landmarks.data.formats.values import aligned, folded
 from fewshot_landmarks.data.keypoints import Keypoints
 from fewshot_landmarks.evaluation import answers
-from fewshot_landmarks.learner import Detector, Learner
+from fewshot_landmarks.learner import Detector, Learner, SamplesDetector, heatmaps_of
 from fewshot_landmarks.metrics.landmarks import normalised_error
 from fewshot_landmarks.photos.boxes import mean_position, mean_shape, shape_in
 from fewshot_landmarks.photos.model import AT_ONCE, adapted
@@ -278,8 +278,8 @@ def _scored(episodes: PhotoEpisodes, draw: int, shots: int, found: np.ndarray) -
     return Adaptation(shots, draw, sums, hits=(errors < CLOSE).sum(1))
 
 
-def _find(detector: Detector, query: Samples, device: str) -> torch.Tensor:
+def _find(detector: Detector | SamplesDetector, query: Samples, device: str) -> torch.Tensor:
     """Landmarks (B, N, 2) in pixels of the photos; NaN where a heatmap diverged."""
     with torch.no_grad():
-        heatmaps = detector(query.images.to(device)).cpu()
+        heatmaps = heatmaps_of(detector, query.to(device)).cpu()
     return query.to_original(answers(heatmaps, query.size))

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from fewshot_landmarks.evaluation import answers
 from fewshot_landmarks.heatmaps import decode
-from fewshot_landmarks.learner import Detector
+from fewshot_landmarks.learner import Detector, SamplesDetector, heatmaps_of
 from fewshot_landmarks.samples import Samples
 
 THRESHOLD = 0.1  # a landmark is found if its error is below this, in units of the object's size
@@ -34,14 +34,15 @@ SIGNS = (
 
 
 def search(
-    detector: Detector, images: torch.Tensor, support: Samples
+    detector: Detector | SamplesDetector, query: Samples, support: Samples
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Landmarks (B, N, 2) in crop pixels, NaN where heatmaps are, and their signs (B, N, 11)."""
-    size = images.shape[-1]
-    heatmaps = detector(images)
-    found = answers(heatmaps, size)
-    moved = F.pad(images, (SHIFT, 0, SHIFT, 0), mode="replicate")[..., :size, :size].contiguous()
-    again = decode(detector(moved), size) - SHIFT
+    images, size = query.images, query.size
+    heatmaps = heatmaps_of(detector, query)
+    found = again = answers(heatmaps, size)
+    if not isinstance(detector, SamplesDetector):  # those hardly move, and take their time
+        moved = F.pad(images, (SHIFT, 0, SHIFT, 0), mode="replicate")[..., :size, :size]
+        again = decode(detector(moved.contiguous()), size) - SHIFT
     return found, signs(heatmaps, found, again, support)
 
 

@@ -17,20 +17,26 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fewshot_landmarks.data.crops import Garment, cut_out, garment
+from fewshot_landmarks.data.crops import Garment, cut_out, garment, square_out
 from fewshot_landmarks.data.images import together
-from fewshot_landmarks.learner import Detector, Learner
+from fewshot_landmarks.learner import Detector, Learner, SamplesDetector, find_learner
+from fewshot_landmarks.networks.base import BaseModel
+from fewshot_landmarks.networks.fenets import FENETS
 from fewshot_landmarks.photos import MODELS, stored
 from fewshot_landmarks.photos.arguments import Image, annotation, boxes_of, photo_of, several
 from fewshot_landmarks.photos.boxes import around, box_of, mean_shape
 from fewshot_landmarks.photos.confidence import NEAR_PEAK, SIGNS, Calibration, search
 from fewshot_landmarks.photos.header import CROPS, Misfit, check_support
 from fewshot_landmarks.photos.stored import Support
+from fewshot_landmarks.protocol import REGISTRY, UNTRAINED
 from fewshot_landmarks.samples import Samples, collate
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.names import plain
 
 MARGIN = 0.1  # of a crop around a box, as in training
+BACKBONE = "tf_efficientnet_lite0"
+CROP = 224  # side of a crop, pixels
+WHOLE = 10 / 7  # as large is a square crop of a whole photo
 AT_ONCE = 32  # crops
 
 
@@ -49,6 +55,17 @@ class Model:
     @property
     def device(self) -> torch.device:
         return self.learner.base.omega.device
+
+    @property
+    def whole_size(self) -> int:
+        """Side of the crops of whole photos, in which an object is looked for."""
+        return round(self.size * WHOLE / 32) * 32 if self.learner.square else self.size
+
+    def cut(
+        self, photo: np.ndarray, box: np.ndarray, margin: float, size: int
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """A box's window in a photo and its crop, as the learner takes them."""
+        return (square_out if self.learner.square else cut_out)(photo, box, margin, size)
 
     def adapt(
         self,
@@ -104,12 +121,14 @@ class Model:
         box = around(points[seen > 0], width, height) if box is None else box
         sides = box[2:] - box[:2]
         crops = []
-        for frame, margin in ((box, MARGIN), ((0, 0, width, height), 0)):
-            cut = cut_out(photo, np.asarray(frame), margin, self.size)
+        whole = np.array([0, 0, width, height], np.float32)
+        for frame, margin, size in ((box, MARGIN, self.size), (whole, 0.0, self.whole_size)):
+            cut = self.cut(photo, frame, margin, size)
             if cut is None or not (sides > 0).all():
                 raise UserError(f"the box of {called} is empty or outside it")
             area = float(sides.prod())
-            crops.append(garment(*cut, points, seen, area=area, category=0, index=0))
+            known: dict = {"box": frame, "area": area, "category": 0, "index": 0}
+            crops.append(garment(*cut, points, seen, **known))
         boxed, whole = crops
         return Shot(boxed, whole, np.where(seen[:, None] > 0, (points - box[:2]) / sides, np.nan))
 
@@ -208,33 +227,35 @@ class Finder:
 
     def _find(
         self,
-        detector: Detector,
+        detector: Detector | SamplesDetector,
         support: Samples,
         photos: Sequence[np.ndarray],
         boxes: np.ndarray,
         margin: float,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Landmarks (B, N, 2) in pixels of the photos, and their scores (B, N)."""
-        cuts = [cut_out(photo, box, margin, self.model.size) for photo, box in zip(photos, boxes)]
+        cuts = [self.model.cut(photo, box, margin, support.size)
+                for photo, box in zip(photos, boxes)]  # fmt: skip
         for cut, box in zip(cuts, boxes):
             if cut is None:
                 raise UserError(f"box {np.round(box).tolist()} lies outside its photo")
         nothing = np.zeros((len(self.names), 2), np.float32), np.zeros(len(self.names), np.uint8)
-        crops = [garment(*cut, *nothing, area=1.0, category=0, index=0) for cut in cuts if cut]
+        known: dict = {"area": 1.0, "category": 0, "index": 0}
+        crops = [garment(*cut, *nothing, box=box, **known) for cut, box in zip(cuts, boxes) if cut]
         query = collate(crops).to(self.model.device)
         with torch.no_grad():
             support = support.to(self.model.device)
-            found, shown = search(detector, query.images, support)
+            found, shown = search(detector, query, support)
             scores = trust(self.model.calibration, found, shown, support)
         places = query.to_original(found).masked_fill(scores.unsqueeze(-1) == 0, float("nan"))
         return places.cpu().numpy(), scores.cpu().numpy()
 
     @cached_property
-    def _boxed(self) -> Detector:
+    def _boxed(self) -> Detector | SamplesDetector:
         return adapted(self.model.learner, self.support.boxed.to(self.model.device))
 
     @cached_property
-    def _whole(self) -> Detector:
+    def _whole(self) -> Detector | SamplesDetector:
         return adapted(self.model.learner, self.support.whole.to(self.model.device))
 
     def save(self, path: str | PathLike) -> None:
@@ -256,6 +277,8 @@ def load(
     Raises `UserError` where the file is missing or broken, a pickle, of another kind or of a
     format that this version does not read, or of another learner.
     """
+    if learner is None and str(path) in UNTRAINED:
+        return untrained(str(path), device=device)
     path = Path(path)
     if not isfile(path) and isfile(MODELS / f"{path}.safetensors"):
         path = MODELS / f"{path}.safetensors"
@@ -265,7 +288,28 @@ def load(
     return Finder(model, support) if support else model
 
 
-def adapted(learner: Learner, support: Samples) -> Detector:
+def untrained(
+    learner: str = "CLM",
+    backbone: str = BACKBONE,
+    weights: str | None = "package",
+    device: str | torch.device = "cpu",
+) -> Model:
+    """A learner that no task teaches, on the frozen features of a network; see `TimmFENet`."""
+    options = {"name": backbone, "weights": weights}
+    kind = find_learner(learner)
+    base = BaseModel(FENETS["timm"](**options), {})
+    return Model(
+        learner=kind(base, kind.Settings()).to(device).eval(),
+        name=REGISTRY.get(learner, learner),
+        network="timm",
+        network_options=options,
+        size=CROP,
+        calibration=None,
+        about={},
+    )
+
+
+def adapted(learner: Learner, support: Samples) -> Detector | SamplesDetector:
     """The learner's detector; whatever it draws is the same each time."""
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -1,0 +1,160 @@
+"""CLM: a constrained local model (Cristinacce and Cootes, BMVC 2006) of frozen features.
+
+    h = a (RIDGE + NEAREST) + b log p(place in the box) + c log p(place in the fitted shape)
+
+What each landmark looks like, where it lies in the box and where it lies to the others; a, b and c
+are chosen by the support alone. Each photo, and pairs of photos, are left out in turn, and what the
+others find in them with each choice is measured; choices count by exp(-error / temperature). Among
+them is the mean position (a = 0). Nothing is trained, and nothing is tuned to a kind of thing.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+
+import torch
+
+from baselines.untrained.cells import Cells, Components, encode, standardised
+from baselines.untrained.nearest import Exemplars
+from baselines.untrained.place import Place
+from baselines.untrained.ridge import regress, ridge
+from baselines.untrained.shape import Fitted, Shapes
+from fewshot_landmarks.heatmaps import decode
+from fewshot_landmarks.learner import Learner, SamplesDetector
+from fewshot_landmarks.samples import Samples
+
+WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # of the two densities, b and c
+CHOICES = torch.tensor([(1.0, b, c) for b, c in product(WEIGHTS, WEIGHTS)] + [(0.0, 1.0, 0.0)])
+FIXED = (1.0, 1.0, 1.0)  # with one photo there is none to leave out
+FOLDS = 10  # of photos left out alone, and as many of pairs
+WORST = 0.3  # an error that counts for no more
+
+
+class CLM(Learner):
+    """Looks, a place in the box and a place in the shape, weighed by leaving photos out."""
+
+    name = "CLM"
+    version = 1
+    square = True
+
+    @dataclass(frozen=True)
+    class Settings(Learner.Settings):
+        ridge: float = 0.1  # see RIDGE
+        shrinkage: float = 3.0  # see NEAREST
+        temperature: float = 0.02  # of choices, in units of the least error
+
+    def adapt(self, support: Samples) -> "ConstrainedDetector":
+        components, cells = encode(support, self.base_features)
+        detector = self._of(support, cells, components)
+        trials = [
+            Trial.of(
+                self._of(support[kept], [cells[k] for k in kept], components),
+                cells[k],
+                support[[k]],
+            )
+            for kept, left_out in folds(len(support))
+            for k in left_out
+        ]
+        if trials:
+            errors = torch.stack([trial.errors(CHOICES) for trial in trials])  # (T, choices, N)
+            mean = errors.clamp(max=WORST).nanmean((0, 2))
+            scale = self.settings.temperature * mean.min().clamp(min=1e-4)
+            weights = torch.softmax((mean.min() - mean) / scale, 0) @ CHOICES.to(mean)
+            detector.weights = weights
+            alone = trials[: min(len(support), FOLDS)]
+            detector.left_out = torch.cat([trial.errors(weights[None]) for trial in alone])
+        return detector
+
+    def _of(
+        self, support: Samples, cells: Sequence[Cells], components: Components
+    ) -> "ConstrainedDetector":
+        """A detector of some crops of the support, with fixed weights."""
+        return ConstrainedDetector(
+            features=lambda images: components(self.base_features(images)),
+            looks=ridge(cells, self.settings.ridge),
+            exemplars=Exemplars.of(cells, self.settings.shrinkage),
+            place=Place.of(support),
+            shapes=Shapes.of(support),
+            weights=support.landmarks.new_tensor(FIXED),
+        )
+
+
+@dataclass(eq=False)
+class ConstrainedDetector(SamplesDetector):
+    """What each landmark looks like and where it lies, and what each of these weighs."""
+
+    features: Callable[[torch.Tensor], torch.Tensor]  # images to components of their features
+    looks: torch.Tensor  # (N, D + 1) ridge regression
+    exemplars: Exemplars
+    place: Place
+    shapes: Shapes | None
+    weights: torch.Tensor  # (3,): a, b, c
+    left_out: torch.Tensor | None = None  # (K, N) errors of photos left out, in units of the
+    # object's size; NaN where that cannot be told
+
+    def of(self, query: Samples) -> torch.Tensor:
+        features = self.features(query.images)
+        return torch.cat([
+            self.parts(features[i : i + 1], query[[i]])[0].combined(self.weights)
+            for i in range(len(query))
+        ])  # fmt: skip
+
+    def fit(self, query: Samples) -> list[Fitted | None]:
+        """The shape in each crop; None where none can be put there."""
+        features = self.features(query.images)
+        return [self.parts(features[i : i + 1], query[[i]])[1] for i in range(len(query))]
+
+    def parts(self, features: torch.Tensor, one: Samples) -> "tuple[Parts, Fitted | None]":
+        """What is known of the places of the landmarks in one crop, from its features (1, D, h, w)."""
+        look = standardised(regress(features, self.looks)) + standardised(self.exemplars(features))
+        shape = look.shape[-2:]
+        fitted = self.shapes.fit(look[0], one) if self.shapes else None
+        prior = torch.zeros_like(look[0])
+        if self.shapes and fitted:
+            prior = self.shapes.prior(fitted, one, shape)
+        return Parts(look, self.place(one, shape), prior.unsqueeze(0)), fitted
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Maps (1, N, h, w) of one crop."""
+
+    look: torch.Tensor
+    place: torch.Tensor
+    shape: torch.Tensor
+
+    def combined(self, weights: torch.Tensor) -> torch.Tensor:
+        """Their weighted sum; weights (3,)."""
+        return weights[0] * self.look + weights[1] * self.place + weights[2] * self.shape
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A photo left out: what the others know of it, and its landmarks."""
+
+    parts: Parts
+    photo: Samples
+    known: torch.Tensor  # (N,) bool: labelled there, and in another
+
+    @classmethod
+    def of(cls, detector: ConstrainedDetector, cells: Cells, photo: Samples) -> "Trial":
+        parts, _ = detector.parts(cells.features.unsqueeze(0), photo)
+        return cls(parts, photo, photo.labelled[0] & detector.exemplars.known)
+
+    def errors(self, choices: torch.Tensor) -> torch.Tensor:
+        """Errors (choices, N) with each of some weights (choices, 3), in units of the object's size, the
+        square root of its area."""
+        maps = torch.cat([self.parts.combined(weights) for weights in choices.to(self.parts.look)])
+        off = decode(maps, self.photo.size) - self.photo.landmarks
+        errors = (off * self.photo.scale).norm(dim=-1) / self.photo.area.sqrt()
+        return errors.masked_fill(~self.known, float("nan"))
+
+
+def folds(objects: int) -> Iterator[tuple[list[int], list[int]]]:
+    """Those kept and those left out: one in turn, then pairs; at most FOLDS of each."""
+    pairs = list(combinations(range(objects), 2)) if objects > 2 else []
+    draw = torch.Generator().manual_seed(0)
+    chosen = sorted(torch.randperm(len(pairs), generator=draw)[:FOLDS].tolist())
+    alone = [(k,) for k in range(min(objects, FOLDS))] if objects > 1 else []
+    for left_out in (*alone, *(pairs[i] for i in chosen)):
+        yield [k for k in range(objects) if k not in left_out], list(left_out)

@@ -1,0 +1,244 @@
+"""Where landmarks lie to each other: the support's shapes, fitted to the peaks of heatmaps.
+
+For the shape of each support object, similarity transforms that take two of its landmarks to peaks
+of theirs are tried (Fischler and Bolles, "Random sample consensus", 1981) and scored by how high
+each landmark's heatmap is near where the transform puts it, less the squared distance in units of
+how far such landmarks move. The best are refined by reweighted least squares (as constrained local
+models are: Saragih, Lucey and Cohn, IJCV 2011), and the best of these tells a place for every
+landmark: Student's t around it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from baselines.untrained.cells import centres
+from baselines.untrained.place import shrunk, student
+from fewshot_landmarks.samples import Samples
+
+PEAKS = 3  # of each heatmap
+PAIRS = 1500  # of landmarks that are tried, of all shapes
+TRIED = 3  # best transforms of a shape
+REFINED = 6  # best of all
+STEPS = 3
+HIGHEST = 8.0  # deviations: no single peak counts for more
+APART = 0.04  # of the crop's side, of two landmarks that tell a transform
+ALONE = 0.1  # of the crop's side: how far landmarks move where one object is all that is known
+LEAST = 0.03
+FREE_TURN, FREE_SCALE = 0.5, 1.3  # radians, ratio: beyond those that the support shows
+LONE_TURN, LONE_SCALE = 0.8, 1.7  # where it shows none
+OBJECTS = 3.0  # see place.OBJECTS
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A shape as it was found in a crop."""
+
+    landmarks: torch.Tensor  # (N, 2) crop pixels
+    score: float  # mean over landmarks, deviations of heatmaps
+    turn: float  # radians
+    scale: float
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The shapes of a support, as complex numbers in pixels of crops made isotropic."""
+
+    points: torch.Tensor  # (K, N) complex
+    known: torch.Tensor  # (K, N) bool
+    deviation: torch.Tensor  # (N,) pixels: of a landmark about a fitted shape
+    pairs: tuple[torch.Tensor, ...]  # for each shape (P, 2): landmarks that tell a transform
+    turn: float  # the largest that is tried, radians
+    scale: float  # the largest, and the inverse of the smallest
+    freedom: float
+
+    @classmethod
+    def of(cls, support: Samples) -> "Shapes | None":
+        """Of the support's objects; None where none has two landmarks apart from each other."""
+        points = torch.view_as_complex((support.landmarks * stretch(support)).contiguous())
+        known, size = support.labelled, support.size
+        squares, shown = torch.zeros_like(points.real[0]), torch.zeros_like(points.real[0])
+        turns, scales, mirrored = [0.0], [1.0], False
+        for i in range(len(points)):
+            for j in range(len(points)):
+                both = known[i] & known[j]
+                if i == j or both.sum() < 2:
+                    continue
+                moved, factor = _aligned(points[i], points[j], both)
+                far = (moved - points[j]).abs().square() / 2 * both  # a coordinate
+                other = (_aligned(points[i].conj(), points[j], both)[0] - points[j]).abs().square()
+                mirrored |= bool(both.sum() > 3 and (other / 2 * both).sum() < far.sum() / 4)
+                # Four of the 2 P coordinates are fitted.
+                squares += far * (both.sum() / (both.sum() - 2).clamp(min=1))
+                shown += both
+                turns.append(abs(float(factor.angle())))
+                scales.append(math.exp(abs(math.log(max(float(factor.abs()), 1e-3)))))
+        count = known.sum(0).to(squares)
+        free = (count - 1).clamp(min=0)
+        variance = shrunk(squares / shown.clamp(min=1) * free, count, (ALONE * size) ** 2)
+        if mirrored:
+            points, known = torch.cat([points, -points.conj() + size]), known.repeat(2, 1)
+        lone = len(turns) == 1
+        draw = torch.Generator().manual_seed(0)
+        each = max(10, PAIRS // len(points))
+        pairs = tuple(_pairs(*one, APART * size, each, draw) for one in zip(points, known))
+        if not any(map(len, pairs)):
+            return None
+        return cls(
+            points=points,
+            known=known,
+            deviation=(variance + (LEAST * size) ** 2).sqrt(),
+            pairs=pairs,
+            turn=LONE_TURN if lone else min(math.pi, 2 * max(turns) + FREE_TURN),
+            scale=LONE_SCALE if lone else FREE_SCALE * max(scales),
+            freedom=OBJECTS + len(support) - 1,
+        )
+
+    def fit(self, heatmaps: torch.Tensor, query: Samples) -> "Fitted | None":
+        """The shape in one crop, of standardised heatmaps (N, h, w); None where none can be put."""
+        shape, stretched, size = heatmaps.shape[-2:], stretch(query)[0, 0], query.size
+        flat = heatmaps.flatten(1).clamp(max=HIGHEST)
+        grid = centres(size, shape, flat) * stretched
+        peaks = _peaks(heatmaps, grid)
+        field = self._field(heatmaps, stretched, size)
+        tried = [
+            one
+            for k in range(len(self.points))
+            for one in self._transforms(k, peaks, field, stretched, size)
+        ]
+        if not tried:
+            return None
+        tried = sorted(tried, key=lambda one: -one[0])[:REFINED]
+        which = torch.tensor([k for _, k, _, _ in tried])
+        factor = torch.stack([one for *_, one, _ in tried]).unsqueeze(1)
+        shift = torch.stack([one for *_, one in tried]).unsqueeze(1)
+        points, known = self.points[which], self.known[which]
+        cells = torch.view_as_complex(grid.contiguous())
+        for step in range(STEPS + 1):
+            put = factor * points + shift  # (R, N)
+            squares = (cells - put.unsqueeze(-1)).abs().square()
+            place = student(squares, self.deviation, self.freedom)
+            best, where = (flat + place).max(-1)
+            if step < STEPS:
+                height = flat.expand_as(place).gather(-1, where.unsqueeze(-1)).squeeze(-1)
+                off = squares.gather(-1, where.unsqueeze(-1)).squeeze(-1) / self.deviation**2
+                weight = known * height.clamp(min=0.2) / (self.deviation**2 * (1 + off / 4))
+                factor, shift = _similarity(points, cells[where], weight)
+        scores = (best.clamp(min=0) * known).sum(1) / known.sum(1)
+        chosen = int(scores.argmax())
+        put = self._complete(int(which[chosen]), put[chosen])
+        found = torch.view_as_real(put) / stretched
+        told = factor[chosen, 0]
+        return Fitted(found, float(scores[chosen]), float(told.angle()), float(told.abs()))
+
+    def prior(self, fitted: Fitted, query: Samples, shape: Sequence[int]) -> torch.Tensor:
+        """Log density of the landmarks' places, 0 at their peaks: (N, h, w)."""
+        stretched = stretch(query)[0, 0]
+        cells = centres(query.size, shape, fitted.landmarks)
+        off = (cells - fitted.landmarks.unsqueeze(1)) * stretched
+        return student(off.square().sum(-1), self.deviation, self.freedom).unflatten(-1, shape)
+
+    def _field(self, heatmaps: torch.Tensor, stretched: torch.Tensor, size: int) -> torch.Tensor:
+        """At half the cells, max over y of heatmap(y) - |x - y|^2 / 2 s^2, at least 0: (N, h, w).
+
+        Lower envelopes of parabolas (Felzenszwalb and Huttenlocher, 2012), one axis at a time.
+        """
+        coarse = F.max_pool2d(heatmaps.clamp(max=HIGHEST).unsqueeze(0), 2, ceil_mode=True)[0]
+
+        def along(maps: torch.Tensor, cells: int, factor: torch.Tensor) -> torch.Tensor:
+            """Over the last axis."""
+            steps = torch.arange(cells, device=maps.device) * (size / cells * factor)
+            cost = (steps.unsqueeze(1) - steps).square() / 2
+            cost = cost / self.deviation.view(-1, 1, 1) ** 2
+            return (maps.unsqueeze(-2) - cost.unsqueeze(1)).amax(-1)
+
+        h, w = coarse.shape[-2:]
+        rows = along(coarse, w, stretched[0])
+        return along(rows.transpose(1, 2), h, stretched[1]).transpose(1, 2).clamp(min=0)
+
+    def _transforms(self, k: int, peaks, field, stretched, size):
+        """The best similarity transforms of a shape to peaks: (score, k, factor, shift)."""
+        first, second = self.pairs[k].unbind(1)
+        if not len(first):
+            return []
+        points = self.points[k]
+        a, b = (
+            each.flatten() for each in torch.meshgrid(*[torch.arange(PEAKS)] * 2, indexing="ij")
+        )
+        here, there = peaks[first][:, a], peaks[second][:, b]
+        factor = (there - here) / (points[second] - points[first]).unsqueeze(1)
+        shift = here - factor * points[first].unsqueeze(1)
+        factor, shift = factor.flatten(), shift.flatten()
+        fits = (factor.abs() < self.scale) & (factor.abs() > 1 / self.scale)
+        fits &= factor.angle().abs() <= self.turn
+        factor, shift = factor[fits], shift[fits]
+        if not len(factor):
+            return []
+        known = self.known[k].nonzero()[:, 0]
+        put = torch.view_as_real(factor.unsqueeze(1) * points[known] + shift.unsqueeze(1))
+        h, w = field.shape[-2:]
+        cell = (put / stretched * put.new_tensor([w / size, h / size])).floor().long()
+        inside = ((cell >= 0) & (cell < cell.new_tensor([w, h]))).all(-1)
+        place = cell[..., 1].clamp(0, h - 1) * w + cell[..., 0].clamp(0, w - 1)
+        heights = field[known].flatten(1).gather(1, place.T).T
+        scores = torch.where(inside, heights, -1.0).mean(1)
+        best = scores.topk(min(TRIED, len(scores)))
+        return [(float(s), k, factor[i], shift[i]) for s, i in zip(best.values, best.indices)]
+
+    def _complete(self, chosen: int, put: torch.Tensor) -> torch.Tensor:
+        """The landmarks (N,) that a shape lacks, from the first shape that has them."""
+        put = put.clone()
+        for k in range(len(self.points)):
+            missing = ~self.known[chosen] & self.known[k]
+            both = self.known[chosen] & self.known[k]
+            if missing.any() and both.sum() >= 2:
+                moved, _ = _aligned(self.points[k], put, both)
+                put[missing] = moved[missing]
+        return put
+
+
+def stretch(samples: Samples) -> torch.Tensor:
+    """What crop pixels are multiplied by to be isotropic, as in photos: (B, 1, 2)."""
+    scale = samples.scale
+    return (scale / scale.prod(1, keepdim=True).sqrt()).unsqueeze(1)
+
+
+def _pairs(
+    points: torch.Tensor, known: torch.Tensor, apart: float, most: int, draw: torch.Generator
+) -> torch.Tensor:
+    """Pairs (P, 2) of a shape's landmarks that are far enough from each other; a sample of them."""
+    every = torch.combinations(known.nonzero()[:, 0].cpu(), 2)
+    ends = points.cpu()[every]
+    every = every[(ends[:, 0] - ends[:, 1]).abs() > apart] if len(every) else every.view(0, 2)
+    return every[torch.randperm(len(every), generator=draw)[:most]].to(points.device)
+
+
+def _aligned(
+    points: torch.Tensor, to: torch.Tensor, which: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points (N,) moved by the similarity that takes some of them to others, and its factor."""
+    factor, shift = _similarity(points[None], to[None], which[None].to(points.real))
+    return (factor * points + shift)[0], factor[0, 0]
+
+
+def _similarity(
+    points: torch.Tensor, to: torch.Tensor, weight: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """z to factor z + shift by weighted least squares; points, to, weight (R, N), both (R, 1)."""
+    weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-12)
+    means = [(weight * each).sum(1, keepdim=True) for each in (points, to)]
+    a, b = points - means[0], to - means[1]
+    spread = (weight * a.abs().square()).sum(1, keepdim=True)
+    factor = (weight * a.conj() * b).sum(1, keepdim=True) / spread.clamp(min=1e-9)
+    factor = torch.where(spread > 1e-6, factor, torch.ones_like(factor))
+    return factor, means[1] - factor * means[0]
+
+
+def _peaks(heatmaps: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+    """The highest cells (N, PEAKS) of heatmaps (N, h, w) that no neighbour exceeds, complex."""
+    top = F.max_pool2d(heatmaps.unsqueeze(0), 5, 1, 2)[0]
+    peaks = torch.where(heatmaps == top, heatmaps, float("-inf")).flatten(1)
+    return torch.view_as_complex(grid.contiguous())[peaks.topk(PEAKS, 1).indices]
