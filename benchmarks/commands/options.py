@@ -59,7 +59,7 @@ def add_work_options(made: argparse.ArgumentParser, seed_of: str) -> None:
     """What every command that does work asks for."""
     usage = "change a number of the preset or a learner's setting; may be repeated"
     made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=usage)
-    usage = "ImageNet weights of ResNet-50, or of EfficientNet-Lite0 as .pth"
+    usage = "weights of ResNet-50 or of a network of timm, or of EfficientNet-Lite0 as .pth"
     made.add_argument("--weights", type=Path, metavar="FILE", help=usage)
     usage = "DeepFashion2's folder, or a split file of a COCO keypoint set; without it, garments"
     made.add_argument("--data", type=Path, help=f"{usage} are drawn")

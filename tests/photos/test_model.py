@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from fewshot_landmarks.learner import Learner
-from fewshot_landmarks.networks import efficientnet
+from fewshot_landmarks.networks import pretrained
 from fewshot_landmarks.photos.boxes import around, box_of
 from fewshot_landmarks.photos.confidence import SIGNS, Calibration
 from fewshot_landmarks.photos.model import load
@@ -57,7 +57,7 @@ def test_a_file_holds_what_predicts(name, network, support, tmp_path, monkeypatc
     images, landmarks, boxes = support
     made = model(name, network=network)
     # A file holds all weights: ImageNet's need not be there to read it.
-    monkeypatch.setattr(efficientnet, "find_spec", lambda name: None)
+    monkeypatch.setattr(pretrained, "find_spec", lambda name: None)
     before = {n: t.clone() for n, t in made.learner.state_dict().items()}
     visible = np.ones((3, 4), int)
     visible[:, 3] = 0
