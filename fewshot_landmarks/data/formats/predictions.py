@@ -5,7 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import compress, takewhile
 from pathlib import Path, PurePath, PureWindowsPath
 from urllib.parse import unquote
 
@@ -101,14 +101,17 @@ def _keypoints(entry: dict, category: Category) -> np.ndarray:
     """An entry's x, y, score and mean position (N, 5), in the category's order; what it does not
     have is 0, 0, 0 with a mean position of NaN.
 
-    By their names where the entry has them (see `aligned`), else by their places. Where a score is
-    0 the place need not be numbers.
+    By their names where the entry has them (see `aligned`), else by their places: among the
+    category's landmarks, or among all keypoints of its file. Where a score is 0 the place need not
+    be numbers.
     """
     said, names = entry.get("keypoints"), entry.get("keypoint_names")
     if not isinstance(said, list) or len(said) % 3:
         raise Bad(f"keypoints is not a list of x, y and score: {said!r:.60}")
     three = [each if each[2] != 0 or all(is_number(n, LARGEST) for n in each) else (0, 0, 0)
              for each in zip(*[iter(said)] * 3)]  # fmt: skip
+    if len(three) == len(category.columns) and not (category.landmark_names and names):
+        three, names = list(compress(three, category.columns)), None
     keypoints = _array([n for each in three for n in each], "keypoints").reshape(-1, 3)
     keypoints = np.column_stack([keypoints, _mean_position(entry, len(keypoints))])
     if isinstance(names, list) and len(keypoints) == len(names) and names:
