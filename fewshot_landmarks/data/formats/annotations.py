@@ -16,12 +16,12 @@ from fewshot_landmarks.data.formats.places import find_photos
 from fewshot_landmarks.data.formats.values import Bad, repeated
 from fewshot_landmarks.data.index import Index
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import read_regular
+from fewshot_landmarks.support.files import LIMIT, read_regular
 from fewshot_landmarks.support.names import listed
 
 __all__ = ["Annotations", "Photo", "read_annotations"]
 
-LARGEST = 2**32  # bytes of a file: DeepFashion2's training annotations in COCO are 1.7 GB
+LARGEST = 2**32  # bytes of a JSON file: DeepFashion2's training annotations in COCO are 1.7 GB
 HULL_MARGIN = 0.1  # by how much of its longer side the landmarks' hull grows to make a box
 
 
@@ -100,7 +100,7 @@ def _read(source: Path, category: str | None, labelled: Labelled | None) -> Read
     if os.path.isdir(source):
         return labelme.read(source, category)
     try:
-        content = read_regular(source, LARGEST)
+        content = read_regular(source, LARGEST if source.suffix == ".json" else LIMIT)
     except OSError as error:
         raise UserError(f"cannot read {source}: {error.strerror or error}") from None
     if content.startswith(b"\x80"):

@@ -52,7 +52,11 @@ def labelled_columns(kinds: Mapping[object, Category], rows: Iterable[dict]) -> 
     for row in rows:
         mask, said = found.get(key_of(row.get("category_id"))), row.get("keypoints")
         if mask is not None and length(said) == 3 * len(mask) and not mask.all():
-            mask |= [type(seen) in (int, float) and seen > 0 for seen in said[2::3]]  # type: ignore
+            seen = said[2::3]  # type: ignore[index]
+            if isinstance(seen, list):
+                mask |= [type(value) in (int, float) and value > 0 for value in seen]
+            else:
+                mask |= np.array(seen) > 0
     return {kinds[key].id: mask for key, mask in found.items()}
 
 
@@ -135,4 +139,8 @@ def told(kinds: Iterable[Category]) -> list[str]:
     """A line on keypoints that are left out, if any are."""
     cut = [f"{len(kind.columns) - kind.landmarks} of {len(kind.columns)} of {kind.name}"
            for kind in kinds if kind.columns]  # fmt: skip
-    return [f"keypoints that are not their category's are left out: {listed(cut)}"] if cut else []
+    return (
+        [f"keypoints that are no landmarks of a category are left out: {listed(cut)}"]
+        if cut
+        else []
+    )
