@@ -12,6 +12,7 @@ what only "test" annotates is unseen; of DeepFashion2's thirteen categories they
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -130,11 +131,12 @@ class KeypointSplit:
                         f"{known.landmarks}: number categories alike in both"
                     )
                 order = aligned(known.names, category.names)
-                if other := [i for i, place in enumerate(order) if place != i]:
-                    names = (listed(kind.names[i] for i in other) for kind in (category, known))
+                first = next((i for i, place in enumerate(order) if place != i), None)
+                if first is not None:
+                    names = [listed(kind.names[first:]) for kind in (category, known)]
                     raise UserError(
-                        f"{path}: keypoints of category {category.name!r} are {next(names)}, in "
-                        f"the other file {next(names)}: let them be the same, in one order"
+                        f"{path}: keypoints of category {category.name!r} are {names[0]}, in the "
+                        f"other file {names[1]}: let them be the same, in one order"
                     )
                 if (number := ids.setdefault(folded(category.name), category.id)) != category.id:
                     raise UserError(
@@ -211,7 +213,7 @@ def names_a_split(path: Path) -> bool:
 
 def _large(path: Path) -> bool:
     """Whether a file is too large for a split file, so that it may take minutes to read."""
-    return path.is_file() and path.stat().st_size > SMALL
+    return os.path.isfile(path) and os.path.getsize(path) > SMALL
 
 
 def _said(path: Path) -> dict:
