@@ -50,6 +50,8 @@ def found(folder):
         keypoints[3 * FIRST : 3 * (FIRST + TROUSERS.landmarks)] = row["keypoints"]
         wide.append({key: row[key] for key in ("image_id", "category_id", "score", "bbox")})
         wide[-1]["keypoints"] = keypoints.tolist()
+        places = [None] * 2 * FIRST + row["mean_position"]
+        wide[-1]["mean_position"] = places + [None] * (2 * 294 - len(places))
     (folder / "wide.json").write_text(json.dumps(wide))
     return folder
 
@@ -84,7 +86,7 @@ def test_results_with_all_294_keypoints_are_evaluated_alike(found, tmp_path):
 
 def test_results_of_another_number_of_keypoints_are_refused(found, tmp_path, capsys):
     rows = json.loads((found / "wide.json").read_text())
-    rows[0]["keypoints"] = rows[0]["keypoints"][3:]
+    rows[0] |= {"keypoints": rows[0]["keypoints"][3:], "mean_position": None}
     (tmp_path / "wrong.json").write_text(json.dumps(rows))
     command = ["evaluate", "--predictions", str(tmp_path / "wrong.json")]
     assert main([*command, "--annotations", str(found / "query.json")]) == 2

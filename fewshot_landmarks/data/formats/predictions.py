@@ -5,7 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress, takewhile
+from itertools import takewhile
 from pathlib import Path, PurePath, PureWindowsPath
 from urllib.parse import unquote
 
@@ -110,10 +110,10 @@ def _keypoints(entry: dict, category: Category) -> np.ndarray:
         raise Bad(f"keypoints is not a list of x, y and score: {said!r:.60}")
     three = [each if each[2] != 0 or all(is_number(n, LARGEST) for n in each) else (0, 0, 0)
              for each in zip(*[iter(said)] * 3)]  # fmt: skip
-    if len(three) == len(category.columns) and not (category.landmark_names and names):
-        three, names = list(compress(three, category.columns)), None
     keypoints = _array([n for each in three for n in each], "keypoints").reshape(-1, 3)
     keypoints = np.column_stack([keypoints, _mean_position(entry, len(keypoints))])
+    if len(keypoints) == len(category.columns) and not (category.landmark_names and names):
+        keypoints, names = keypoints[np.array(category.columns)], None
     if isinstance(names, list) and len(keypoints) == len(names) and names:
         order = aligned(category.names, names)
         if max(order) < 0:
