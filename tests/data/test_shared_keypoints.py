@@ -119,6 +119,10 @@ def test_a_name_of_ones_own_is_kept_and_the_landmarks_tell_the_category(tmp_path
     path = of_objects(tmp_path, (40, skirt(0, 1)[1]), names=["Rock"], ids=[40])
     (kind,) = read_annotations(path, category="rock").categories.values()
     assert kind == replace(DEEPFASHION2.find("skirt"), id=40, name="Rock")
+    names = [f"joint {i}" for i in range(294)]  # another set's, as it happens as many
+    path = of_objects(tmp_path, (40, skirt(0, 1)[1]), names=["Rock"], ids=[40], keypoints=names)
+    (kind,) = read_annotations(path).categories.values()
+    assert kind.names == ("joint 182", "joint 183")
 
 
 def test_categories_merged_have_the_landmarks_that_are_labelled(tmp_path):

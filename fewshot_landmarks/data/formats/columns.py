@@ -92,6 +92,10 @@ def _deepfashion2(kind: Category, mask: np.ndarray) -> Category | None:
     """DeepFashion2's category that one with as many keypoints as all of its have is."""
     if known := deepfashion2(kind.name):
         return known
+    if not all(
+        "_kpt" in name for name in kind.landmark_names
+    ):  # neither numbers nor mmpose's names
+        return None
     if not mask.any():
         return DEEPFASHION2.get(kind.id)
     owners = {int(owner) for owner in np.searchsorted(_ENDS, np.flatnonzero(mask), side="right")}
