@@ -6,8 +6,9 @@ of each other, and the edges of the skeleton. Landmarks in no pair lie on the ax
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 
 from fewshot_landmarks.data.formats.values import folded, whole
@@ -25,6 +26,8 @@ class Category:
     edges: tuple[tuple[int, int], ...] = ()  # the skeleton, for drawing
     oks_sigmas: tuple[float, ...] = ()  # of COCO's object keypoint similarity; empty: not known
     landmark_names: tuple[str, ...] = ()  # empty: they are called by their numbers, 1 to N
+    # Of the keypoints that its file gives an object, which are its landmarks; empty: all.
+    columns: tuple[bool, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:
@@ -64,13 +67,17 @@ class Categories(Mapping[int, Category]):
         return max(found.landmarks for found in self._by_id.values())
 
     def called(self, name: object) -> list[Category]:
-        """Those of a name, or else of one that differs in case and spaces alone."""
+        """Those of a name, or else of one that differs in case and spaces alone, or else of another
+        name of the same category of DeepFashion2.
+        """
         kinds = self._by_id.values()
         named = [kind for kind in kinds if kind.name == name]
-        return named or [kind for kind in kinds if folded(kind.name) == folded(name)]
+        named = named or [kind for kind in kinds if folded(kind.name) == folded(name)]
+        known = None if named else deepfashion2(name)
+        return named or [kind for kind in kinds if known and deepfashion2(kind.name) == known]
 
     def find(self, key: int | str) -> Category:
-        """The category of a name, whatever its case and spaces, or else of an id.
+        """The category of a name, see `called`, or else of an id.
 
         Raises `UserError` for an unknown one, and for a name that several have.
         """
@@ -104,6 +111,21 @@ def _load() -> Categories:
     )
 
 
+# Words that the data set's converter to COCO and others use for those of its annotations, and what
+# mmpose's keypoints of each category begin with, in order of ids.
+_WORDS = {"sleeved": "sleeve", "shirt": "top", "outer": "outwear", "outerwear": "outwear"}
+_INITIALS = "sss lss sso lso vest sling shorts trousers skirt ssd lsd vd sd".split()
+
+
+def deepfashion2(name: object) -> Category | None:
+    """DeepFashion2's category of any of its names in use: "long sleeve dress",
+    "long_sleeved_dress", "lsd"; None for another's.
+    """
+    words = re.split(r"[\s_-]+", folded(name))
+    return _BY_NAME.get(" ".join(_WORDS.get(word, word) for word in words))
+
+
 DEEPFASHION2 = _load()
 CATEGORIES = tuple(DEEPFASHION2.values())
+_BY_NAME = {kind.name: kind for kind in CATEGORIES} | dict(zip(_INITIALS, CATEGORIES, strict=True))
 category = DEEPFASHION2.find

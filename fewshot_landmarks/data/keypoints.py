@@ -6,11 +6,13 @@ A split file says which categories are seen in meta-training and which are teste
      "test": "annotations/mp100_split1_test.json", "images": "images",
      "benchmarks": {"split1": {"seen": ["hand", ...], "unseen": ["face", ...]}}}
 
-Paths are relative to the split file. Without "test", both sides come from "train". Without
-"benchmarks", what "train" annotates is seen, and what only "test" annotates is unseen.
+Paths are relative to the split file. Without "test", both sides come from "train"; "test_images" is
+its folder of photos where it has another. Without "benchmarks", what "train" annotates is seen, and
+what only "test" annotates is unseen; of DeepFashion2's thirteen categories they are the paper's.
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,15 +21,16 @@ from typing import Any
 
 import numpy as np
 
-from fewshot_landmarks.data.categories import Categories, Category
+from fewshot_landmarks.data.categories import DEEPFASHION2, Categories, Category
 from fewshot_landmarks.data.crops import Damaged, Garments
 from fewshot_landmarks.data.formats.annotations import Annotations, read_annotations
 from fewshot_landmarks.data.formats.values import aligned, folded
 from fewshot_landmarks.data.images import Unreadable, read_photo
+from fewshot_landmarks.data.index import SPLITS
 from fewshot_landmarks.protocol import BENCHMARKS, Benchmark
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import read_regular, write_text
-from fewshot_landmarks.support.names import names_a_folder, plain
+from fewshot_landmarks.support.files import SMALL, read_regular, write_text
+from fewshot_landmarks.support.names import listed, names_a_folder, plain
 
 
 class Keypoints(Garments):
@@ -76,7 +79,7 @@ class KeypointSplit:
 
     name: str
     files: Mapping[str, Path]  # "train" and "validation" (what the split file calls "test")
-    images: Path | None
+    images: Mapping[str, Path | None]  # folders of the photos
     written: Mapping[str, Mapping[str, object]]  # benchmarks as the file has them
 
     def annotations(self, split: str) -> Annotations:
@@ -85,8 +88,18 @@ class KeypointSplit:
 
     @cached_property
     def _read(self) -> dict[Path, Annotations]:
-        files = dict.fromkeys(self.files.values())
-        return {path: read_annotations(path, images=self.images) for path in files}
+        folders = {path: self.images[split] for split, path in self.files.items()}
+        found = {path: read_annotations(path, images=folders[path]) for path in folders}
+        first, last = (found[path] for path in self.files.values())
+        alike = first.categories.keys() & last.categories.keys()
+        if all(first.categories[n].columns == last.categories[n].columns for n in alike):
+            return found
+        # What either side labels are landmarks of both.
+        others = zip(folders, (last, first))
+        return {
+            path: read_annotations(path, images=folders[path], labelled=other.labelled)
+            for path, other in others
+        }
 
     def open(
         self,
@@ -117,11 +130,13 @@ class KeypointSplit:
                         f"{category.landmarks} keypoints, in the other file {known.name!r} with "
                         f"{known.landmarks}: number categories alike in both"
                     )
-                if aligned(known.names, category.names) != list(range(known.landmarks)):
+                order = aligned(known.names, category.names)
+                first = next((i for i, place in enumerate(order) if place != i), None)
+                if first is not None:
+                    names = [listed(kind.names[first:]) for kind in (category, known)]
                     raise UserError(
-                        f"{path}: the keypoints of category {category.name!r} are "
-                        f"{', '.join(category.names)}, in the other file {', '.join(known.names)}: "
-                        "let them be the same, in one order"
+                        f"{path}: keypoints of category {category.name!r} are {names[0]}, in the "
+                        f"other file {names[1]}: let them be the same, in one order"
                     )
                 if (number := ids.setdefault(folded(category.name), category.id)) != category.id:
                     raise UserError(
@@ -134,7 +149,9 @@ class KeypointSplit:
     def benchmarks(self) -> dict[str, Benchmark]:
         """Its benchmarks, by name."""
         if not self.written:
-            return {self.name: self._by_file()}
+            own = {(kind.id, kind.name, kind.landmarks) for kind in self.categories.values()}
+            theirs = {(kind.id, kind.name, kind.landmarks) for kind in DEEPFASHION2.values()}
+            return BENCHMARKS if own == theirs else {self.name: self._by_file()}
         return {name: self._benchmark(name, given) for name, given in self.written.items()}
 
     def _by_file(self) -> Benchmark:
@@ -184,9 +201,19 @@ def write_split(
 def names_a_split(path: Path) -> bool:
     """Whether a file is a split file, and not annotations."""
     try:
-        return path.suffix == ".json" and path.is_file() and "train" in _said(path)
+        return (
+            path.suffix == ".json"
+            and path.is_file()
+            and not _large(path)
+            and "train" in _said(path)
+        )
     except UserError:
         return False
+
+
+def _large(path: Path) -> bool:
+    """Whether a file is too large for a split file, so that it may take minutes to read."""
+    return os.path.isfile(path) and os.path.getsize(path) > SMALL
 
 
 def _said(path: Path) -> dict:
@@ -203,23 +230,30 @@ def read_split(path: Path) -> KeypointSplit:
 
     Raises `UserError` where the file cannot be read or does not say what is needed.
     """
-    said = _said(path)
+    said = {"annotations": []} if _large(path) else _said(path)
     if not {"train", "annotations"} & set(said):
         raise UserError(f'{path} is neither a split file (with "train") nor COCO keypoint JSON')
     if "annotations" in said:
-        return KeypointSplit(path.stem, {"train": path, "validation": path}, None, {})
+        return KeypointSplit(path.stem, dict.fromkeys(SPLITS, path), dict.fromkeys(SPLITS), {})
     given, name = said.get("benchmarks") or {}, plain(said.get("name") or path.stem)
     if not (isinstance(given, dict) and all(map(_is_benchmark, given.values()))):
         raise UserError(f'{path}: "benchmarks" must hold {{"NAME": {{"seen": [...]}}}}')
     _check_names(path, given or [name])
     train, images = said["train"], said.get("images")
-    test = said.get("test") or train
-    if not all(isinstance(place, str) for place in (train, test, images or "")):
-        raise UserError(f'{path}: "train", "test" and "images" must be paths, one each')
+    test, test_images = said.get("test") or train, said.get("test_images") or images
+    if not all(isinstance(place, str) for place in (train, test, images or "", test_images or "")):
+        raise UserError(
+            f'{path}: "train", "test", "images" and "test_images" must be paths, one each'
+        )
+    if train == test and images != test_images:
+        raise UserError(f'{path}: "train" and "test" are one file: give one folder, "images"')
     return KeypointSplit(
         name=name,
         files={"train": path.parent / train, "validation": path.parent / test},
-        images=path.parent / images if images else None,
+        images={
+            split: path.parent / folder if folder else None
+            for split, folder in zip(SPLITS, (images, test_images))
+        },
         written=given,
     )
 

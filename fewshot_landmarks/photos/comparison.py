@@ -21,6 +21,7 @@ from fewshot_landmarks.photos.model import AT_ONCE, adapted
 from fewshot_landmarks.samples import Samples, collate
 from fewshot_landmarks.support.devices import forget_peak, out_of_memory, peak_mib, release_freed
 from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.names import listed
 from fewshot_landmarks.support.rng import permutation
 
 SHOTS = (1, 3, 5, 8, 10)  # by default, and all there are
@@ -44,7 +45,7 @@ def same_landmarks(support: Annotations, query: Annotations) -> tuple[list[int],
     unasked = [name for name, place in zip(ours, order) if place < 0]
     unlearnt = [name for i, name in enumerate(theirs) if i not in order]
     sides = (support.source, unasked), (query.source, unlearnt)
-    only = "; ".join(f"only {source} has {', '.join(names)}" for source, names in sides if names)
+    only = "; ".join(f"only {source} has {listed(names)}" for source, names in sides if names)
     if max(order) < 0:
         raise UserError(f"support and query share no landmark: {only}: name both alike")
     lines = list(dict.fromkeys([*support.notes, *query.notes]))

@@ -1,6 +1,7 @@
 """Names from outside, as the code may trust them."""
 
 import unicodedata
+from collections.abc import Iterable
 
 _NO_TEXT = ("Cc", "Cs", "Zl", "Zp")  # control characters, half surrogates, line separators
 
@@ -10,6 +11,13 @@ def plain(name: object) -> str:
     text = unicodedata.normalize("NFC", str(name))
     kept = (" " if unicodedata.category(c) in _NO_TEXT else c for c in text)
     return " ".join("".join(kept).split())
+
+
+def listed(names: Iterable[object], most: int = 5) -> str:
+    """Names in a message: a handful of them, and how many more there are."""
+    told = list(map(str, names))
+    more = len(told) - most
+    return ", ".join(told[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def names_a_folder(name: str) -> bool:

@@ -10,15 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from fewshot_landmarks.data.formats import coco, cvat, labelme
+from fewshot_landmarks.data.formats.columns import Labelled
 from fewshot_landmarks.data.formats.objects import Annotations, Ignored, Object, Photo, Read
 from fewshot_landmarks.data.formats.places import find_photos
 from fewshot_landmarks.data.formats.values import Bad, repeated
 from fewshot_landmarks.data.index import Index
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import read_regular
+from fewshot_landmarks.support.files import LIMIT, read_regular
+from fewshot_landmarks.support.names import listed
 
 __all__ = ["Annotations", "Photo", "read_annotations"]
 
+LARGEST = 2**32  # bytes of a JSON file: DeepFashion2's training annotations in COCO are 1.7 GB
 HULL_MARGIN = 0.1  # by how much of its longer side the landmarks' hull grows to make a box
 
 
@@ -28,18 +31,21 @@ def read_annotations(
     images: str | os.PathLike | None = None,
     category: int | str | None = None,
     photos_needed: bool = True,
+    labelled: Labelled | None = None,
 ) -> Annotations:
     """The objects with landmarks of a file or folder of annotations.
 
     Args:
         source: a COCO keypoint JSON file; a folder of LabelMe's JSON files, one a photo; or a
             CVAT "for images 1.1" XML file, or a folder that holds it as annotations.xml.
-        images: folder of the photos. They are looked for there, beside the annotations, and in
-            the folder `images` beside them, under the name that the annotations give; see
-            `places` for the forms that are tried.
+        images: folder of the photos. Without it they are looked for beside the annotations, and
+            in the folders `images` and `image` beside them. Their names are those that the
+            annotations give; see `places` for the forms that are tried.
         category: id or name of the only category to keep. For LabelMe and CVAT: what to call it,
             or which skeleton of CVAT's to keep.
         photos_needed: whether annotations of photos that are not there are left out.
+        labelled: `labelled` of another COCO file of the same categories, whose landmarks shall be
+            the same; see `columns` for what landmarks a category has.
 
     What is not fit for use is left out with a line in `index.skipped`: photos that are missing,
     empty, or of another size than is said of them; annotations that are wrong, given twice, or
@@ -58,7 +64,7 @@ def read_annotations(
         raise UserError(f"no folder {images}: give the folder that holds the photos")
     exported = source / "annotations.xml"
     source = exported if os.path.isfile(exported) else source
-    read = _read(source, None if category is None else str(category))
+    read = _read(source, None if category is None else str(category), labelled)
     photos, place = find_photos(source, read, images, photos_needed)
     rows = [row for one in read.objects if (row := _row(one, photos, place, read)) is not None]
     ignored = [_ignored(one, photos, place) for one in read.ignored]
@@ -67,8 +73,8 @@ def read_annotations(
     for kind in read.categories.values():
         if names := repeated(kind.names):
             read.notes.append(
-                f"category {kind.name}: landmarks share the names {', '.join(names)}; those are "
-                "told apart by their order"
+                f"category {kind.name}: landmarks share the names {listed(names)}; those are told "
+                "apart by their order"
             )
     return Annotations(
         source,
@@ -77,6 +83,7 @@ def read_annotations(
         _index(rows, photos, read),
         tuple(one for one in ignored if one is not None),
         tuple(read.notes),
+        read.labelled,
     )
 
 
@@ -89,19 +96,20 @@ def _why_none(read: Read) -> str:
     return "; ".join(why) or "it has no annotation"
 
 
-def _read(source: Path, category: str | None) -> Read:
+def _read(source: Path, category: str | None, labelled: Labelled | None) -> Read:
     if os.path.isdir(source):
         return labelme.read(source, category)
     try:
-        content = read_regular(source)
+        content = read_regular(source, LARGEST if source.suffix == ".json" else LIMIT)
     except OSError as error:
         raise UserError(f"cannot read {source}: {error.strerror or error}") from None
     if content.startswith(b"\x80"):
         raise UserError(f"{source} is a pickle, which is never opened: give JSON or XML")
     if content.startswith(b"PK"):
         raise UserError(f"{source} is a zip file: unpack it and give what is in it")
-    is_xml = content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
-    return (cvat if is_xml else coco).read(source, content, category)
+    if content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return cvat.read(source, content, category)
+    return coco.read(source, content, category, labelled)
 
 
 def _row(one: Object, photos: list[Photo], place: dict[object, int], read: Read) -> tuple | None:
@@ -113,7 +121,7 @@ def _row(one: Object, photos: list[Photo], place: dict[object, int], read: Read)
     points, visible = marks[:, :2], np.ceil(marks[:, 2]).astype(np.uint8)
     outside = (visible > 0) & ((points < 0) | (points > size)).any(axis=1)
     if outside.any():
-        names = ", ".join(one.category.names[k] for k in np.flatnonzero(outside))
+        names = listed(one.category.names[k] for k in np.flatnonzero(outside))
         read.skipped.append(f"{one.name}: outside its photo and taken as not labelled: {names}")
     visible[outside] = 0
     points[visible == 0] = 0

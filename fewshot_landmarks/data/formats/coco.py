@@ -4,7 +4,7 @@ A visibility between 0 and 2 is rounded up. Ids that are not whole numbers, and 
 annotation has, are replaced by numbers after the largest. A photo or category cannot be told by an
 id that another one has: their annotations are left out. A skeleton that has a 0 counts from 0,
 others from 1. Pairs of mirrored landmarks are "flip_pairs" (from 0) or told by names that differ in
-left and right.
+left and right. Keypoints that several categories share are each one's own alone: see `columns`.
 """
 
 import math
@@ -17,6 +17,15 @@ from reprlib import repr as brief
 import numpy as np
 
 from fewshot_landmarks.data.categories import Categories, Category
+from fewshot_landmarks.data.formats.columns import (
+    Labelled,
+    compacted,
+    labelled_columns,
+    length,
+    own_marks,
+    told,
+    with_own_columns,
+)
 from fewshot_landmarks.data.formats.objects import Object, Photo, Read
 from fewshot_landmarks.data.formats.values import (
     Bad,
@@ -35,8 +44,12 @@ from fewshot_landmarks.support.errors import UserError
 PARTS = ("images", "annotations", "categories")
 
 
-def read(source: Path, content: bytes, wanted: str | None) -> Read:
+def read(
+    source: Path, content: bytes, wanted: str | None, labelled: Labelled | None = None
+) -> Read:
     """What the file says of all its categories, or of one, by its id or name.
+
+    labelled: keypoints that another file's objects label too; see `columns`.
 
     Raises `UserError` for what is not COCO's, no category with landmarks, an unknown category.
     """
@@ -44,21 +57,26 @@ def read(source: Path, content: bytes, wanted: str | None) -> Read:
     images, rows, kinds = _parts(source, content, lines)
     found = Read(_photos(images, lines), lines)
     by_key = _categories(source, kinds, rows, lines)
+    found.labelled = _united(labelled_columns(by_key, rows), labelled or {})
+    by_key = with_own_columns(by_key, _shared(kinds), found.labelled)
     found.categories = Categories(by_key.values())
     if wanted is not None:
         only = found.categories.find(wanted)
         found.categories = Categories([only])
         by_key = {key: category for key, category in by_key.items() if category == only}
-    seen, items = set(), numbered([key_of(row.get("id")) for row in rows])
+    found.notes += told(found.categories.values())
+    ids = [key_of(row.get("id")) for row in rows]
+    seen, items, times = set(), numbered(ids), Counter(ids)
     for row, item in zip(rows, items):
         if wanted is not None and key_of(row.get("category_id")) not in by_key:
             continue
         name = f"annotation {row.get('id', item)}"
-        same = key_of(row.get("id")), brief(row.get("image_id")), str(row.get("keypoints"))
-        if same[0] is not None and same in seen:
-            lines.append(f"{name}: given a second time")
-            continue
-        seen.add(same)
+        if times[key := key_of(row.get("id"))] > 1 and key is not None:
+            same = key, brief(row.get("image_id")), str(row.get("keypoints"))
+            if same in seen:
+                lines.append(f"{name}: given a second time")
+                continue
+            seen.add(same)
         try:
             if row.get("keypoints") and not said_true(row.get("iscrowd")):
                 found.objects.append(_object(name, row, item, by_key, found.photos, lines))
@@ -72,7 +90,7 @@ def read(source: Path, content: bytes, wanted: str | None) -> Read:
 
 def _parts(source: Path, content: bytes, lines: list[str]) -> list[list[dict]]:
     try:
-        document = parsed(source, content)
+        document = parsed(source, content, compacted)
     except Bad as reason:
         raise UserError(str(reason)) from None
     said = document if isinstance(document, dict) else {}
@@ -115,8 +133,9 @@ def _object(
         raise Bad(f"no category of id {brief(row.get('category_id'))} has landmarks")
     if photo not in photos:
         raise Bad(f"there is no photo of id {brief(row.get('image_id'))}")
-    none = [0] * 3 * category.landmarks
-    places = marks(row.get("keypoints") or none, "keypoints", category.landmarks)
+    said = row.get("keypoints")
+    own = own_marks(said, category) if said else [0] * 3 * category.landmarks
+    places = marks(own, "keypoints", category.landmarks)
     area = row.get("area") or None
     if area is not None and not (type(area) in (int, float) and 0 < area < 1e18):
         lines.append(f"{name}: its area is {brief(area)}, no number above 0; its box's is taken")
@@ -173,12 +192,24 @@ def _categories(
     return found
 
 
+def _shared(rows: list[dict]) -> Counter:
+    """How many categories list the same keypoints."""
+    lists = (row.get("keypoints") for row in rows)
+    return Counter(tuple(map(plain, names)) for names in lists if isinstance(names, list))
+
+
+def _united(own: Labelled, other: Labelled) -> Labelled:
+    """What any of two files labels; the other counts where its categories are as long."""
+    return {number: mask | other[number] if len(other.get(number, ())) == len(mask) else mask
+            for number, mask in own.items()}  # fmt: skip
+
+
 def _lengths(annotations: list[dict]) -> dict[object, int]:
     """How many landmarks most annotations of each category have."""
     lengths = Counter(
-        (key_of(row.get("category_id")), len(row["keypoints"]) // 3)
+        (key_of(row.get("category_id")), numbers // 3)
         for row in annotations
-        if isinstance(row.get("keypoints"), list) and row["keypoints"]
+        if (numbers := length(row.get("keypoints")))
     )
     return {kind: number for (kind, number), _ in reversed(lengths.most_common())}
 

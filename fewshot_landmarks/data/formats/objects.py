@@ -1,7 +1,10 @@
 """What annotation files of all formats are read into: photos, objects, and what is ignored."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from fewshot_landmarks.data.categories import Categories, Category
 from fewshot_landmarks.data.index import Index
@@ -41,6 +44,7 @@ class Annotations:
     index: Index  # `photo` is the position in `photos`, `item` (int64) the annotation's id
     ignored: tuple["Ignored", ...] = ()  # what a detector may find or not
     notes: tuple[str, ...] = ()  # on what was read in another way than it is written
+    labelled: Mapping[int, np.ndarray] = field(default_factory=dict)  # of COCO; see `columns`
 
     @property
     def lines(self) -> list[str]:
@@ -85,3 +89,4 @@ class Read:
     categories: Categories = field(default_factory=lambda: Categories(()))
     objects: list[Object] = field(default_factory=list)
     ignored: list[Object] = field(default_factory=list)
+    labelled: Mapping[int, np.ndarray] = field(default_factory=dict)  # of COCO; see `columns`

@@ -14,6 +14,7 @@ from fewshot_landmarks.data.formats.values import folded
 from fewshot_landmarks.data.images import SUFFIXES, contradicts
 from fewshot_landmarks.support.errors import UserError
 
+BESIDE = "images", "image"  # folders of photos beside annotations; DeepFashion2 has the second
 DEEPEST = 20  # folders of a photo's name that are tried
 
 
@@ -26,7 +27,7 @@ def find_photos(
     found under another name, has a line in `read`. Raises `UserError` where none is there.
     """
     beside = source if source.is_dir() else source.parent
-    folders = [Path(images)] if images else [beside, beside / "images"]
+    folders = [Path(images)] if images else [beside, *(beside / name for name in BESIDE)]
     files = _files(read, folders)
     photos, place, by_path, otherwise = [], {}, {}, []
     for key, photo in read.photos.items():

@@ -101,8 +101,9 @@ def _keypoints(entry: dict, category: Category) -> np.ndarray:
     """An entry's x, y, score and mean position (N, 5), in the category's order; what it does not
     have is 0, 0, 0 with a mean position of NaN.
 
-    By their names where the entry has them (see `aligned`), else by their places. Where a score is
-    0 the place need not be numbers.
+    By their names where the entry has them (see `aligned`), else by their places: among the
+    category's landmarks, or among all keypoints of its file. Where a score is 0 the place need not
+    be numbers.
     """
     said, names = entry.get("keypoints"), entry.get("keypoint_names")
     if not isinstance(said, list) or len(said) % 3:
@@ -111,6 +112,8 @@ def _keypoints(entry: dict, category: Category) -> np.ndarray:
              for each in zip(*[iter(said)] * 3)]  # fmt: skip
     keypoints = _array([n for each in three for n in each], "keypoints").reshape(-1, 3)
     keypoints = np.column_stack([keypoints, _mean_position(entry, len(keypoints))])
+    if len(keypoints) == len(category.columns) and not (category.landmark_names and names):
+        keypoints, names = keypoints[np.array(category.columns)], None
     if isinstance(names, list) and len(keypoints) == len(names) and names:
         order = aligned(category.names, names)
         if max(order) < 0:

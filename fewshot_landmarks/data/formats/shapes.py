@@ -21,6 +21,7 @@ from fewshot_landmarks.data.categories import Categories, Category
 from fewshot_landmarks.data.formats.objects import Object, Photo, Read
 from fewshot_landmarks.data.formats.values import folded, mirrored
 from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.names import listed
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _unify(groups: list[_Group], read: Read) -> None:
         by_form[folded(name)].append(name)
     for names in by_form.values():
         if len(names) > 1 and all(len(set(names) & set(group.marks)) < 2 for group in groups):
-            read.notes.append(f"landmarks {', '.join(map(repr, names))} are taken as one")
+            read.notes.append(f"landmarks {listed(map(repr, names))} are taken as one")
             for group in groups:
                 group.marks = {names[0] if name in names else name: place
                                for name, place in group.marks.items()}  # fmt: skip

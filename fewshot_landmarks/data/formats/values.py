@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from pathlib import Path
 from reprlib import repr as brief
@@ -18,10 +18,10 @@ class Bad(Exception):
     """Something annotated that is not fit for use; the message says why."""
 
 
-def parsed(path: Path, content: bytes) -> object:
-    """What a JSON file says; raises `Bad`."""
+def parsed(path: Path, content: bytes, each: Callable[[dict], dict] | None = None) -> object:
+    """What a JSON file says, with what `each` makes of its objects; raises `Bad`."""
     try:
-        return json.loads(content)
+        return json.loads(content, object_hook=each)
     except UnicodeDecodeError as error:
         raise Bad(
             f"{path} is not in UTF-8: {error.reason} at byte {error.start}; save it so"

@@ -9,6 +9,7 @@ from fewshot_landmarks.photos.commands.common import (
     open_model,
 )
 from fewshot_landmarks.support.devices import find_device
+from fewshot_landmarks.support.names import listed
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -24,5 +25,5 @@ def execute(arguments: argparse.Namespace) -> int:
         f"from {labelled.shape[0]} annotated objects, in {arguments.out}"
     )
     if never := [name for name, any_ in zip(finder.names, labelled.any(0)) if not any_]:
-        print(f"no photo labels {', '.join(never)}: they will not be found, and score 0")
+        print(f"no photo labels {listed(never)}: they will not be found, and score 0")
     return 0

@@ -11,11 +11,12 @@ from tqdm import tqdm
 from fewshot_landmarks.data.crops import Garments
 from fewshot_landmarks.data.formats.annotations import read_annotations
 from fewshot_landmarks.data.index import SPLITS
-from fewshot_landmarks.data.keypoints import Keypoints, names_a_split
+from fewshot_landmarks.data.keypoints import Keypoints, KeypointSplit, names_a_split
 from fewshot_landmarks.data.source import Source, find_source
 from fewshot_landmarks.photos.model import Finder, load
 from fewshot_landmarks.protocol import unfit
 from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.names import listed
 from fewshot_landmarks.support.rng import permutation
 
 SIZE = 64  # pixels of the crops that are tried
@@ -58,7 +59,12 @@ def _open(arguments: argparse.Namespace) -> tuple[dict[str, Garments], Source | 
     if names_a_split(data) or (data / "train").is_dir() or not data.exists():
         source = find_source(data)
         options = {"size": SIZE, "strict": False, "cache": arguments.cache, "progress": True}
-        return {split: source.open(split, **options) for split in SPLITS}, source
+        splits = {split: source.open(split, **options) for split in SPLITS}
+        if isinstance(source, KeypointSplit):
+            notes = (source.annotations(split).notes for split in SPLITS)
+            for note in dict.fromkeys(note for each in notes for note in each):
+                print(note)
+        return splits, source
     annotations = read_annotations(data, images=arguments.images)
     print(*annotations.notes, sep="\n")
     return {"annotations": Keypoints(annotations, size=SIZE)}, None
@@ -76,8 +82,9 @@ def describe(path: Path, learner: str | None = None) -> int:
     if isinstance(found, Finder):
         labelled = found.support.boxed.labelled
         print(f"adapted to {found.support.category!r} by {len(labelled)} annotated objects")
-        counts = zip(found.names, labelled.sum(0).tolist())
-        print("landmarks, and how many label them:", ", ".join(f"{n} {c}" for n, c in counts))
+        counts = sorted(zip(labelled.sum(0).tolist(), range(len(found.names))))
+        rarest = listed(f"{found.names[i]} {count}" for count, i in counts)
+        print(f"{len(counts)} landmarks, and how many label them, from the fewest: {rarest}")
     return FINE
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fewshot_landmarks.data.categories import Category
+from fewshot_landmarks.data.categories import Category, deepfashion2
 from fewshot_landmarks.data.drawing import (
     check_picture,
     contact_sheet,
@@ -131,11 +131,15 @@ def predicted(arguments: argparse.Namespace) -> tuple[list[Drawn], int]:
         raise UserError(f"{path} is not a list of predictions: give the file that predict wrote")
     numbered: list = list(enumerate(rows, start=1))
     if arguments.category is not None:
+        kind = deepfashion2(arguments.category)
         numbered = [
             (n, row)
             for n, row in numbered
             if isinstance(row, dict)
-            and arguments.category in (str(row.get("category_id")), row.get("category"))
+            and (
+                arguments.category in (str(row.get("category_id")), row.get("category"))
+                or (kind and deepfashion2(row.get("category")) == kind)
+            )
         ]
 
     def drawn(i: int) -> Drawn:

@@ -29,6 +29,7 @@ from fewshot_landmarks.photos.commands.common import MEAN_POSITION, beside_contr
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import write_bytes, write_text
 from fewshot_landmarks.support.markup import Markdown, csv_text, items, pipes
+from fewshot_landmarks.support.names import listed
 from fewshot_landmarks.support.outputs import claim
 
 FILES = ("metrics.csv", "landmarks.csv", "metrics.md", "reliability.png")
@@ -88,7 +89,7 @@ def execute(arguments: argparse.Namespace) -> int:
     for number, known in learnt.items():
         names = [name for name, yes in zip(annotations.categories[number].names, known) if not yes]
         if names:
-            notes.append(f"No prediction has {', '.join(names)}: left out, as not learnt.")
+            notes.append(f"No prediction has {listed(names)}: left out, as not learnt.")
     if matched.calibration is None:
         notes.append("Calibration is left out: keypoints' scores are not all from 0 to 1.")
     if others:
@@ -243,7 +244,7 @@ def average_precision(
     sigmas = {number: values for number, values in sigmas.items() if values}
     if not sigmas:
         return [], ["OKS-AP is left out: no sigmas are known."]
-    notes = [f"OKS-AP is without {', '.join(without)}: no sigmas are known."] if without else []
+    notes = [f"OKS-AP is without {listed(without)}: no sigmas are known."] if without else []
     known = [i for i in range(len(index)) if int(index.category[i]) in sigmas]
     truth = {
         "images": [{"id": photo.id} for photo in annotations.photos],

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from fewshot_landmarks import __version__
 from fewshot_landmarks.data.drawing import draw_landmarks
 from fewshot_landmarks.data.formats.annotations import Photo, read_annotations
+from fewshot_landmarks.data.formats.places import BESIDE
 from fewshot_landmarks.data.formats.values import aligned
 from fewshot_landmarks.data.images import Unreadable, find_photos, read_photo, together
 from fewshot_landmarks.photos.commands.common import check_out, outside, spare_threads
@@ -126,7 +127,7 @@ def _wanted(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[Wan
                 file=sys.stderr,
             )
     beside = arguments.boxes if arguments.boxes.is_dir() else arguments.boxes.parent
-    folders = [arguments.images] if arguments.images else [beside / "images", beside]
+    folders = [arguments.images] if arguments.images else [*(beside / n for n in BESIDE), beside]
     for i, number in enumerate(index.photo):
         photo = annotations.photos[number]
         yield Wanted(
