@@ -79,3 +79,31 @@ def double(task: Task) -> Task:
         )
 
     return Task(task.category, convert(task.support), convert(task.query))
+
+
+def batch(
+    images: torch.Tensor, landmarks: torch.Tensor, labelled=None, scale=(1.0, 1.0)
+) -> Samples:
+    """Crops (B, 3, S, S) whose boxes are the whole crops, with landmarks (B, N, 2)."""
+    count, size = len(images), images.shape[-1]
+    known = torch.ones(landmarks.shape[:2], dtype=torch.bool) if labelled is None else labelled
+    return Samples(
+        images=images,
+        landmarks=landmarks,
+        labelled=known,
+        scored=known.clone(),
+        origin=torch.zeros(count, 2),
+        scale=torch.tensor(scale).expand(count, 2).clone(),
+        box=torch.tensor([0.0, 0.0, size, size]).repeat(count, 1),
+        area=torch.full((count,), size**2 * scale[0] * scale[1]),
+        categories=torch.ones(count, dtype=torch.long),
+        indices=torch.arange(count),
+    )
+
+
+def blobs(points: torch.Tensor, size: int, sigma=2.0) -> torch.Tensor:
+    """Images (B, 3, S, S) with a Gaussian at each of three points (B, 3, 2), a channel each."""
+    centres = torch.arange(size) + 0.5
+    x = torch.exp(-((centres - points[..., :1]) ** 2) / (2 * sigma**2))
+    y = torch.exp(-((centres - points[..., 1:]) ** 2) / (2 * sigma**2))
+    return y.unsqueeze(-1) * x.unsqueeze(-2)

@@ -18,10 +18,12 @@ SHIFT = 0.08  # of the crop's side
 def with_copies(support: Samples, number: int, seed: int) -> Samples:
     """A crop of the support, the one of that number, and its copies: (1 + R) samples.
 
-    The same for the same crop, number and seed, whatever else the support holds.
+    The same for the same crop, number and seed, whatever other crops a support of that many holds.
     """
     one = support[number : number + 1]
-    count = max(0, min(EACH, MOST // len(support) - 1))
+    count = min(EACH, MOST // len(support) - 1)
+    if count < 1:
+        return one
     draw = torch.Generator().manual_seed(1000 * seed + number)
     matrices = _matrices(count, one.size, draw).to(one.images)
     images, landmarks = _moved(one, matrices)
@@ -43,9 +45,7 @@ def _uniform(draw: torch.Generator, *shape: int) -> torch.Tensor:
 
 def _matrices(count: int, size: int, draw: torch.Generator) -> torch.Tensor:
     """Similarities (R, 2, 3) of crop pixels; the turns are spread evenly."""
-    angles = (
-        (torch.arange(count) + 0.5 + 0.5 * _uniform(draw, count)) / max(count, 1) * 2 - 1
-    ) * TURN
+    angles = ((torch.arange(count) + 0.5 + 0.5 * _uniform(draw, count)) / count * 2 - 1) * TURN
     scales = torch.exp(SCALE * _uniform(draw, count))
     cos, sin = scales * torch.cos(angles), scales * torch.sin(angles)
     turns = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
