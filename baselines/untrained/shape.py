@@ -38,6 +38,7 @@ class Fitted:
     """A shape as it was found in a crop."""
 
     landmarks: torch.Tensor  # (N, 2) crop pixels
+    known: torch.Tensor  # (N,) bool: those that a shape of the support places
     score: float  # mean over landmarks, deviations of heatmaps
     turn: float  # radians
     scale: float
@@ -129,17 +130,18 @@ class Shapes:
                 factor, shift = _similarity(points, cells[where], weight)
         scores = (best.clamp(min=0) * known).sum(1) / known.sum(1)
         chosen = int(scores.argmax())
-        put = self._complete(int(which[chosen]), put[chosen])
+        put, placed = self._complete(int(which[chosen]), put[chosen])
         found = torch.view_as_real(put) / stretched
         told = factor[chosen, 0]
-        return Fitted(found, float(scores[chosen]), float(told.angle()), float(told.abs()))
+        return Fitted(found, placed, float(scores[chosen]), float(told.angle()), float(told.abs()))
 
     def prior(self, fitted: Fitted, query: Samples, shape: Sequence[int]) -> torch.Tensor:
-        """Log density of the landmarks' places, 0 at their peaks: (N, h, w)."""
+        """Log density of the landmarks' places, 0 at their peaks; 0 all over where none is known: (N, h, w)."""
         stretched = stretch(query)[0, 0]
         cells = centres(query.size, shape, fitted.landmarks)
         off = (cells - fitted.landmarks.unsqueeze(1)) * stretched
-        return student(off.square().sum(-1), self.deviation, self.freedom).unflatten(-1, shape)
+        density = student(off.square().sum(-1), self.deviation, self.freedom)
+        return (density * fitted.known.unsqueeze(1)).unflatten(-1, shape)
 
     def _field(self, heatmaps: torch.Tensor, stretched: torch.Tensor, size: int) -> torch.Tensor:
         """At half the cells, max over y of heatmap(y) - |x - y|^2 / 2 s^2, at least 0: (N, h, w).
@@ -188,16 +190,17 @@ class Shapes:
         best = scores.topk(min(TRIED, len(scores)))
         return [(float(s), k, factor[i], shift[i]) for s, i in zip(best.values, best.indices)]
 
-    def _complete(self, chosen: int, put: torch.Tensor) -> torch.Tensor:
-        """The landmarks (N,) that a shape lacks, from the first shape that has them."""
-        put = put.clone()
+    def _complete(self, chosen: int, put: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The places (N,), those that a shape lacks from the last that has them; which are known."""
+        put, known = put.clone(), self.known[chosen].clone()
         for k in range(len(self.points)):
             missing = ~self.known[chosen] & self.known[k]
             both = self.known[chosen] & self.known[k]
             if missing.any() and both.sum() >= 2:
                 moved, _ = _aligned(self.points[k], put, both)
                 put[missing] = moved[missing]
-        return put
+                known |= missing
+        return put, known
 
 
 def stretch(samples: Samples) -> torch.Tensor:

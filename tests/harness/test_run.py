@@ -21,7 +21,7 @@ from benchmarks.engine.pool import do
 from benchmarks.presets import MINI, PRESETS, SMOKE
 from benchmarks.run import main
 from fewshot_landmarks import learner as registry
-from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, LEARNERS
+from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, LEARNERS, UNTRAINED
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.outputs import RECORD
 from tests.conftest import SOME
@@ -114,7 +114,7 @@ def test_the_readmes_learner_comes_into_the_tables(in_smoke_folder, unbroken, mo
     arguments = ["--learner", f"{module}:{name}", "--preset", "smoke", "--benchmark", "B-2"]
     assert main([*arguments, "--out", str(out)]) == 0
     table = pd.read_csv(out / "table2.csv")
-    assert set(table.learner) == {"NEAREST", "MRN", "MetaCloth"}
+    assert set(table.learner) == {"COSINE", "MRN", "MetaCloth"}
     assert len(table) == 3 * 6
 
 
@@ -129,7 +129,7 @@ def test_all_is_every_cell_of_every_table():
     assert {(cell.benchmark.name, cell.learner) for cell in wanted} == {
         (benchmark, learner) for benchmark in BENCHMARKS for learner in LEARNERS
     } | {("B-2", learner) for learner in ABLATIONS}
-    assert (*LEARNERS, *ABLATIONS) == tuple(registry.REGISTRY)
+    assert (*LEARNERS, *ABLATIONS, *UNTRAINED) == tuple(registry.REGISTRY)
 
 
 def test_shared_stages_are_planned_once(in_smoke_folder, unbroken):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fewshot_landmarks.evaluation import evaluate_episode
-from fewshot_landmarks.learner import REGISTRY
+from fewshot_landmarks.learner import REGISTRY, heatmaps_of
 from fewshot_landmarks.training import Training
 from tests.maths.test_learners import build, short
 from tests.toy import toy_task, toy_tasks
@@ -19,7 +19,7 @@ def heatmaps(name: str, device: str) -> torch.Tensor:
     task = toy_task(4, shots=3).to(device)
     assert evaluate_episode(model, task, 3).ne >= 0
     with torch.no_grad():
-        return model.adapt(task.support)(task.query.images).cpu()
+        return heatmaps_of(model.adapt(task.support), task.query).cpu()
 
 
 @pytest.mark.parametrize("name", REGISTRY)

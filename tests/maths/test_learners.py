@@ -13,8 +13,8 @@ from baselines.wg import WG
 from benchmarks.presets import PRESETS
 from fewshot_landmarks.evaluation import evaluate_episode
 from fewshot_landmarks.heatmaps import decode, labelmaps
-from fewshot_landmarks.learner import REGISTRY, find_learner
-from fewshot_landmarks.protocol import BENCHMARKS
+from fewshot_landmarks.learner import REGISTRY, find_learner, fits, heatmaps_of
+from fewshot_landmarks.protocol import BENCHMARKS, UNTRAINED
 from fewshot_landmarks.samples import Task
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.training import Training
@@ -52,8 +52,8 @@ def test_every_learner_fits_and_adapts(name):
     for unseen in (9, 4):  # 8 and 39 landmarks
         task = toy_task(unseen, shots=3)
         with torch.no_grad():
-            heatmaps = model.adapt(task.support)(task.query.images)
-            again = model.adapt(task.support)(task.query.images)
+            heatmaps = heatmaps_of(model.adapt(task.support), task.query)
+            again = heatmaps_of(model.adapt(task.support), task.query)
         assert heatmaps.shape[:2] == (2, task.landmarks)
         assert heatmaps.isfinite().all()
         assert torch.equal(heatmaps, again)  # adapt is pure
@@ -66,7 +66,7 @@ def test_one_seen_category_is_enough(name):
     model.fit(Training(toy_tasks(categories=(9,))))
     task = toy_task(7, shots=3)
     with torch.no_grad():
-        assert model.adapt(task.support)(task.query.images).isfinite().all()
+        assert heatmaps_of(model.adapt(task.support), task.query).isfinite().all()
         if name == "WG-ATT":  # what was not there in training is not there in a test
             torch.testing.assert_close(
                 model.generate(task.support), WG.generate(model, task.support)
@@ -74,7 +74,7 @@ def test_one_seen_category_is_enough(name):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in REGISTRY if n not in ("Base-FEN_M", "LD-Keep_M", "FT")]
+    "name", [n for n in REGISTRY if n not in ("Base-FEN_M", "LD-Keep_M", "FT", *UNTRAINED)]
 )
 def test_fitting_moves_what_the_learner_learns(name):
     model = build(name, **short(name))
@@ -96,6 +96,13 @@ def test_fitting_moves_what_the_learner_learns(name):
         "Base-FEN": {"ppnet"},
     }
     assert moved == expected[name]
+
+
+@pytest.mark.parametrize("name", UNTRAINED)
+def test_untrained_learners_have_nothing_to_fit(name):
+    assert not fits(find_learner(name)) and find_learner(name).starts_from is None
+    model = build(name)
+    assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("name", REGISTRY)

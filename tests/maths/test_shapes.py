@@ -1,0 +1,225 @@
+"""Shapes fitted to heatmaps' peaks: similarities that are known are found again."""
+
+import cmath
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from baselines.untrained.cells import centres
+from baselines.untrained.shape import Shapes, _peaks, _similarity, stretch
+from fewshot_landmarks.heatmaps import decode
+from tests.toy import batch
+
+SIZE, CELLS = 96, 48
+POINTS = torch.tensor(
+    [[30.0, 28.0], [66.0, 31.0], [48.0, 50.0], [36.0, 68.0], [62.0, 66.0], [52.0, 36.0]]
+)
+
+
+def samples(*points, labelled=None, scale=(1.0, 1.0)):
+    points = torch.stack(points)
+    return batch(torch.zeros(len(points), 3, SIZE, SIZE), points, labelled, scale)
+
+
+def moved(points, turn=0.0, scale=1.0, shift=(0.0, 0.0)):
+    """Points (N, 2) turned (radians) and scaled about their crop's middle, then shifted."""
+    z = torch.view_as_complex((points - SIZE / 2).contiguous())
+    return torch.view_as_real(z * cmath.rect(scale, turn)) + SIZE / 2 + torch.tensor(shift)
+
+
+def peaks(points, sigma=3.0, height=6.0):
+    """Heatmaps (N, h, w) with a peak at each point, and a little noise."""
+    squares = (centres(SIZE, (CELLS, CELLS), points) - points.unsqueeze(1)).square().sum(-1)
+    noise = torch.randn(len(points), CELLS, CELLS, generator=torch.Generator().manual_seed(0))
+    return height * torch.exp(-squares / (2 * sigma**2)).unflatten(-1, (CELLS, CELLS)) + 0.1 * noise
+
+
+def fitted(support, points, scale=(1.0, 1.0), heatmaps=None):
+    query = samples(points, scale=scale)
+    return Shapes.of(support).fit(peaks(points) if heatmaps is None else heatmaps, query)
+
+
+@pytest.mark.parametrize(
+    "turn, scale, shift", [(0, 1, (0, 0)), (0.6, 1.2, (4, -5)), (-0.5, 0.7, (-8, 6)), (0.7, 1.5, (0, 3))]
+)  # fmt: skip
+def test_a_similarity_is_found_again(turn, scale, shift):
+    to = moved(POINTS, turn, scale, shift)
+    found = fitted(samples(POINTS), to)
+    assert (found.landmarks - to).norm(dim=-1).max() < SIZE / CELLS / 2
+    assert found.turn == pytest.approx(turn, abs=0.05)
+    assert found.scale == pytest.approx(scale, rel=0.03)
+
+
+def test_turns_and_scales_somewhat_beyond_those_of_the_support_are_tried():
+    heatmaps = torch.randn(6, CELLS, CELLS, generator=torch.Generator().manual_seed(0))
+    grid = centres(SIZE, (CELLS, CELLS), heatmaps)
+    for others, turn, scale in (
+        ([], 0.8, 1.7),
+        ([moved(POINTS, 0.3, 1.2)], 1.1, 1.3 * 1.2),
+        ([moved(POINTS, -3.0, 0.5)], math.pi, 1.3 * 2),
+    ):
+        shapes = Shapes.of(samples(POINTS, *others))
+        field = shapes._field(heatmaps, torch.ones(2), SIZE)
+        tried = shapes._transforms(0, _peaks(heatmaps, grid), field, torch.ones(2), SIZE)
+        factors = torch.stack([factor for _, _, factor, _ in tried])
+        assert len(factors) and factors.angle().abs().max() <= turn + 1e-4
+        assert max(factors.abs().max(), 1 / factors.abs().min()) <= scale + 1e-4
+        assert shapes.turn == pytest.approx(turn, rel=1e-4)
+        assert shapes.scale == pytest.approx(scale, rel=1e-4)
+    to = moved(POINTS, 2.8)
+    assert (fitted(samples(POINTS, moved(POINTS, 2.0)), to).landmarks - to).norm(dim=-1).max() < 1
+
+
+def test_one_wrong_peak_and_one_missing_do_not_matter():
+    to = moved(POINTS, 0.3, 1.1, (3, 2))
+    wrong = to.clone()
+    wrong[2] += torch.tensor([22.0, -15.0])
+    heatmaps = peaks(wrong)
+    heatmaps[4] = torch.randn(CELLS, CELLS, generator=torch.Generator().manual_seed(3))
+    shapes, query = Shapes.of(samples(POINTS, POINTS + 1)), samples(to)
+    found = shapes.fit(heatmaps, query)
+    assert (found.landmarks - to).norm(dim=-1).max() < SIZE / CELLS
+    assert (decode(heatmaps[None], SIZE)[0, 2] - to[2]).norm() > 20
+    with_shape = (heatmaps + 2 * shapes.prior(found, query, (CELLS, CELLS)))[None]
+    assert (decode(with_shape, SIZE)[0, 4] - to[4]).norm() < 6
+
+
+def test_a_landmark_that_a_photo_lacks_comes_from_another():
+    labelled = torch.ones(2, 6, dtype=torch.bool)
+    labelled[0, 5] = labelled[1, 0] = False
+    both = samples(POINTS, moved(POINTS, 0.4), labelled=labelled)
+    both.landmarks[~labelled] = 0.0  # which means nothing
+    to = moved(POINTS, 0.2, 0.9, (2, -3))
+    found = fitted(both, to)
+    assert (found.landmarks - to).norm(dim=-1).max() < SIZE / CELLS
+
+
+def test_a_landmark_that_no_shape_places_is_anywhere():
+    """One that none labels, and one that is labelled only where too few others are."""
+    labelled = torch.ones(2, 6, dtype=torch.bool)
+    labelled[:, 4] = False
+    labelled[0, 5] = False
+    labelled[1, 1:5] = False
+    both = samples(POINTS, POINTS, labelled=labelled)
+    both.landmarks[~labelled] = 0.0
+    query = samples(POINTS)
+    shapes = Shapes.of(both)
+    found = shapes.fit(peaks(POINTS), query)
+    prior = shapes.prior(found, query, (CELLS, CELLS))
+    assert torch.equal(found.known, torch.tensor([True, True, True, True, False, False]))
+    assert prior[:4].flatten(1).std(-1).min() > 0.5
+    assert not prior[4:].any()
+
+
+def test_shapes_are_of_photos_and_not_of_stretched_crops():
+    """Support and query are stretched otherwise: in photos the one is the other, turned."""
+    to = moved(POINTS, 0.6)
+    scales = torch.tensor([1.5, 2 / 3]), torch.tensor([0.8, 1.25])
+    support = samples(POINTS / scales[0], scale=tuple(scales[0].tolist()))
+    place = to / scales[1]
+    found = fitted(support, place, tuple(scales[1].tolist()))
+    assert (found.landmarks - place).norm(dim=-1).max() < SIZE / CELLS
+    assert found.turn == pytest.approx(0.6, abs=0.03)
+    torch.testing.assert_close(stretch(support)[0, 0], scales[0])
+    doubled = samples(POINTS, scale=(3.0, 12.0))  # how large a photo is does not matter
+    torch.testing.assert_close(stretch(doubled)[0, 0], torch.tensor([0.5, 2.0]))
+
+
+def test_mirror_images_are_tried_where_the_support_shows_them():
+    mirror = torch.tensor([-1.0, 1.0])
+    mirrored = moved(POINTS * mirror + torch.tensor([SIZE, 0.0]), 0.1)
+    to = moved(POINTS * mirror + torch.tensor([SIZE, 0.0]), -0.4, 1.1)
+    assert len(Shapes.of(samples(POINTS, moved(POINTS, 0.2))).points) == 2
+    both = samples(POINTS, mirrored)
+    assert len(Shapes.of(both).points) == 4
+    assert (fitted(both, to).landmarks - to).norm(dim=-1).max() < SIZE / CELLS
+    lone = samples(POINTS, POINTS + 0.5)
+    assert (fitted(lone, to).landmarks - to).norm(dim=-1).max() > 5
+
+
+def test_deviations_are_of_shapes_laid_on_each_other():
+    """Of all ordered pairs, laid on each other by numpy's least squares; shrunk as places are."""
+    draw = torch.Generator().manual_seed(0)
+    shapes = [
+        moved(POINTS, 0.2 * i, 1 + 0.1 * i) + torch.randn(6, 2, generator=draw) for i in range(4)
+    ]
+    labelled = torch.ones(4, 6, dtype=torch.bool)
+    labelled[1, 2] = labelled[3, 2] = labelled[0, 5] = False
+    squares, shown = np.zeros(6), np.zeros(6)
+    for i in range(4):
+        for j in range(4):
+            which = np.flatnonzero(labelled[i] & labelled[j])
+            z, w = (shapes[k].numpy().astype(float) @ [1, 1j] for k in (i, j))
+            rows = np.stack([z, np.ones(6)], 1)
+            fit = np.linalg.lstsq(rows[which], w[which], rcond=None)[0]
+            if i != j:
+                off = np.abs(rows[which] @ fit - w[which]) ** 2 / 2  # a coordinate
+                squares[which] += off * len(which) / (len(which) - 2)  # 4 of 2 P are fitted
+                shown[which] += 1
+    free = labelled.sum(0).numpy() - 1
+    sums = squares / shown * free
+    variance = (sums + 3 * sums.sum() / free.sum()) / (free + 3)
+    found = Shapes.of(samples(*shapes, labelled=labelled)).deviation
+    np.testing.assert_allclose(found, np.sqrt(variance + (0.03 * SIZE) ** 2), rtol=1e-3)
+
+
+def test_two_landmarks_tell_a_similarity_and_fewer_none():
+    to = moved(POINTS, 0.3, 1.1)
+    found = fitted(samples(POINTS[:2]), to[:2])
+    assert (found.landmarks - to[:2]).norm(dim=-1).max() < SIZE / CELLS
+    assert Shapes.of(samples(POINTS[:1])) is None
+    assert Shapes.of(samples(torch.full((5, 2), 40.0))) is None  # all in one place
+    none = torch.zeros(1, 6, dtype=torch.bool)
+    assert Shapes.of(samples(POINTS, labelled=none)) is None
+
+
+def test_similarities_are_least_squares_of_numpy():
+    draw = torch.Generator().manual_seed(0)
+    points, to = torch.randn(2, 3, 7, 2, generator=draw, dtype=torch.float64)
+    weight = torch.rand(3, 7, generator=draw, dtype=torch.float64)
+    factor, shift = _similarity(torch.view_as_complex(points), torch.view_as_complex(to), weight)
+    for i in range(3):
+        z, w = (np.asarray(torch.view_as_complex(each[i])) for each in (points, to))
+        root = np.sqrt(weight[i].numpy())
+        rows = np.stack([z, np.ones(7)], 1) * root[:, None]
+        a, b = np.linalg.lstsq(rows, w * root, rcond=None)[0]
+        np.testing.assert_allclose([factor[i, 0], shift[i, 0]], [a, b])
+    same = torch.view_as_complex(
+        torch.ones(1, 7, 2, dtype=torch.float64)
+    )  # all in one place: shifted, not turned
+    factor, shift = _similarity(same, 3 * same, torch.ones(1, 7).double())
+    assert factor.item() == 1 and abs(shift.item() - (2 + 2j)) < 1e-9
+
+
+def test_best_transforms_are_told_by_the_field():
+    """The field at x: max over y of heatmap(y) - |x - y|^2 / 2 s^2, against all pairs of cells."""
+    shapes = Shapes.of(samples(POINTS, moved(POINTS, 0.2)))
+    heatmaps = torch.randn(6, 12, 16, generator=torch.Generator().manual_seed(0))
+    stretched = torch.tensor([1.25, 0.8])
+    field = shapes._field(heatmaps, stretched, SIZE)
+    coarse = heatmaps.unflatten(1, (6, 2)).unflatten(3, (8, 2)).amax((2, 4))
+    places = centres(SIZE, (6, 8), coarse) * stretched
+    squares = (places.unsqueeze(1) - places).square().sum(-1)
+    cost = squares / (2 * shapes.deviation.view(-1, 1, 1) ** 2)
+    expected = (coarse.flatten(1).unsqueeze(1) - cost).amax(-1).clamp(min=0)
+    torch.testing.assert_close(field.flatten(1), expected)
+
+
+def test_peaks_are_cells_that_no_neighbour_exceeds():
+    heatmap = torch.zeros(1, 8, 8)
+    heatmap[0, 2, 3], heatmap[0, 2, 4], heatmap[0, 6, 1], heatmap[0, 0, 7] = 5.0, 4.0, 3.0, 2.0
+    grid = centres(8, (8, 8), heatmap)
+    assert torch.view_as_real(_peaks(heatmap, grid))[0].tolist() == [
+        [3.5, 2.5],
+        [1.5, 6.5],
+        [7.5, 0.5],
+    ]
+
+
+def test_the_same_each_time():
+    support = samples(POINTS, moved(POINTS, 0.3), moved(POINTS, -0.2, 1.1))
+    to, noisy = moved(POINTS, 0.1), torch.randn(6, CELLS, CELLS)
+    one, other = (Shapes.of(support).fit(noisy, samples(to)) for _ in range(2))
+    assert torch.equal(one.landmarks, other.landmarks) and one.score == other.score
