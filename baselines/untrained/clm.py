@@ -8,6 +8,7 @@ others find in them with each choice is measured; choices count by exp(-error / 
 them is the mean position (a = 0). Nothing is trained, and nothing is tuned to a kind of thing.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -28,7 +29,8 @@ WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # of the two densities, b and c
 CHOICES = torch.tensor([(1.0, b, c) for b, c in product(WEIGHTS, WEIGHTS)] + [(0.0, 1.0, 0.0)])
 FIXED = (1.0, 1.0, 1.0)  # with one photo there is none to leave out
 FOLDS = 10  # of photos left out alone, and as many of pairs
-ALIKE = 0.5
+JUDGED = 32  # landmarks that choose, if there are more
+ALIKE = 0.5  # mean cosine of the cells of two crops: if it is greater they are of one moment
 WORST = 0.5  # an error that counts for no more
 
 
@@ -58,7 +60,8 @@ class CLM(Learner):
             for k in left_out
         ]
         if trials:
-            errors = torch.stack([trial.errors(CHOICES) for trial in trials])  # (T, choices, N)
+            some = slice(None, None, math.ceil(len(detector.looks) / JUDGED))
+            errors = torch.stack([trial.errors(CHOICES, some) for trial in trials])
             mean = errors.clamp(max=WORST).nanmean((0, 2))
             scale = self.settings.temperature * mean.min().clamp(min=1e-4)
             weights = torch.softmax((mean.min() - mean) / scale, 0) @ CHOICES.to(mean)
@@ -125,9 +128,10 @@ class Parts:
     place: torch.Tensor
     shape: torch.Tensor
 
-    def combined(self, weights: torch.Tensor) -> torch.Tensor:
-        """Their weighted sum; weights (3,)."""
-        return weights[0] * self.look + weights[1] * self.place + weights[2] * self.shape
+    def combined(self, weights: torch.Tensor, some: slice = slice(None)) -> torch.Tensor:
+        """Their weighted sum, of some of the landmarks; weights (3,)."""
+        look, place, shape = (each[:, some] for each in (self.look, self.place, self.shape))
+        return weights[0] * look + weights[1] * place + weights[2] * shape
 
 
 @dataclass(frozen=True)
@@ -143,13 +147,13 @@ class Trial:
         parts, _ = detector.parts(cells.features.unsqueeze(0), photo)
         return cls(parts, photo, photo.labelled[0] & detector.exemplars.known)
 
-    def errors(self, choices: torch.Tensor) -> torch.Tensor:
-        """Errors (choices, N) with each of some weights (choices, 3), in units of the object's size, the
-        square root of its area."""
-        maps = torch.cat([self.parts.combined(weights) for weights in choices.to(self.parts.look)])
-        off = decode(maps, self.photo.size) - self.photo.landmarks
+    def errors(self, choices: torch.Tensor, some: slice = slice(None)) -> torch.Tensor:
+        """Errors (choices, N) of some landmarks with each of some weights (choices, 3), in units of
+        the object's size, the square root of its area."""
+        maps = torch.cat([self.parts.combined(each, some) for each in choices.to(self.parts.look)])
+        off = decode(maps, self.photo.size) - self.photo.landmarks[:, some]
         errors = (off * self.photo.scale).norm(dim=-1) / self.photo.area.sqrt()
-        return errors.masked_fill(~self.known, float("nan"))
+        return errors.masked_fill(~self.known[some], float("nan"))
 
 
 def groups(cells: Sequence[Cells]) -> list[list[int]]:
