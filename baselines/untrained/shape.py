@@ -242,6 +242,7 @@ def _similarity(
 
 def _peaks(heatmaps: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
     """The highest cells (N, PEAKS) of heatmaps (N, h, w) that no neighbour exceeds, complex."""
-    top = F.max_pool2d(heatmaps.unsqueeze(0), 5, 1, 2)[0]
+    rows = F.max_pool2d(heatmaps.unsqueeze(0), (1, 5), 1, (0, 2))  # by rows, then columns: faster
+    top = F.max_pool2d(rows, (5, 1), 1, (2, 0))[0]
     peaks = torch.where(heatmaps == top, heatmaps, float("-inf")).flatten(1)
     return torch.view_as_complex(grid.contiguous())[peaks.topk(PEAKS, 1).indices]
