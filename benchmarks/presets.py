@@ -201,6 +201,18 @@ DEEP = replace(
     tuned="efficientnet",
 )
 
+# Nothing trained: a network of ImageNet's as it is, for RIDGE, NEAREST, PLACE and CLM.
+UNTRAINED = replace(
+    MINI,
+    name="untrained",
+    size=160,
+    network="timm",
+    network_options={},
+    base_epochs=0,
+    tuned="",
+    tuning=None,
+)
+
 PAPER = Preset(  # section 4.2
     name="paper",
     drawn=None,
@@ -238,7 +250,7 @@ PAPER = Preset(  # section 4.2
     },
 )
 
-PRESETS = {preset.name: preset for preset in (SMOKE, MINI, FULL, STATED, DEEP, PAPER)}
+PRESETS = {preset.name: preset for preset in (SMOKE, MINI, FULL, STATED, DEEP, UNTRAINED, PAPER)}
 TUNED = Path(__file__).with_name("tuned")  # a file a network: what tuning chose
 
 

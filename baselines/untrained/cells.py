@@ -38,8 +38,11 @@ class Components:
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
         """Features (B, C, h, w) to their components (B, D, h, w)."""
-        centred = features - self.mean.view(-1, 1, 1)
-        return torch.einsum("bchw,cd->bdhw", centred, self.vectors)
+        return self.of_rows(features.movedim(1, -1)).movedim(-1, 1)
+
+    def of_rows(self, rows: torch.Tensor) -> torch.Tensor:
+        """Features (..., C) to their components (..., D)."""
+        return (rows - self.mean) @ self.vectors
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ class Cells:
     features: torch.Tensor  # (D, h, w) of the crop itself
 
     @classmethod
-    def of(cls, samples: Samples, features: torch.Tensor) -> "Cells":
-        """Of a crop and its copies, with their features (1 + R, D, h, w)."""
+    def of(cls, samples: Samples, features: torch.Tensor, components: Components) -> "Cells":
+        """Of a crop and its copies, with their features (1 + R, C, h, w)."""
         h, w = features.shape[-2:]
         cell = samples.size / w
         gram: torch.Tensor | int = 0
@@ -71,21 +74,22 @@ class Cells:
             thin[i % THINNED :: THINNED, i // THINNED % THINNED :: THINNED] = THINNED**2
             weight = torch.where(weight > 2, weight, weight * thin.flatten())
             used = weight > 0
-            rows = features[i].flatten(1).T[used]
+            rows = components.of_rows(features[i].flatten(1).T[used])
             rows = torch.cat([rows, torch.ones_like(rows[:, :1])], 1)
             targets = torch.exp(-squares / (2 * (SIGMA * cell) ** 2)) * labelled.unsqueeze(1)
             weighted = rows.T * weight[used]
             gram = gram + (weighted @ rows).double()
             products = products + (weighted @ targets[:, used].T).double()
-        points = at(features, samples.landmarks, samples.size)
-        return cls(gram, products, points, samples.labelled, features[0])  # type: ignore[arg-type]
+        points = components.of_rows(at(features, samples.landmarks, samples.size))
+        own = components(features[:1])[0]
+        return cls(gram, products, points, samples.labelled, own)  # type: ignore[arg-type]
 
 
 def encode(support: Samples, features: Features, seed: int = 0) -> tuple[Components, list[Cells]]:
     """The components of a support's features, and the cells of each of its K crops."""
     components = Components.of(features(support.images[:LEARNT_FROM]))
     crops = (with_copies(support, number, seed) for number in range(len(support)))
-    return components, [Cells.of(crop, components(features(crop.images))) for crop in crops]
+    return components, [Cells.of(crop, features(crop.images), components) for crop in crops]
 
 
 def usable(cells: Sequence[Cells]) -> dict[tuple[int, ...], list[int]]:

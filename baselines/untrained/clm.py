@@ -8,11 +8,13 @@ others find in them with each choice is measured; choices count by exp(-error / 
 them is the mean position (a = 0). Nothing is trained, and nothing is tuned to a kind of thing.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 
 import torch
+import torch.nn.functional as F
 
 from baselines.untrained.cells import Cells, Components, encode, standardised
 from baselines.untrained.nearest import Exemplars
@@ -27,6 +29,8 @@ WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # of the two densities, b and c
 CHOICES = torch.tensor([(1.0, b, c) for b, c in product(WEIGHTS, WEIGHTS)] + [(0.0, 1.0, 0.0)])
 FIXED = (1.0, 1.0, 1.0)  # with one photo there is none to leave out
 FOLDS = 10  # of photos left out alone, and as many of pairs
+JUDGED = 32  # landmarks that choose, if there are more
+ALIKE = 0.5  # mean cosine of the cells of two crops: if it is greater they are of one moment
 WORST = 0.5  # an error that counts for no more
 
 
@@ -45,23 +49,24 @@ class CLM(Learner):
 
     def adapt(self, support: Samples) -> "ConstrainedDetector":
         components, cells = encode(support, self.base_features)
-        detector = self._of(support, cells, components)
+        detector, moments = self._of(support, cells, components), groups(cells)
         trials = [
             Trial.of(
                 self._of(support[kept], [cells[k] for k in kept], components),
                 cells[k],
                 support[[k]],
             )
-            for kept, left_out in folds(len(support))
+            for kept, left_out in folds(moments)
             for k in left_out
         ]
         if trials:
-            errors = torch.stack([trial.errors(CHOICES) for trial in trials])  # (T, choices, N)
+            some = slice(None, None, math.ceil(len(detector.looks) / JUDGED))
+            errors = torch.stack([trial.errors(CHOICES, some) for trial in trials])
             mean = errors.clamp(max=WORST).nanmean((0, 2))
             scale = self.settings.temperature * mean.min().clamp(min=1e-4)
             weights = torch.softmax((mean.min() - mean) / scale, 0) @ CHOICES.to(mean)
             detector.weights = weights
-            alone = trials[: min(len(support), FOLDS)]
+            alone = trials[: sum(map(len, moments[:FOLDS]))]
             detector.left_out = torch.cat([trial.errors(weights[None]) for trial in alone])
         return detector
 
@@ -123,9 +128,10 @@ class Parts:
     place: torch.Tensor
     shape: torch.Tensor
 
-    def combined(self, weights: torch.Tensor) -> torch.Tensor:
-        """Their weighted sum; weights (3,)."""
-        return weights[0] * self.look + weights[1] * self.place + weights[2] * self.shape
+    def combined(self, weights: torch.Tensor, some: slice = slice(None)) -> torch.Tensor:
+        """Their weighted sum, of some of the landmarks; weights (3,)."""
+        look, place, shape = (each[:, some] for each in (self.look, self.place, self.shape))
+        return weights[0] * look + weights[1] * place + weights[2] * shape
 
 
 @dataclass(frozen=True)
@@ -141,20 +147,33 @@ class Trial:
         parts, _ = detector.parts(cells.features.unsqueeze(0), photo)
         return cls(parts, photo, photo.labelled[0] & detector.exemplars.known)
 
-    def errors(self, choices: torch.Tensor) -> torch.Tensor:
-        """Errors (choices, N) with each of some weights (choices, 3), in units of the object's size, the
-        square root of its area."""
-        maps = torch.cat([self.parts.combined(weights) for weights in choices.to(self.parts.look)])
-        off = decode(maps, self.photo.size) - self.photo.landmarks
+    def errors(self, choices: torch.Tensor, some: slice = slice(None)) -> torch.Tensor:
+        """Errors (choices, N) of some landmarks with each of some weights (choices, 3), in units of
+        the object's size, the square root of its area."""
+        maps = torch.cat([self.parts.combined(each, some) for each in choices.to(self.parts.look)])
+        off = decode(maps, self.photo.size) - self.photo.landmarks[:, some]
         errors = (off * self.photo.scale).norm(dim=-1) / self.photo.area.sqrt()
-        return errors.masked_fill(~self.known, float("nan"))
+        return errors.masked_fill(~self.known[some], float("nan"))
 
 
-def folds(objects: int) -> Iterator[tuple[list[int], list[int]]]:
-    """Those kept and those left out: one in turn, then pairs; at most FOLDS of each."""
-    pairs = list(combinations(range(objects), 2)) if objects > 2 else []
+def groups(cells: Sequence[Cells]) -> list[list[int]]:
+    """Numbers of the crops that are of one moment, as neighbouring frames of a film are.
+
+    Left out alone, such a crop would be found by its like. All stand alone if they all are alike.
+    """
+    looks = torch.stack([F.normalize(each.features, dim=0).flatten() for each in cells])
+    alike = looks @ looks.T / cells[0].features[0].numel() > ALIKE  # mean cosine of their cells
+    reached = torch.linalg.matrix_power(alike.double(), len(cells)) > 0
+    found = [row.nonzero()[:, 0].tolist() for row in reached.cpu().unique(dim=0).flip(0)]
+    return found if len(found) > 1 else [[k] for k in range(len(cells))]
+
+
+def folds(moments: Sequence[list[int]]) -> Iterator[tuple[list[int], list[int]]]:
+    """Crops kept and left out: each moment in turn, then pairs of them; at most FOLDS of each."""
+    pairs = list(combinations(moments, 2)) if len(moments) > 2 else []
     draw = torch.Generator().manual_seed(0)
     chosen = sorted(torch.randperm(len(pairs), generator=draw)[:FOLDS].tolist())
-    alone = [(k,) for k in range(min(objects, FOLDS))] if objects > 1 else []
+    alone = [(moment,) for moment in moments[:FOLDS]] if len(moments) > 1 else []
     for left_out in (*alone, *(pairs[i] for i in chosen)):
-        yield [k for k in range(objects) if k not in left_out], list(left_out)
+        out = sum(left_out, [])
+        yield [k for k in range(sum(map(len, moments))) if k not in out], out

@@ -100,11 +100,13 @@ class Shapes:
 
     def fit(self, heatmaps: torch.Tensor, query: Samples) -> "Fitted | None":
         """The shape in one crop, of standardised heatmaps (N, h, w); None where none can be put."""
-        shape, stretched, size = heatmaps.shape[-2:], stretch(query)[0, 0], query.size
-        flat = heatmaps.flatten(1).clamp(max=HIGHEST)
-        grid = centres(size, shape, flat) * stretched
+        stretched, size = stretch(query)[0, 0], query.size
+        grid = centres(size, heatmaps.shape[-2:], heatmaps) * stretched
         peaks = _peaks(heatmaps, grid)
-        field = self._field(heatmaps, stretched, size)
+        # Of every two by two cells the highest: a quarter of the work, at hardly any loss.
+        pooled = F.max_pool2d(heatmaps.clamp(max=HIGHEST), 2, ceil_mode=True, return_indices=True)
+        high, cells = pooled[0].flatten(1), grid[pooled[1].flatten(1)]  # (N, M), (N, M, 2)
+        field = self._field(pooled[0], stretched, size)
         tried = [
             one
             for k in range(len(self.points))
@@ -117,18 +119,20 @@ class Shapes:
         factor = torch.stack([one for *_, one, _ in tried]).unsqueeze(1)
         shift = torch.stack([one for *_, one in tried]).unsqueeze(1)
         points, known = self.points[which], self.known[which]
-        cells = torch.view_as_complex(grid.contiguous())
         for step in range(STEPS + 1):
             put = factor * points + shift  # (R, N)
-            squares = (cells - put.unsqueeze(-1)).abs().square()
-            place = student(squares, self.deviation, self.freedom)
-            best, where = (flat + place).max(-1)
+            across, down = cells[..., 0] - put.real[..., None], cells[..., 1] - put.imag[..., None]
+            squares = across.square() + down.square()
+            best, where = (high + student(squares, self.deviation, self.freedom)).max(-1, True)
             if step < STEPS:
-                height = flat.expand_as(place).gather(-1, where.unsqueeze(-1)).squeeze(-1)
-                off = squares.gather(-1, where.unsqueeze(-1)).squeeze(-1) / self.deviation**2
+                height = high.expand_as(squares).gather(-1, where)[..., 0]
+                off = squares.gather(-1, where)[..., 0] / self.deviation**2
                 weight = known * height.clamp(min=0.2) / (self.deviation**2 * (1 + off / 4))
-                factor, shift = _similarity(points, cells[where], weight)
-        scores = (best.clamp(min=0) * known).sum(1) / known.sum(1)
+                peak = cells.expand(*where.shape[:2], -1, 2).gather(
+                    2, where[..., None].expand(-1, -1, -1, 2)
+                )
+                factor, shift = _similarity(points, torch.view_as_complex(peak[:, :, 0]), weight)
+        scores = (best[..., 0].clamp(min=0) * known).sum(1) / known.sum(1)
         chosen = int(scores.argmax())
         put, placed = self._complete(int(which[chosen]), put[chosen])
         found = torch.view_as_real(put) / stretched
@@ -144,11 +148,10 @@ class Shapes:
         return (density * fitted.known.unsqueeze(1)).unflatten(-1, shape)
 
     def _field(self, heatmaps: torch.Tensor, stretched: torch.Tensor, size: int) -> torch.Tensor:
-        """At half the cells, max over y of heatmap(y) - |x - y|^2 / 2 s^2, at least 0: (N, h, w).
+        """In each cell x, max over cells y of heatmap(y) - |x - y|^2 / 2 s^2, at least 0: (N, h, w).
 
         Lower envelopes of parabolas (Felzenszwalb and Huttenlocher, 2012), one axis at a time.
         """
-        coarse = F.max_pool2d(heatmaps.clamp(max=HIGHEST).unsqueeze(0), 2, ceil_mode=True)[0]
 
         def along(maps: torch.Tensor, cells: int, factor: torch.Tensor) -> torch.Tensor:
             """Over the last axis."""
@@ -157,8 +160,8 @@ class Shapes:
             cost = cost / self.deviation.view(-1, 1, 1) ** 2
             return (maps.unsqueeze(-2) - cost.unsqueeze(1)).amax(-1)
 
-        h, w = coarse.shape[-2:]
-        rows = along(coarse, w, stretched[0])
+        h, w = heatmaps.shape[-2:]
+        rows = along(heatmaps, w, stretched[0])
         return along(rows.transpose(1, 2), h, stretched[1]).transpose(1, 2).clamp(min=0)
 
     def _transforms(self, k: int, peaks, field, stretched, size):
@@ -242,6 +245,7 @@ def _similarity(
 
 def _peaks(heatmaps: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
     """The highest cells (N, PEAKS) of heatmaps (N, h, w) that no neighbour exceeds, complex."""
-    top = F.max_pool2d(heatmaps.unsqueeze(0), 5, 1, 2)[0]
+    rows = F.max_pool2d(heatmaps.unsqueeze(0), (1, 5), 1, (0, 2))  # by rows, then columns: faster
+    top = F.max_pool2d(rows, (5, 1), 1, (2, 0))[0]
     peaks = torch.where(heatmaps == top, heatmaps, float("-inf")).flatten(1)
     return torch.view_as_complex(grid.contiguous())[peaks.topk(PEAKS, 1).indices]
