@@ -63,11 +63,12 @@ class CLM(Learner):
             some = slice(None, None, math.ceil(len(detector.looks) / JUDGED))
             errors = torch.stack([trial.errors(CHOICES, some) for trial in trials])
             mean = errors.clamp(max=WORST).nanmean((0, 2))
-            scale = self.settings.temperature * mean.min().clamp(min=1e-4)
-            weights = torch.softmax((mean.min() - mean) / scale, 0) @ CHOICES.to(mean)
-            detector.weights = weights
+            if mean.isfinite().all():  # or no photo labels what another does
+                scale = self.settings.temperature * mean.min().clamp(min=1e-4)
+                softmax = torch.softmax((mean.min() - mean) / scale, 0)
+                detector.weights = softmax @ CHOICES.to(mean)
             alone = trials[: sum(map(len, moments[:FOLDS]))]
-            detector.left_out = torch.cat([trial.errors(weights[None]) for trial in alone])
+            detector.left_out = torch.cat([t.errors(detector.weights[None]) for t in alone])
         return detector
 
     def _of(

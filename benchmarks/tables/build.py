@@ -51,7 +51,7 @@ from benchmarks.results.reading import (
 from benchmarks.tables.formats import Block, Cell, Rows, Table, to_csv, to_markdown, to_tex
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.metrics.intervals import mean_interval
-from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, LEARNERS, SHOTS
+from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, LEARNERS, REGISTRY, SHOTS
 from fewshot_landmarks.support.files import write_text
 
 TITLES = {
@@ -295,7 +295,7 @@ def _command(
     else:
         words += [word for name in benchmarks for word in option("--benchmark", name)]
     for name in learners:
-        ours = name in LEARNERS + ABLATIONS
+        ours = name in REGISTRY
         # Where a user's learner is that is not known any more stands in capitals.
         words += option("--learner", name if ours else places.get(name, f"MODULE:{name}"))
     return run_command(directory, run, [*words, *["--seed", str(seed)] * (seed != 0)])

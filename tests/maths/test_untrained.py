@@ -18,6 +18,7 @@ from baselines.untrained.place import ALONE, LEAST, OBJECTS, Place, shrunk, stud
 from baselines.untrained.ridge import regress, ridge
 from fewshot_landmarks.heatmaps import decode, heatmap_loss
 from fewshot_landmarks.learner import find_learner, heatmaps_of
+from fewshot_landmarks.protocol import UNTRAINED
 from tests.toy import batch, blobs, toy_base, toy_task
 
 
@@ -34,7 +35,14 @@ def random_cells(samples, channels=5, stride=4, dtype=torch.float32):
     side = samples.size // stride
     draw = torch.Generator().manual_seed(1)
     features = torch.randn(len(samples), channels, side, side, generator=draw).to(dtype)
-    return [Cells.of(samples[[i]], features[[i]]) for i in range(len(samples))], features
+    plain = as_they_are(features)
+    return [Cells.of(samples[[i]], features[[i]], plain) for i in range(len(samples))], features
+
+
+def as_they_are(features):
+    """Components that are the features themselves."""
+    channels = features.shape[1]
+    return Components(torch.zeros(channels).to(features), torch.eye(channels).to(features))
 
 
 def build(name, **settings):
@@ -298,7 +306,7 @@ def test_a_querys_loss_teaches_features_and_weights(part):
 
     def loss(kernel, weights):
         features = F.conv2d(samples.images, kernel, conv.bias, 4).tanh()
-        cells = [Cells.of(support[[i]], features[[i]]) for i in range(2)]
+        cells = [Cells.of(support[[i]], features[[i]], as_they_are(features)) for i in range(2)]
         parts = {
             "ridge": regress(features[2:], ridge(cells, 0.1)),
             "nearest": Exemplars.of(cells, 3.0)(features[2:]),
@@ -327,12 +335,117 @@ def test_a_querys_loss_teaches_features_and_weights(part):
 # ------------------------------------------------------------------------------------ CLM
 
 
-def test_folds_leave_out_each_photo_and_then_pairs():
-    for k in (1, 2, 3, 5, 10, 20):
-        found = list(clm.folds(k))
-        assert all(sorted(kept + out) == list(range(k)) and kept for kept, out in found)
-        alone = [out for _, out in found if len(out) == 1]
-        pairs = [tuple(out) for _, out in found if len(out) == 2]
-        assert alone == [[i] for i in range(min(k, clm.FOLDS) if k > 1 else 0)]
+def test_folds_leave_out_each_moment_and_then_pairs():
+    for moments in ([[0]], [[0], [1]], [[0], [1, 3], [2]], [[i] for i in range(20)]):
+        count, k = sum(map(len, moments)), len(moments)
+        found = list(clm.folds(moments))
+        assert all(sorted(kept + out) == list(range(count)) and kept for kept, out in found)
+        alone = [out for _, out in found if out in moments]
+        pairs = [tuple(out) for _, out in found if out not in moments]
+        assert alone == (moments[: clm.FOLDS] if k > 1 else [])
         assert len(set(pairs)) == len(pairs) == (min(math.comb(k, 2), clm.FOLDS) if k > 2 else 0)
-        assert found == list(clm.folds(k))
+        assert all(
+            set(one) <= set(pair) or not set(one) & set(pair) for one in moments for pair in pairs
+        )
+        assert found == list(clm.folds(moments))
+
+
+def test_crops_of_one_moment_are_told_by_their_features():
+    features = torch.randn(5, 8, 6, 6, generator=torch.Generator().manual_seed(0))
+    features[3] = 3 * features[1] + 0.1 * features[2]
+    features[4] = features[3]
+    samples = random_samples(5, size=24)
+
+    def grouped(features):
+        return clm.groups([
+            Cells.of(samples[[i]], features[[i]], as_they_are(features)) for i in range(len(features))
+        ])  # fmt: skip
+
+    assert grouped(features) == [[0], [1, 3, 4], [2]]
+    assert grouped(features[:1].expand(3, -1, -1, -1)) == [[0], [1], [2]]  # all alike
+    assert grouped(features[:1]) == [[0]]
+
+
+def photos(places, noise=0.0, seed=0):
+    """Crops with a blob of its own colour at each of 3 landmarks, and noise."""
+    points = torch.tensor(places, dtype=torch.float32)
+    images = blobs(points, 48, sigma=3.0)
+    draw = torch.Generator().manual_seed(seed)
+    return batch(images + noise * torch.rand(images.shape, generator=draw), points)
+
+
+def scattered(count, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    return (6 + 36 * torch.rand(count, 3, 2, generator=draw)).tolist()
+
+
+FIXED_PLACES = [[12.0, 14.0], [36.0, 16.0], [22.0, 36.0]]
+
+
+def test_the_mean_position_is_chosen_where_images_are_noise():
+    support = photos([FIXED_PLACES] * 6)
+    support = replace(support, images=torch.rand(support.images.shape))
+    detector = build("CLM").adapt(support)
+    look, place, _ = detector.weights
+    assert place > 1.9 * look
+    query = replace(photos([FIXED_PLACES] * 3), images=torch.rand(3, 3, 48, 48))
+    found = decode(heatmaps_of(detector, query), 48)
+    assert (found - query.landmarks).norm(dim=-1).max() < 4
+
+
+def test_the_look_is_chosen_where_places_are_random():
+    support, query = photos(scattered(6), 0.2), photos(scattered(4, seed=1), 0.2, seed=1)
+    detector = build("CLM").adapt(support)
+    assert detector.weights[0] > 0.95
+    off = (decode(heatmaps_of(detector, query), 48) - query.landmarks).norm(dim=-1)
+    assert off.median() < 4
+    assert detector.left_out.shape == (6, 3) and detector.left_out.median() < 4 / 48
+
+
+def test_errors_of_photos_left_out_are_of_detectors_without_them():
+    """The photo left out is searched by what the others alone teach, but for the components."""
+    support = photos(scattered(3), 0.2)
+    model = build("CLM")
+    detector = model.adapt(support)
+    components, cells = encode(support, model.base_features)
+    for k in range(3):
+        kept = [i for i in range(3) if i != k]
+        other = model._of(support[kept], [cells[i] for i in kept], components)
+        other.weights = detector.weights
+        found = other.of(support[[k]])
+        off = (decode(found, 48) - support.landmarks[[k]]).norm(dim=-1)[0] / 48
+        torch.testing.assert_close(detector.left_out[k], off)
+
+
+def test_with_one_photo_weights_are_fixed():
+    detector = build("CLM").adapt(photos([FIXED_PLACES]))
+    assert detector.weights.tolist() == list(clm.FIXED) and detector.left_out is None
+
+
+def test_photos_that_share_no_landmark_choose_nothing():
+    support = photos([FIXED_PLACES] * 2)
+    support.labelled[:] = torch.tensor([[True, True, False], [False, False, True]])
+    detector = build("CLM").adapt(support)
+    assert detector.weights.tolist() == list(clm.FIXED)
+    assert detector.left_out.isnan().all()
+    assert detector.of(support).isfinite().all()
+
+
+def test_a_landmark_unlabelled_in_a_photo_left_out_counts_nothing():
+    support = photos(scattered(4), 0.2)
+    support.labelled[1, 2] = False
+    found = build("CLM").adapt(support).left_out
+    assert found.isnan().nonzero().tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize("name", UNTRAINED)
+def test_answers_do_not_depend_on_how_often_and_with_what_one_asks(name):
+    support, query = photos(scattered(4), 0.2), photos(scattered(5, seed=1), 0.2, seed=1)
+    first, second = build(name), build(name)
+    detector = first.adapt(support)
+    found = heatmaps_of(detector, query)
+    assert torch.equal(found, heatmaps_of(detector, query))
+    assert torch.equal(found, heatmaps_of(second.adapt(support), query))
+    each = torch.cat([heatmaps_of(detector, query[[i]]) for i in range(5)])
+    assert torch.equal(decode(each, 48), decode(found, 48))
+    torch.testing.assert_close(each, found)
