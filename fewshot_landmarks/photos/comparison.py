@@ -4,14 +4,17 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 
+from fewshot_landmarks.data.crops import Garment, garment, square_out
 from fewshot_landmarks.data.formats.annotations import Annotations
 from fewshot_landmarks.data.formats.values import aligned, folded
+from fewshot_landmarks.data.images import read_photo
 from fewshot_landmarks.data.keypoints import Keypoints
 from fewshot_landmarks.evaluation import answers
 from fewshot_landmarks.learner import Detector, Learner, SamplesDetector, heatmaps_of
@@ -70,8 +73,12 @@ class Crops:
     notes: tuple[str, ...]  # on what is left out
 
     @classmethod
-    def of(cls, annotations: Annotations, size: int) -> "Crops":
-        """All objects that have a labelled landmark and a photo that can be read."""
+    def of(cls, annotations: Annotations, size: int, square: bool = False) -> "Crops":
+        """All objects that have a labelled landmark and a photo that can be read.
+
+        square: crops are squares around the boxes, see `Learner.square`; what is labelled in them is
+        what is labelled in the boxes' own crops.
+        """
         garments = Keypoints(annotations, size=size)
         with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             garments.pack(folder)  # decodes a photo once for all of its objects
@@ -89,6 +96,8 @@ class Crops:
                 f"{annotations.source}: left out: {bare} objects without a labelled landmark in "
                 "their box"
             )
+        if square:
+            found = list(_squared(garments, found))
         photos = [annotations.photos[garments.photos[g.index]].path.resolve() for g in found]
         rows = [g.index for g in found]
         items, boxes = annotations.index.item[rows].tolist(), annotations.index.box[rows]
@@ -106,6 +115,21 @@ class Crops:
         for name in ("labelled", "scored"):
             part[name] = part[name] & (torch.tensor(order) >= 0)
         return replace(self, samples=replace(self.samples, **part))
+
+
+def _squared(garments: Keypoints, found: Sequence[Garment]) -> Iterator[Garment]:
+    """The same objects in square crops; a photo is read once for all of its own that follow."""
+    index, photos = garments.annotations.index, garments.annotations.photos
+    for number, objects in groupby(found, lambda each: int(garments.photos[each.index])):
+        photo = read_photo(photos[number].path, photos[number].declared)
+        for old in objects:
+            i = old.index
+            cut = square_out(photo, index.box[i], garments.margin, garments.size)
+            if cut is not None:
+                known: dict = {"area": float(old.area), "category": old.category, "index": i}
+                new = garment(*cut, *index.landmarks(i), box=index.box[i], **known)
+                yield new._replace(inside=old.inside)
+        del photo
 
 
 _BY_LANDMARK = ("landmarks", "labelled", "scored")

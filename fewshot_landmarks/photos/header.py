@@ -20,9 +20,10 @@ from fewshot_landmarks.photos.confidence import SIGNS, Calibration
 from fewshot_landmarks.samples import Samples
 from fewshot_landmarks.support.files import SMALL
 
+NAMED = "timm"  # the network that a file names, with a fingerprint, and does not carry
 LARGEST = 1e9  # of any number
 WIDEST = 4096  # channels
-SIDE = 512  # pixels of a crop
+SIDE = 512  # pixels of a crop; of a whole photo's twice as many
 STEPS = 1000  # of an adaptation
 LANDMARKS = 1000  # of a category
 CATEGORIES = 10_000
@@ -31,6 +32,7 @@ CACHE = 2**28  # bytes of features kept, however many the training kept
 LENGTH = 10_000  # characters
 
 LIMITS = {"steps": (0, STEPS), "hidden": (1, WIDEST)}  # of settings, by their last word
+SOURCES = ("package", "hub", "file", None)  # of a named network's weights; None: random ones
 DTYPES = {torch.float32: "F32", torch.int64: "I64", torch.uint8: "U8", torch.bool: "BOOL"}
 
 Layout: TypeAlias = Mapping[str, tuple[str, tuple[int, ...]]]
@@ -48,6 +50,7 @@ class Header:
     settings: Mapping[str, Any]
     network: str
     network_options: Mapping[str, Any]
+    fingerprint: str  # of a network that is not in the file
     size: int
     seen: Mapping[int, int]
     base_kind: str
@@ -79,7 +82,7 @@ def read_header(said: Mapping[str, object], learner: type[Learner]) -> Header:
     size = _whole(said.get("size"), "size", 1, SIDE)
     if size % kind.multiple:
         raise Misfit(f"size {size} is no multiple of {kind.multiple}")
-    seen = _object(base.get("seen"), "base.seen", 1, CATEGORIES)
+    seen = _object(base.get("seen"), "base.seen", 0, CATEGORIES)
     if not all(key.isascii() and key.isdigit() and len(key) < 10 for key in seen):
         raise Misfit("base.seen has keys that are no numbers of categories")
     finder = said.get("kind") == "finder"
@@ -87,10 +90,11 @@ def read_header(said: Mapping[str, object], learner: type[Learner]) -> Header:
         settings=_settings(_object(said.get("settings"), "settings"), learner),
         network=network,
         network_options=_options(_object(said.get("network_options"), "network_options"), kind),
+        fingerprint=text(said.get("fingerprint"), "fingerprint") if network == NAMED else "",
         size=size,
         seen={int(key): _whole(n, "base.seen", 1, LANDMARKS) for key, n in seen.items()},
         base_kind=_one_of(base.get("kind"), ("linear", "cosine"), "base.kind"),
-        most_landmarks=_whole(base.get("most_landmarks"), "base.most_landmarks", 1, LANDMARKS),
+        most_landmarks=_whole(base.get("most_landmarks"), "base.most_landmarks", 0, LANDMARKS),
         calibration=_calibration(said.get("calibration")),
         about=_about(_object(said.get("about"), "about", 0, 100)),
         category=text(said.get("category"), "category") if finder else "",
@@ -118,24 +122,39 @@ def check_layout(found: Layout, wanted: Layout) -> None:
 
 
 def support_layout(header: Header, stride: int, found: Layout) -> Layout:
-    """The layout of a finder's support, of as many objects as its file has crops; stride: of its
-    network."""
-    _, shape = found.get("support.boxed.images", ("", ()))
-    k, n, size = (shape or (0,))[0], len(header.names), header.size
-    check_support(k, n, (size // stride) ** 2)
+    """The layout of a finder's support, of as many objects and with crops of whole photos as large
+    as its file has them; stride: of its network."""
+    (k, *_), (_, _, _, whole) = (_images(found, crops) for crops in CROPS)
+    sizes, n = dict(zip(CROPS, (header.size, whole))), len(header.names)
+    if not 1 <= whole <= 2 * SIDE or whole % FENETS[header.network].multiple:
+        raise Misfit(f"crops of whole photos are {whole} pixels large")
+    for size in sizes.values():
+        check_support(k, n, (size // stride) ** 2)
     each = {
-        "images": ("U8", (k, 3, size, size)),
         "landmarks": ("F32", (k, n, 2)),
         "labelled": ("BOOL", (k, n)),
         "scored": ("BOOL", (k, n)),
         "origin": ("F32", (k, 2)),
         "scale": ("F32", (k, 2)),
+        "box": ("F32", (k, 4)),
         "area": ("F32", (k,)),
         "categories": ("I64", (k,)),
         "indices": ("I64", (k,)),
     }
-    both = {f"support.{c}.{f.name}": each[f.name] for c in CROPS for f in fields(Samples)}
+    both = {
+        f"support.{crops}.{f.name}": (each | {"images": ("U8", (k, 3, size, size))})[f.name]
+        for crops, size in sizes.items()
+        for f in fields(Samples)
+    }
     return both | {"support.shape": ("F32", (n, 2))}
+
+
+def _images(found: Layout, crops: str) -> tuple[int, ...]:
+    """The shape of a support's images in a file."""
+    _, shape = found.get(f"support.{crops}.images", ("", ()))
+    if len(shape) != 4:
+        raise Misfit(f"tensor support.{crops}.images is no batch of images")
+    return shape
 
 
 CROPS = "boxed", "whole"
@@ -184,8 +203,12 @@ def _options(said: dict, network: type[FENet]) -> dict:
         "channels_last": lambda value, what: _one_of(value, (True, False), what),
         "weights": lambda value, what: None,  # they are in the file
     }
+    if network is FENETS[NAMED]:
+        checks["weights"] = lambda value, what: _one_of(value, SOURCES, what)
+        said = {"name": None, "weights": None} | said
     found = {name: checks[name](value, f"network_options.{name}") for name, value in said.items()}
-    return found | ({"weights": None} if network.pretrained else {})
+    carried = network.pretrained and network is not FENETS[NAMED]
+    return found | ({"weights": None} if carried else {})
 
 
 def _calibration(said: object) -> Calibration | None:

@@ -1,6 +1,6 @@
-"""A meta-trained learner as one file, and what it makes of a few annotated photos.
+"""A learner as one file, and what it makes of a few annotated photos.
 
-    model = load("MetaCloth")
+    model = load("CLM")
     finder = model.adapt(images, landmarks, visible)
     found = finder.predict(more_images)
 
@@ -26,7 +26,7 @@ from fewshot_landmarks.photos import MODELS, stored
 from fewshot_landmarks.photos.arguments import Image, annotation, boxes_of, photo_of, several
 from fewshot_landmarks.photos.boxes import around, box_of, mean_shape
 from fewshot_landmarks.photos.confidence import NEAR_PEAK, SIGNS, Calibration, search
-from fewshot_landmarks.photos.header import CROPS, Misfit, check_support
+from fewshot_landmarks.photos.header import CACHE, CROPS, Misfit, check_support
 from fewshot_landmarks.photos.stored import Support
 from fewshot_landmarks.protocol import REGISTRY, UNTRAINED
 from fewshot_landmarks.samples import Samples, collate
@@ -42,7 +42,7 @@ AT_ONCE = 32  # crops
 
 @dataclass(frozen=True)
 class Model:
-    """A meta-trained learner: adapts to any category from a few annotated photos."""
+    """A learner, trained or not: adapts to any category from a few annotated photos."""
 
     learner: Learner
     name: str  # the learner's, as `find_learner` takes it
@@ -137,7 +137,7 @@ class Model:
         self.learner.check(len(names))
         stride = self.learner.base.fenet.stride
         try:
-            check_support(len(shots), len(names), (self.size // stride) ** 2)
+            check_support(len(shots), len(names), (self.whole_size // stride) ** 2)
         except Misfit as reason:
             raise UserError(f"{category}: {reason}") from None
         boxed, whole = (
@@ -185,6 +185,12 @@ class Finder:
     def names(self) -> tuple[str, ...]:
         """Of the N landmarks."""
         return self.support.names
+
+    @property
+    def left_out(self) -> torch.Tensor | None:
+        """Errors (T, N) of T support photos, each left out and found by the others, in units of the
+        object's size, NaN where that cannot be told; None of learners that leave none out."""
+        return getattr(self._boxed, "left_out", None)
 
     def predict(self, images: Sequence[Image], boxes: np.ndarray | None = None) -> Found:
         """The landmarks in B images: of any size each, see `Model.adapt`.
@@ -267,22 +273,28 @@ def load(
     path: str | PathLike,
     device: str | torch.device = "cpu",
     learner: str | type[Learner] | None = None,
+    backbone: str | None = None,
+    weights: str | None = None,
 ) -> Model | Finder:
-    """The model or finder of a file; a learner's name alone ("MetaCloth") is this project's model.
+    """The model or finder of a file; a learner's name alone ("CLM") is this project's model.
 
     A file holds numbers and names, no code, and none is imported for it: its learner is one of
     this project's, or the one that `learner` names, as "module:Class" or by the class itself. What
-    it says is checked before memory is taken for it.
+    it says is checked before memory is taken for it. A model of an untrained learner names its
+    network, with a fingerprint; one whose weights no package carries has to be named here too.
+
+    backbone, weights: of an untrained learner, see `TimmFENet`; by default EfficientNet-Lite0 with
+    the weights of its package.
 
     Raises `UserError` where the file is missing or broken, a pickle, of another kind or of a
-    format that this version does not read, or of another learner.
+    format that this version does not read, or of another learner or other weights.
     """
     if learner is None and str(path) in UNTRAINED:
-        return untrained(str(path), device=device)
+        return untrained(str(path), backbone or BACKBONE, weights or "package", device)
     path = Path(path)
     if not isfile(path) and isfile(MODELS / f"{path}.safetensors"):
         path = MODELS / f"{path}.safetensors"
-    told, support = stored.read(path, learner)
+    told, support = stored.read(path, learner, backbone, weights)
     model = Model(**told)
     model.learner.to(device)
     return Finder(model, support) if support else model
@@ -295,11 +307,11 @@ def untrained(
     device: str | torch.device = "cpu",
 ) -> Model:
     """A learner that no task teaches, on the frozen features of a network; see `TimmFENet`."""
-    options = {"name": backbone, "weights": weights}
+    options: dict = {"name": backbone, "weights": weights}
     kind = find_learner(learner)
     base = BaseModel(FENETS["timm"](**options), {})
     return Model(
-        learner=kind(base, kind.Settings()).to(device).eval(),
+        learner=kind(base, kind.Settings(feature_cache=CACHE)).to(device).eval(),
         name=REGISTRY.get(learner, learner),
         network="timm",
         network_options=options,

@@ -6,6 +6,7 @@ holds both, and adapts again when it is opened.
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from os.path import isfile
 from pathlib import Path
@@ -19,9 +20,14 @@ from safetensors import SafetensorError, safe_open
 from fewshot_landmarks import __version__
 from fewshot_landmarks.learner import Learner, trusted_learner
 from fewshot_landmarks.networks.base import BaseModel
+from fewshot_landmarks.networks.fenet import FENet
 from fewshot_landmarks.networks.fenets import FENETS
+from fewshot_landmarks.networks.pretrained import PACKAGES
 from fewshot_landmarks.photos.header import (
     CROPS,
+    LARGEST,
+    NAMED,
+    SOURCES,
     Header,
     Layout,
     Misfit,
@@ -32,13 +38,14 @@ from fewshot_landmarks.photos.header import (
     support_layout,
     text,
 )
-from fewshot_landmarks.protocol import LEARNERS
+from fewshot_landmarks.protocol import LEARNERS, UNTRAINED
 from fewshot_landmarks.samples import Samples
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.training import save_tensors
 
 FORMAT = 1  # of the files: raise it when older ones can no longer be read
 HEADER = "fewshot_landmarks"  # the entry of a file's metadata that says what it is
+NETWORK = "base.fenet."  # how the base model's tensors of its network begin
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,13 @@ class Support:
 def write(path: Path, model, support: Support | None = None) -> None:
     """Write a `model.Model`, with what it was adapted to if that is given; whole or not at all."""
     base, tensors, said = model.learner.base, model.learner.state_dict(), {}
+    options = {**model.network_options}
+    if model.network == NAMED:
+        tensors = {name: t for name, t in tensors.items() if not name.startswith(NETWORK)}
+        options["weights"] = options["weights"] if options["weights"] in SOURCES else "file"
+        said["fingerprint"] = base.fenet.fingerprint
     if support:
-        said = {"category": support.category, "names": support.names}
+        said |= {"category": support.category, "names": support.names}
         tensors["support.shape"] = torch.from_numpy(support.shape)
         for crops in CROPS:
             samples = getattr(support, crops)
@@ -71,7 +83,7 @@ def write(path: Path, model, support: Support | None = None) -> None:
         "learner": model.name,
         "settings": asdict(model.learner.settings),
         "network": model.network,
-        "network_options": {**model.network_options},
+        "network_options": options,
         "size": model.size,
         "base": {"seen": base.seen, "kind": base.kind, "most_landmarks": base.most_landmarks},
         "calibration": asdict(model.calibration) if model.calibration else None,
@@ -81,7 +93,12 @@ def write(path: Path, model, support: Support | None = None) -> None:
     save_tensors(path, tensors, **{HEADER: json.dumps(header)})  # type: ignore[arg-type]
 
 
-def read(path: Path, asked: str | type[Learner] | None) -> tuple[dict[str, Any], Support | None]:
+def read(
+    path: Path,
+    asked: str | type[Learner] | None,
+    backbone: str | None = None,
+    weights: str | None = None,
+) -> tuple[dict[str, Any], Support | None]:
     """The fields of a `model.Model`, and what it was adapted to if it was; see `model.load`."""
     _refuse_others(path)
     try:
@@ -92,7 +109,7 @@ def read(path: Path, asked: str | type[Learner] | None) -> tuple[dict[str, Any],
                     f"{path} holds weights, but not of this project's models: give a file that "
                     "`python -m benchmarks.export` or `fewshot-landmarks adapt` wrote"
                 )
-            return _opened(path, parsed(said), file, asked)
+            return _opened(path, parsed(said), file, asked, backbone, weights)
     except Misfit as reason:
         raise UserError(
             f"{path} does not fit together ({reason}): export or adapt it again"
@@ -120,7 +137,12 @@ def _refuse_others(path: Path) -> None:
 
 
 def _opened(
-    path: Path, said: dict, file, asked: str | type[Learner] | None
+    path: Path,
+    said: dict,
+    file,
+    asked: str | type[Learner] | None,
+    backbone: str | None,
+    weights: str | None,
 ) -> tuple[dict[str, Any], Support | None]:
     """What an open file holds; raises `Misfit`."""
     if said.get("format") != FORMAT or said.get("kind") not in ("learner", "finder"):
@@ -131,21 +153,60 @@ def _opened(
     source = text(said.get("learner"), "learner")
     try:
         found = trusted_learner(source, asked)
+        header = read_header(said, found)
+        fenet, options = _named(header, backbone, weights)
     except UserError as reason:
         raise UserError(f"{path}: {reason}") from None
-    header = read_header(said, found)
     layout = {name: _layout(file.get_slice(name)) for name in file.keys()}
-    learner = _learner(header, found, layout, file)
+    learner = _learner(header, found, layout, file, fenet)
     support = None
     if said["kind"] == "finder":
-        if len(header.names) > (learner.most_landmarks or len(header.names)):
-            raise Misfit(f"{found.name} was trained for {learner.most_landmarks} landmarks at most")
+        most = learner.most_landmarks
+        if most is not None and len(header.names) > most:
+            raise Misfit(f"{found.name} was trained for {most} landmarks at most")
         wanted = support_layout(header, learner.base.fenet.stride, layout)
         check_layout(_part(layout, "support."), wanted)
         support = _support(header, file)
-    of_header = ("network", "network_options", "size", "calibration", "about")
+    of_header = ("network", "size", "calibration", "about")
     told = {name: getattr(header, name) for name in of_header}
-    return {"learner": learner, "name": source, **told}, support
+    return {"learner": learner, "name": source, "network_options": options, **told}, support
+
+
+def _named(
+    header: Header, backbone: str | None, weights: str | None
+) -> tuple[FENet | None, Mapping[str, Any]]:
+    """The network that a file names and does not carry, or None; and the options of its network.
+
+    On a file's word alone only those are made whose weights a Python package carries: no file
+    decides what is fetched, which file is read or how large a network is. Raises `UserError`.
+    """
+    said = dict(header.network_options)
+    if header.network != NAMED:
+        if backbone or weights:
+            raise UserError(
+                f"it has a network of its own, {header.network}: leave --backbone and --weights "
+                f"out, which untrained learners take ({', '.join(UNTRAINED)})"
+            )
+        return None, said
+    name, source = said["name"], said["weights"]
+    called = f"network {name[:100]!r}"
+    if backbone is None:
+        known = source == "package" and name.partition(".")[0] in PACKAGES
+        if not known or weights is not None:
+            raise UserError(
+                f"it was made with {called}, weights from {source}: if you trust it, name both, "
+                "with --backbone NAME --weights FILE, or 'hub'"
+            )
+    elif backbone != name:
+        raise UserError(f"it was made with {called}, not {backbone!r}: name that one")
+    said["weights"] = weights or "package"
+    fenet: Any = FENETS[NAMED](**said)
+    if fenet.fingerprint != header.fingerprint:
+        raise UserError(
+            f"it was made with other weights of {called} than these: name those it was made with, "
+            "--backbone NAME --weights FILE, or adapt it again"
+        )
+    return fenet, said
 
 
 def _layout(tensor) -> tuple[str, tuple[int, ...]]:
@@ -156,22 +217,31 @@ def _part(layout: Layout, *starts: str) -> Layout:
     return {name: known for name, known in layout.items() if name.startswith(starts)}
 
 
-def _learner(header: Header, kind: type[Learner], layout: Layout, file) -> Learner:
-    """The learner of a file, made once its base model's tensors are known to be in the file."""
+def _learner(
+    header: Header, kind: type[Learner], layout: Layout, file, named: FENet | None
+) -> Learner:
+    """The learner of a file, made once its base model's tensors are known to be in the file; on
+    a network that is not in it, if one is `named`."""
+
+    def base() -> BaseModel:
+        fenet = named or FENETS[header.network](**header.network_options)
+        return BaseModel(fenet, header.seen, header.base_kind, header.most_landmarks)
+
+    there = (
+        {name: t.detach() for name, t in named.state_dict(prefix=NETWORK).items()} if named else {}
+    )
+
+    def stored(tensors: Mapping[str, torch.Tensor]) -> Layout:
+        return layout_of({name: t for name, t in tensors.items() if name not in there})
+
     with torch.device("meta"):  # shapes alone, without memory
-        base = _base(header)
-    wanted = layout_of(base.state_dict(prefix="base."))
+        wanted = stored(base().state_dict(prefix="base."))
     check_layout(_part(layout, "base."), wanted)
-    learner = kind(_base(header), kind.Settings(**header.settings))
+    learner = kind(base(), kind.Settings(**header.settings))
     own = {name: known for name, known in layout.items() if not name.startswith("support.")}
-    check_layout(own, layout_of(learner.state_dict()))
-    learner.load_state_dict({name: _finite(name, file) for name in own})
+    check_layout(own, stored(learner.state_dict()))
+    learner.load_state_dict(there | {name: _finite(name, file) for name in own})
     return learner.eval()
-
-
-def _base(header: Header) -> BaseModel:
-    fenet = FENETS[header.network](**header.network_options)
-    return BaseModel(fenet, header.seen, header.base_kind, header.most_landmarks)
 
 
 def _finite(name: str, file) -> torch.Tensor:
@@ -185,8 +255,11 @@ def _support(header: Header, file) -> Support:
     def samples(crops: str) -> Samples:
         found = Samples(*(_finite(f"support.{crops}.{f.name}", file) for f in fields(Samples)))
         inside = ((found.landmarks >= 0) & (found.landmarks < found.size)).all(-1)
-        if not ((found.scale > 0).all() and (inside | ~found.labelled).all()):
+        if not (inside | ~found.labelled).all():
             raise Misfit("labelled landmarks of its support are outside their crops")
+        sides = found.box[:, 2:] - found.box[:, :2]
+        if not all(((0 < n) & (n < LARGEST)).all() for n in (found.scale, sides, found.area)):
+            raise Misfit("boxes of its support have no sides")
         return replace(found, images=found.images / 255)
 
     shape = file.get_tensor("support.shape").numpy()  # NaN where no object labels a landmark

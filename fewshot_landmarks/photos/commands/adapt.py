@@ -8,15 +8,17 @@ from fewshot_landmarks.photos.commands.common import (
     model_file,
     open_model,
 )
+from fewshot_landmarks.photos.commands.expected import expected
 from fewshot_landmarks.support.devices import find_device
 from fewshot_landmarks.support.names import listed
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Adapt, save, and say what was learnt."""
-    path = model_file(arguments.model, arguments.learner)
+    """Adapt, save, and say what was learnt and what error to expect."""
+    path = arguments.model and model_file(arguments.model, arguments.learner)
     check_out(arguments, path, arguments.support, kind=".safetensors")
-    model = open_model(path, arguments.learner, find_device(arguments.device))
+    device, on = find_device(arguments.device), (arguments.backbone, arguments.weights)
+    model = open_model(path, arguments.learner, device, *on)
     finder = adapt_to(arguments.support, arguments.images, arguments.category, model)
     finder.save(arguments.out)
     labelled = finder.support.boxed.labelled
@@ -26,4 +28,5 @@ def execute(arguments: argparse.Namespace) -> int:
     )
     if never := [name for name, any_ in zip(finder.names, labelled.any(0)) if not any_]:
         print(f"no photo labels {listed(never)}: they will not be found, and score 0")
+    print(*expected(finder), sep="\n")
     return 0

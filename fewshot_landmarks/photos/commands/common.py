@@ -14,12 +14,23 @@ from fewshot_landmarks.data.crops import crop_window
 from fewshot_landmarks.data.formats.annotations import Annotations, read_annotations
 from fewshot_landmarks.data.images import Unreadable, read_photo
 from fewshot_landmarks.data.index import Index
-from fewshot_landmarks.learner import find_learner
+from fewshot_landmarks.learner import find_learner, fits
 from fewshot_landmarks.metrics.intervals import Estimate
-from fewshot_landmarks.photos.model import MARGIN, Finder, Model, Shot, load
+from fewshot_landmarks.photos import MODELS
+from fewshot_landmarks.photos.model import (
+    BACKBONE,
+    MARGIN,
+    Finder,
+    Model,
+    Shot,
+    load,
+    untrained,
+)
+from fewshot_landmarks.protocol import UNTRAINED
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.outputs import claim
 
+DEFAULT = "CLM"  # the learner of adapt and page
 MEAN_POSITION = "mean position (control)"  # what tables call it
 
 
@@ -42,6 +53,8 @@ def model_file(path: Path, learner: str | None) -> Path:
         there = sorted(found.stem for found in path.glob("*.safetensors"))
         if learner not in there:
             has = f"has {', '.join(there)}, not {learner}" if there else "has no model"
+            if needs_no_model(learner):
+                raise UserError(f"{path} {has}, which needs none: leave --model out")
             raise UserError(f"{path} {has}: choose another, or give --model FILE")
         path = path / f"{learner}.safetensors"
     return path
@@ -52,9 +65,24 @@ def stem(learner: str) -> str:
     return find_learner(learner).name if ":" in learner else learner
 
 
-def open_model(path: Path, learner: str | None, device: str) -> Model:
-    """A learner's model, of a file or a folder; see `model_file`."""
-    found = load(model_file(path, learner), device, learner)
+def needs_no_model(learner: str) -> bool:
+    """Whether a learner is untrained, or one of somebody's own that has nothing to train."""
+    own = ":" in learner and not (MODELS / f"{stem(learner)}.safetensors").exists()
+    return learner in UNTRAINED or (own and not fits(find_learner(learner)))
+
+
+def open_model(
+    path: Path | None,
+    learner: str | None,
+    device: str,
+    backbone: str | None = None,
+    weights: str | None = None,
+) -> Model:
+    """A learner's model: of a file or a folder (see `model_file`), by default of the package; an
+    untrained learner needs none, and stands on a backbone (see `TimmFENet`)."""
+    if path is None and needs_no_model(learner or DEFAULT):
+        return untrained(learner or DEFAULT, backbone or BACKBONE, weights or "package", device)
+    found = load(model_file(path or MODELS, learner), device, learner, backbone, weights)
     model = found.model if isinstance(found, Finder) else found
     spare_threads(model)
     return model

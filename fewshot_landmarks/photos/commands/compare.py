@@ -15,9 +15,12 @@ from tqdm import tqdm
 from fewshot_landmarks.data.formats.annotations import read_annotations
 from fewshot_landmarks.learner import REGISTRY
 from fewshot_landmarks.metrics.intervals import Estimate
+from fewshot_landmarks.photos import MODELS
 from fewshot_landmarks.photos.commands.common import (
+    DEFAULT,
     MEAN_POSITION,
     beside_control,
+    needs_no_model,
     numbers,
     one_category,
     open_model,
@@ -35,6 +38,8 @@ from fewshot_landmarks.photos.comparison import (
     same_landmarks,
 )
 from fewshot_landmarks.photos.errors_by_shots import ErrorsByShots, estimate, falls
+from fewshot_landmarks.photos.model import Model
+from fewshot_landmarks.protocol import UNTRAINED
 from fewshot_landmarks.support.devices import find_device
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import write_bytes, write_text
@@ -50,7 +55,19 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.out:
         claim([arguments.out / name for name in FILES], arguments.overwrite)
     where = find_device(arguments.device)
-    names = find_models(arguments.models, arguments.learner)
+    folder = arguments.models or MODELS
+    names = find_models(folder, arguments.learner)
+    if arguments.backbone and all(path for path, _ in names.values()):
+        raise UserError(
+            f"--backbone {arguments.backbone}: {', '.join(names)} have networks of their own; name "
+            f"an untrained learner ({', '.join(UNTRAINED)})"
+        )
+
+    def opened(name: str, device: str) -> Model:
+        path, of = names[name]
+        on = (None, None) if path else (arguments.backbone, arguments.weights)
+        return open_model(path, of, device, *on)
+
     support, query = (
         one_category(read_annotations(path, images=images, category=arguments.category))
         for path, images in (
@@ -60,19 +77,20 @@ def execute(arguments: argparse.Namespace) -> int:
     )
     order, notes = same_landmarks(support, query)
     # A broken file shows before any work; then one model at a time is in memory.
-    sizes = {name: open_model(arguments.models, of, "cpu").size for name, of in names.items()}
+    models = (opened(name, "cpu") for name in names)
+    crops = {name: (model.size, model.learner.square) for name, model in zip(names, models)}
 
     @cache
-    def episodes_of(size: int) -> PhotoEpisodes:
-        sides = Crops.of(support, size), Crops.of(query, size).reordered(order)
+    def episodes_of(size: int, square: bool) -> PhotoEpisodes:
+        sides = Crops.of(support, size, square), Crops.of(query, size, square).reordered(order)
         return PhotoEpisodes.of(*sides, arguments.shots, arguments.draws, arguments.seed)
 
-    first = episodes_of(next(iter(sizes.values())))
+    first = episodes_of(*next(iter(crops.values())))
     notes += [*first.support.notes, *first.query.notes, *first.notes()]
     results = {}
-    for name, of in tqdm(names.items(), desc="comparing", unit="learner", disable=None):
+    for name in tqdm(names, desc="comparing", unit="learner", disable=None):
         results[name] = measure(
-            lambda: open_model(arguments.models, of, where).learner, episodes_of(sizes[name]), where
+            lambda: opened(name, where).learner, episodes_of(*crops[name]), where
         )
     control = measure_mean_position(first)
     comparison = ErrorsByShots.of(results, control, first, arguments.seed)
@@ -88,9 +106,9 @@ def execute(arguments: argparse.Namespace) -> int:
 # ------------------------------------------------------------------------------- reading
 
 
-def find_models(folder: Path, wanted: Sequence[str] | None) -> dict[str, str]:
-    """Learners of a folder by name, as they were asked for, in the order of the paper; all, or
-    those wanted.
+def find_models(folder: Path, wanted: Sequence[str] | None) -> dict[str, tuple[Path | None, str]]:
+    """Learners by name, in the order of the registry: the folder of each, None where it is
+    untrained, and as it was asked for. All of the folder and the default one, or those wanted.
 
     Raises `UserError` where there is none, or not one that is wanted.
     """
@@ -99,14 +117,16 @@ def find_models(folder: Path, wanted: Sequence[str] | None) -> dict[str, str]:
     there = {name for name in stems if ":" not in name}
     if not there:
         raise UserError(f"no LEARNER.safetensors in {folder}: give a folder of models, --models")
-    asked = {stem(name): name for name in wanted or there}
-    if unknown := [name for name in asked if name not in there]:
+    asked = {stem(name): name for name in wanted or [*there, DEFAULT]}
+    missing = {name: of for name, of in asked.items() if name not in there}
+    if unknown := [name for name, of in missing.items() if not needs_no_model(of)]:
         raise UserError(
-            f"no learner {unknown[0]!r} in {folder}, which has {', '.join(sorted(there))}"
+            f"no learner {unknown[0]!r} in {folder}, which has {', '.join(sorted(there))}; "
+            f"untrained are {', '.join(UNTRAINED)}"
         )
     places = {name: i for i, name in enumerate(REGISTRY)}
     order = sorted(asked, key=lambda name: (places.get(name, len(places)), name))
-    return {name: asked[name] for name in order}
+    return {name: (None if name in missing else folder, asked[name]) for name in order}
 
 
 # ------------------------------------------------------------------------------- writing

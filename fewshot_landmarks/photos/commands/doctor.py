@@ -13,6 +13,8 @@ from fewshot_landmarks.data.formats.annotations import read_annotations
 from fewshot_landmarks.data.index import SPLITS
 from fewshot_landmarks.data.keypoints import Keypoints, KeypointSplit, names_a_split
 from fewshot_landmarks.data.source import Source, find_source
+from fewshot_landmarks.photos.commands.expected import expected
+from fewshot_landmarks.photos.header import NAMED
 from fewshot_landmarks.photos.model import Finder, load
 from fewshot_landmarks.protocol import unfit
 from fewshot_landmarks.support.errors import UserError
@@ -27,7 +29,7 @@ FINE, TROUBLE = 0, 1
 def execute(arguments: argparse.Namespace) -> int:
     """Report; `TROUBLE` if a run on the data would stop or leave objects out."""
     if arguments.model:
-        return describe(arguments.model, arguments.learner)
+        return describe(arguments.model, arguments.learner, arguments.backbone, arguments.weights)
     splits, source = _open(arguments)
     queries = {"train": arguments.train_queries, "validation": arguments.queries}
     troubles = []
@@ -70,11 +72,14 @@ def _open(arguments: argparse.Namespace) -> tuple[dict[str, Garments], Source | 
     return {"annotations": Keypoints(annotations, size=SIZE)}, None
 
 
-def describe(path: Path, learner: str | None = None) -> int:
+def describe(path: Path, learner: str | None, backbone: str | None, weights: str | None) -> int:
     """Print what a model is."""
-    found = load(path, learner=learner)
+    found = load(path, "cpu", learner, backbone, weights)
     model = found.model if isinstance(found, Finder) else found
-    print(f"{path}: {model.learner.name}, {model.network} network, crops of {model.size} pixels")
+    network = f"{model.network} network"
+    if model.network == NAMED:
+        network = "network {name}, weights {weights}".format(**model.network_options)
+    print(f"{path}: {model.learner.name}, {network}, crops of {model.size} pixels")
     where = "calibrated, on data like those of training" if model.calibration else "not calibrated"
     print(f"scores are {where}")
     for name, value in model.about.items():
@@ -85,6 +90,7 @@ def describe(path: Path, learner: str | None = None) -> int:
         counts = sorted(zip(labelled.sum(0).tolist(), range(len(found.names))))
         rarest = listed(f"{found.names[i]} {count}" for count, i in counts)
         print(f"{len(counts)} landmarks, and how many label them, from the fewest: {rarest}")
+        print(*expected(found), sep="\n")
     return FINE
 
 

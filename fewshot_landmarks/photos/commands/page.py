@@ -86,7 +86,8 @@ def execute(arguments: argparse.Namespace) -> int:
     """Serve the page until it is interrupted."""
     from fewshot_landmarks.photos.uploads import own_folder
 
-    model = open_model(arguments.model, arguments.learner, find_device(arguments.device))
+    device, on = find_device(arguments.device), (arguments.backbone, arguments.weights)
+    model = open_model(arguments.model, arguments.learner, device, *on)
     # Whatever ends the page ends it as Ctrl-C does, or photos would outlive it.
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -10,10 +10,14 @@ import math
 import re
 from pathlib import Path
 
-from fewshot_landmarks.photos import MODELS
 from fewshot_landmarks.support.console import positive, whole
 from fewshot_landmarks.support.outputs import add_overwrite
 
+UNTRAINED_ON = (
+    "a network of the library timm, on whose features an untrained learner stands (default: "
+    "tf_efficientnet_lite0, which needs no download)"
+)
+MADE_WITH = "the network that the model was made with, where no package carries its weights"
 SOURCES = "COCO keypoint JSON, a folder of LabelMe files, or CVAT XML"
 
 
@@ -37,10 +41,11 @@ def parser() -> argparse.ArgumentParser:
 def adapt(made: argparse.ArgumentParser) -> None:
     """Learn a category from a few annotated photos.
 
-        fewshot-landmarks adapt --support kimono.json --learner MetaCloth --out kimono.safetensors
+        fewshot-landmarks adapt --support kimono.json --out kimono.safetensors
 
     Any names and any number of landmarks, 1 to many photos. What comes out finds these landmarks in
-    other photos: fewshot-landmarks predict.
+    other photos: fewshot-landmarks predict. Photos left out in turn say what error to expect, and
+    which landmarks these photos do not settle.
     """
     made.add_argument(
         "--support",
@@ -67,6 +72,7 @@ def predict(made: argparse.ArgumentParser) -> None:
     """
     made.add_argument("--model", type=Path, required=True, help="what `adapt` wrote")
     _add_learner(made, "default: the model's")
+    _add_backbone(made, MADE_WITH)
     made.add_argument("--images", type=Path, metavar="DIR", help="photos, or one photo")
     made.add_argument(
         "--boxes",
@@ -147,7 +153,6 @@ def compare(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--models",
         type=Path,
-        default=MODELS,
         metavar="DIR",
         help="a folder of LEARNER.safetensors (default: the project's own, in the package)",
     )
@@ -155,8 +160,10 @@ def compare(made: argparse.ArgumentParser) -> None:
         "--learner",
         nargs="+",
         metavar="L",
-        help="which; module:Class for one of your own, whose code is run (default: all there are)",
+        help="which; module:Class for one of your own, whose code is run (default: all of the "
+        "folder, and CLM; untrained as it is are RIDGE, NEAREST and PLACE)",
     )
+    _add_backbone(made, UNTRAINED_ON)
     made.add_argument(
         "--shots",
         nargs="+",
@@ -200,7 +207,8 @@ def doctor(made: argparse.ArgumentParser) -> None:
     """Check data before a run, or say what a model is.
 
         fewshot-landmarks doctor --data PATH       DeepFashion2's folder, a split file, or annotations
-        fewshot-landmarks doctor --model FILE      what a model was trained on, and what it finds
+        fewshot-landmarks doctor --model FILE      what a model was trained on, what it finds and
+                                                   what error to expect
 
     Of data: objects by category, files that are broken or odd, and categories with too few photos: all
     that would end or falsify a run, before any of it.
@@ -209,6 +217,7 @@ def doctor(made: argparse.ArgumentParser) -> None:
     what.add_argument("--data", type=Path, metavar="PATH")
     what.add_argument("--model", type=Path, metavar="FILE")
     _add_learner(made, "of --model")
+    _add_backbone(made, MADE_WITH)
     made.add_argument("--images", type=Path, metavar="DIR", help="photos of annotations in --data")
     made.add_argument(
         "--shots",
@@ -236,7 +245,7 @@ def doctor(made: argparse.ArgumentParser) -> None:
 def page(made: argparse.ArgumentParser) -> None:
     """Annotate, adapt and correct in a browser.
 
-        fewshot-landmarks page --learner MetaCloth
+        fewshot-landmarks page
 
     A page on this machine alone: it answers no other machine, and fetches nothing from any. It takes
     photos and nothing else, and removes them when it ends.
@@ -254,16 +263,20 @@ def page(made: argparse.ArgumentParser) -> None:
 
 
 def _add_model(made: argparse.ArgumentParser) -> None:
-    """Ask for a meta-trained learner."""
+    """Ask for a learner, trained or not."""
     made.add_argument(
         "--model",
         type=Path,
-        default=MODELS,
         metavar="PATH",
-        help="a model, or a folder of LEARNER.safetensors (default: the project's own, "
+        help="a trained model, or a folder of LEARNER.safetensors (default: the project's own, "
         "in the package)",
     )
-    _add_learner(made, "default: MetaCloth, or the one of the model's file")
+    _add_learner(
+        made,
+        "default: CLM, which needs no training, nor do RIDGE, NEAREST and PLACE; of a folder "
+        "MetaCloth; of a model's file its own",
+    )
+    _add_backbone(made, UNTRAINED_ON)
     _add_device(made)
 
 
@@ -273,6 +286,15 @@ def _add_learner(made: argparse.ArgumentParser, default: str) -> None:
         "--learner",
         metavar="L",
         help=f"its name, or module:Class for one of your own, whose code is run ({default})",
+    )
+
+
+def _add_backbone(made: argparse.ArgumentParser, what: str) -> None:
+    made.add_argument("--backbone", metavar="NAME", help=what)
+    made.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="of the backbone: 'package' (default), 'hub' (fetched), or a file of timm's tensors",
     )
 
 

@@ -65,7 +65,8 @@ def execute(arguments: argparse.Namespace) -> int:
     """Predict what is not predicted yet; write results once all are there."""
     check_out(arguments, arguments.model, arguments.boxes, arguments.images, kind=".json")
     device = find_device(arguments.device)
-    finder = load(arguments.model, device, arguments.learner)
+    on = arguments.backbone, arguments.weights
+    finder = load(arguments.model, device, arguments.learner, *on)
     if not isinstance(finder, Finder):
         raise UserError(
             f"{arguments.model} is a learner that knows no category yet: run `fewshot-landmarks "
