@@ -10,17 +10,17 @@ them is the mean position (a = 0). Nothing is trained, and nothing is tuned to a
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 import torch
 import torch.nn.functional as F
 
-from baselines.untrained.cells import Cells, Components, encode, standardised
+from baselines.untrained.cells import Cells, Components, centres, encode, standardised
 from baselines.untrained.nearest import Exemplars
 from baselines.untrained.place import Place
 from baselines.untrained.ridge import regress, ridge
-from baselines.untrained.shape import Fitted, Shapes
+from baselines.untrained.shape import HIGHEST, Fitted, Shapes
 from fewshot_landmarks.heatmaps import decode
 from fewshot_landmarks.learner import Learner, SamplesDetector
 from fewshot_landmarks.samples import Samples
@@ -32,6 +32,8 @@ FOLDS = 10  # of photos left out alone, and as many of pairs
 JUDGED = 32  # landmarks that choose, if there are more
 ALIKE = 0.5  # mean cosine of the cells of two crops: if it is greater they are of one moment
 WORST = 0.5  # an error that counts for no more
+NEAR = -2.0  # log density: a landmark's place in the fitted shape, where its likeness is told
+LONE = 0.6  # of the likeness of a photo that was learnt from has one that was not
 
 
 class CLM(Learner):
@@ -59,6 +61,7 @@ class CLM(Learner):
             for kept, left_out in folds(moments)
             for k in left_out
         ]
+        likeness = [trial.likeness for trial in trials]
         if trials:
             some = slice(None, None, math.ceil(len(detector.looks) / JUDGED))
             errors = torch.stack([trial.errors(CHOICES, some) for trial in trials])
@@ -69,6 +72,10 @@ class CLM(Learner):
                 detector.weights = softmax @ CHOICES.to(mean)
             alone = trials[: sum(map(len, moments[:FOLDS]))]
             detector.left_out = torch.cat([t.errors(detector.weights[None]) for t in alone])
+        else:
+            trial = Trial.of(detector, cells[0], support[[0]])
+            likeness = [LONE * trial.likeness]
+        detector.likeness = float(torch.tensor(likeness).median())
         return detector
 
     def _of(
@@ -97,6 +104,7 @@ class ConstrainedDetector(SamplesDetector):
     weights: torch.Tensor  # (3,): a, b, c
     left_out: torch.Tensor | None = None  # (K, N) errors of photos left out, in units of the
     # object's size; NaN where that cannot be told
+    likeness: float = 0.0  # of a photo that was not learnt from: the median
 
     def of(self, query: Samples) -> torch.Tensor:
         features = self.features(query.images)
@@ -107,17 +115,44 @@ class ConstrainedDetector(SamplesDetector):
 
     def fit(self, query: Samples) -> list[Fitted | None]:
         """The shape in each crop; None where none can be put there."""
-        features = self.features(query.images)
-        return [self.parts(features[i : i + 1], query[[i]])[1] for i in range(len(query))]
+        return [next(iter(found), None) for found in self.fits(query, 1)]
 
-    def parts(self, features: torch.Tensor, one: Samples) -> "tuple[Parts, Fitted | None]":
-        """What is known of the places of the landmarks in one crop, from its features (1, D, h, w)."""
-        look = standardised(regress(features, self.looks)) + standardised(self.exemplars(features))
+    def fits(self, query: Samples, most: int) -> list[list[Fitted]]:
+        """So many shapes in each crop, none of them where another one lies."""
+        features, found = self.features(query.images), []
+        for i in range(len(query)):
+            taken = torch.zeros(features.shape[-2:], dtype=torch.bool, device=features.device)
+            found.append([])
+            for _ in range(most):
+                _, fitted = self.parts(features[i : i + 1], query[[i]], taken)
+                if fitted is None:
+                    break
+                found[-1].append(fitted)
+                cells = centres(query.size, taken.shape, fitted.landmarks)
+                low, high = fitted.landmarks.amin(0), fitted.landmarks.amax(0)
+                inside = ((cells >= low) & (cells <= high)).all(-1)
+                taken = taken | inside.view(taken.shape)
+        return found
+
+    def parts(
+        self, features: torch.Tensor, one: Samples, taken: torch.Tensor | None = None
+    ) -> "tuple[Parts, Fitted | None]":
+        """What is known of the places of the landmarks in one crop, from its features (1, D, h, w).
+
+        taken: (h, w) bool, cells of which no landmark is.
+        """
+        responses = regress(features, self.looks), self.exemplars(features)
+        look = standardised(responses[0]) + standardised(responses[1])
+        if taken is not None:
+            look = look.masked_fill(taken, -HIGHEST)
         shape = look.shape[-2:]
         fitted = self.shapes.fit(look[0], one) if self.shapes else None
         prior = torch.zeros_like(look[0])
         if self.shapes and fitted:
             prior = self.shapes.prior(fitted, one, shape)
+            near = (responses[0] + responses[1])[0].masked_fill(prior < NEAR, -1.0)
+            alike = near.flatten(1).amax(1)[self.exemplars.known].mean()
+            fitted = replace(fitted, likeness=float(alike))
         return Parts(look, self.place(one, shape), prior.unsqueeze(0)), fitted
 
 
@@ -142,11 +177,13 @@ class Trial:
     parts: Parts
     photo: Samples
     known: torch.Tensor  # (N,) bool: labelled there, and in another
+    likeness: float
 
     @classmethod
     def of(cls, detector: ConstrainedDetector, cells: Cells, photo: Samples) -> "Trial":
-        parts, _ = detector.parts(cells.features.unsqueeze(0), photo)
-        return cls(parts, photo, photo.labelled[0] & detector.exemplars.known)
+        parts, fitted = detector.parts(cells.features.unsqueeze(0), photo)
+        known = photo.labelled[0] & detector.exemplars.known
+        return cls(parts, photo, known, fitted.likeness if fitted else 0.0)
 
     def errors(self, choices: torch.Tensor, some: slice = slice(None)) -> torch.Tensor:
         """Errors (choices, N) of some landmarks with each of some weights (choices, 3), in units of

@@ -42,6 +42,9 @@ class Fitted:
     score: float  # mean over landmarks, deviations of heatmaps
     turn: float  # radians
     scale: float
+    likeness: float = (
+        0.0  # mean over landmarks of RIDGE's and NEAREST's responses, not standardised
+    )
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,13 @@ from fewshot_landmarks.photos.arguments import Image, annotation, boxes_of, phot
 from fewshot_landmarks.photos.boxes import around, box_of, mean_shape
 from fewshot_landmarks.photos.confidence import NEAR_PEAK, SIGNS, Calibration, search
 from fewshot_landmarks.photos.header import CACHE, CROPS, Misfit, check_support
+from fewshot_landmarks.photos.locate import MARGIN, Locator, Sighting, window_of
 from fewshot_landmarks.photos.stored import Support
 from fewshot_landmarks.protocol import REGISTRY, UNTRAINED
 from fewshot_landmarks.samples import Samples, collate
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.names import plain
 
-MARGIN = 0.1  # of a crop around a box, as in training
 BACKBONE = "tf_efficientnet_lite0"
 CROP = 224  # side of a crop, pixels
 WHOLE = 10 / 7  # as large is a square crop of a whole photo
@@ -122,8 +122,12 @@ class Model:
         sides = box[2:] - box[:2]
         crops = []
         whole = np.array([0, 0, width, height], np.float32)
-        for frame, margin, size in ((box, MARGIN, self.size), (whole, 0.0, self.whole_size)):
-            cut = self.cut(photo, frame, margin, size)
+        part = window_of(box, width, height) if self.learner.square else whole
+        for frame, window, margin, size in (
+            (box, box, MARGIN, self.size),
+            (whole, part, 0.0, self.whole_size),
+        ):
+            cut = self.cut(photo, window, margin, size)
             if cut is None or not (sides > 0).all():
                 raise UserError(f"the box of {called} is empty or outside it")
             area = float(sides.prod())
@@ -166,12 +170,13 @@ class Shot:
 
 @dataclass(frozen=True)
 class Found:
-    """Landmarks in B images. Those that no support photo labels are NaN, with a score of 0."""
+    """Landmarks of B objects. Those that no support photo labels are NaN, with a score of 0."""
 
     landmarks: np.ndarray  # (B, N, 2) float32: x, y in pixels of each image
     scores: np.ndarray  # (B, N) float32, 0 to 1: how probable it is that the landmark is there and
     # its error below a tenth of the object's size (calibrated where the model is)
     boxes: np.ndarray  # (B, 4) float32: x1, y1, x2, y2 that were searched
+    images: np.ndarray  # (B,) int64: which image each is in
 
 
 @dataclass(frozen=True)
@@ -192,25 +197,37 @@ class Finder:
         object's size, NaN where that cannot be told; None of learners that leave none out."""
         return getattr(self._boxed, "left_out", None)
 
-    def predict(self, images: Sequence[Image], boxes: np.ndarray | None = None) -> Found:
+    def predict(
+        self, images: Sequence[Image], boxes: np.ndarray | None = None, *, objects: int = 1
+    ) -> Found:
         """The landmarks in B images: of any size each, see `Model.adapt`.
 
         boxes: (B, 4), x1, y1, x2, y2 around each object. Without them it is found first: landmarks
-        in the whole photo tell where the box is.
+        in the whole photo tell where the box is. objects: how many are looked for in an image
+        without boxes; there is a first one in each, with low scores where there is none, and
+        others follow it where they look like the support's.
 
-        Raises `UserError` where an image cannot be read or a box lies outside it.
+        Raises `UserError` where an image cannot be read or a box lies outside it, and where several
+        objects are asked with boxes or of a learner that fits no shape.
         """
         images = several(images)
+        if objects != 1:
+            self._check_several(objects, boxes)
         boxes = None if boxes is None else boxes_of(boxes, len(images))
         parts = [
             self._predict(
                 [photo_of(image, i) for i, image in enumerate(images[part], part.start)],
                 None if boxes is None else boxes[part],
+                objects,
+                part.start,
             )
             for part in together(images, self._at_once)
         ]
         n = len(self.names)
-        empty = Found(*(np.zeros((0, *shape), np.float32) for shape in ((n, 2), (n,), (4,))))
+        empty = Found(
+            *(np.zeros((0, *shape), np.float32) for shape in ((n, 2), (n,), (4,))),
+            np.zeros(0, np.int64),
+        )
         columns = [field.name for field in fields(Found)]
         return Found(*(np.concatenate([getattr(p, c) for p in [empty, *parts]]) for c in columns))
 
@@ -222,14 +239,45 @@ class Finder:
             1, min(AT_ONCE, 2**23 // size**2, 2**24 // len(self.names) // (size // stride) ** 2)
         )
 
-    def _predict(self, photos: Sequence[np.ndarray], boxes: np.ndarray | None) -> Found:
-        if boxes is None:
+    def _check_several(self, objects: int, boxes: np.ndarray | None) -> None:
+        """Raise `UserError` where so many objects of a photo cannot be looked for."""
+        if objects < 1 or boxes is not None:
+            raise UserError(
+                f"{objects} objects a photo cannot be: give 1 or more, and no boxes, each of which "
+                "is one object's"
+            )
+        if not self._locator:
+            raise UserError(
+                f"{self.model.learner.name} looks for one object a photo here: adapt CLM to photos "
+                "with two landmarks or more, or give boxes"
+            )
+
+    def _predict(
+        self, photos: Sequence[np.ndarray], boxes: np.ndarray | None, objects: int, first: int
+    ) -> Found:
+        which, presence = np.arange(len(photos)), np.ones(len(photos), np.float32)
+        if boxes is None and self._locator:
+            seen = [self._sightings(photo, objects) for photo in photos]
+            which = np.repeat(which, [len(each) for each in seen])
+            every = [one for each in seen for one in each]
+            boxes = np.array([one.box for one in every], np.float32)
+            presence = np.array([one.presence for one in every], np.float32)
+            photos = [photos[i] for i in which]
+        elif boxes is None:
             sizes = [(photo.shape[1], photo.shape[0]) for photo in photos]
             frames = np.array([(0, 0, *size) for size in sizes], np.float32)
             found = zip(*self._find(self._whole, self.support.whole, photos, frames, 0.0), sizes)
             boxes = np.array([box_of(points, scores, self.support.shape, *size)
                               for points, scores, size in found], np.float32)  # fmt: skip
-        return Found(*self._find(self._boxed, self.support.boxed, photos, boxes, MARGIN), boxes)
+        found = self._find(self._boxed, self.support.boxed, photos, boxes, MARGIN)
+        return Found(found[0], found[1] * presence[:, None], boxes, which + first)
+
+    def _sightings(self, photo: np.ndarray, objects: int) -> list[Sighting]:
+        """Objects in a photo; the whole photo, with no likeness, where there is none."""
+        height, width = photo.shape[:2]
+        frame = np.array([0, 0, width, height], np.float32)
+        seen = self._locator(photo, objects) if self._locator else []
+        return seen or [Sighting(frame, 0.0)]
 
     def _find(
         self,
@@ -263,6 +311,12 @@ class Finder:
     @cached_property
     def _whole(self) -> Detector | SamplesDetector:
         return adapted(self.model.learner, self.support.whole.to(self.model.device))
+
+    @cached_property
+    def _locator(self) -> Locator | None:
+        if not self.model.learner.square:
+            return None
+        return Locator.of(self._whole, self._boxed, self.support, self.model.device)
 
     def save(self, path: str | PathLike) -> None:
         """Write the learner and its support, whole or not at all."""
