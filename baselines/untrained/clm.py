@@ -27,7 +27,7 @@ from fewshot_landmarks.samples import Samples
 
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # of the two densities, b and c
 CHOICES = torch.tensor([(1.0, b, c) for b, c in product(WEIGHTS, WEIGHTS)] + [(0.0, 1.0, 0.0)])
-FIXED = (1.0, 1.0, 1.0)  # with one photo there is none to leave out
+FIXED = (1.0, 2.0, 1.0)  # with one photo there is none to leave out
 FOLDS = 10  # of photos left out alone, and as many of pairs
 JUDGED = 32  # landmarks that choose, if there are more
 ALIKE = 0.5  # mean cosine of the cells of two crops: if it is greater they are of one moment
