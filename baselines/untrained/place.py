@@ -1,5 +1,6 @@
 """PLACE: where a landmark lies in the box, whatever the image shows; and densities of places."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,7 +50,7 @@ class Place:
         deviation = (variance * (1 + 1 / count.clamp(min=1)) + LEAST**2).sqrt()
         return cls(mean, deviation, OBJECTS + len(support) - 1)
 
-    def __call__(self, query: Samples, shape: tuple[int, int]) -> torch.Tensor:
+    def __call__(self, query: Samples, shape: Sequence[int]) -> torch.Tensor:
         """Log density, 0 at its peak, in the cells of B crops: (B, N, h, w)."""
         low, sides = _box(query)
         cells = (centres(query.size, shape, query.landmarks) - low) / sides  # (B, h * w, 2)

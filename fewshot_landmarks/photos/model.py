@@ -224,10 +224,9 @@ class Finder:
             for part in together(images, self._at_once)
         ]
         n = len(self.names)
-        empty = Found(
-            *(np.zeros((0, *shape), np.float32) for shape in ((n, 2), (n,), (4,))),
-            np.zeros(0, np.int64),
-        )
+        shapes = (n, 2), (n,), (4,)
+        places, scores, none = (np.zeros((0, *shape), np.float32) for shape in shapes)
+        empty = Found(places, scores, none, np.zeros(0, np.int64))
         columns = [field.name for field in fields(Found)]
         return Found(*(np.concatenate([getattr(p, c) for p in [empty, *parts]]) for c in columns))
 
@@ -262,7 +261,7 @@ class Finder:
             every = [one for each in seen for one in each]
             boxes = np.array([one.box for one in every], np.float32)
             presence = np.array([one.presence for one in every], np.float32)
-            photos = [photos[i] for i in which]
+            photos = [photos[i] for i in which.tolist()]
         elif boxes is None:
             sizes = [(photo.shape[1], photo.shape[0]) for photo in photos]
             frames = np.array([(0, 0, *size) for size in sizes], np.float32)

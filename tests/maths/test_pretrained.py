@@ -197,7 +197,13 @@ def test_a_model_on_it_is_written_and_read(tmp_path):
     images, landmarks, boxes = photos(range(3))
     finder = made.adapt(images, landmarks, boxes=boxes)
     finder.save(tmp_path / "model.safetensors")
-    again, wanted = load(tmp_path / "model.safetensors"), finder.predict(images)
+    with pytest.raises(UserError, match="--backbone"):  # no file decides how large a network is
+        load(tmp_path / "model.safetensors")
+    state = tmp_path / "backbone.safetensors"
+    tensors = made.learner.base.fenet.backbone.state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, state)
+    named = {"backbone": "test_efficientnet", "weights": str(state)}
+    again, wanted = load(tmp_path / "model.safetensors", **named), finder.predict(images)
     assert (again.predict(images).landmarks == wanted.landmarks).all()
     fenet = again.model.learner.base.fenet
     assert fenet.fingerprint == made.learner.base.fenet.fingerprint

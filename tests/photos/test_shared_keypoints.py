@@ -64,8 +64,8 @@ def test_a_model_learns_the_categorys_own_landmarks(found, capsys):
     assert {len(row["keypoints"]) for row in rows} == {3 * 14}
     assert all(row["keypoints"][3:6] == [0, 0, 0] for row in rows)
     assert main(["doctor", "--model", str(found / "finder.safetensors")]) == 0
-    line = capsys.readouterr().out.splitlines()[-1]
-    assert "2 0" in line and "and 9 more" in line
+    said = capsys.readouterr().out
+    assert any("2 0" in line and "and 9 more" in line for line in said.splitlines())
 
 
 def test_results_with_all_294_keypoints_are_evaluated_alike(found, tmp_path):

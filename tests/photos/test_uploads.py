@@ -325,10 +325,11 @@ def test_a_page_that_is_ended_leaves_nothing(model, tmp_path, monkeypatch, capsy
             os.kill(os.getpid(), getattr(signal, name))
             time.sleep(0.5)
 
+    options = dict.fromkeys(("model", "learner", "backbone", "weights"))
     try:
         threading.Thread(target=end, daemon=True).start()
         with pytest.raises(KeyboardInterrupt):
-            command.execute(Namespace(model=None, learner=None, device="cpu", port=0, host=[]))
+            command.execute(Namespace(**options, device="cpu", port=0, host=[]))
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
