@@ -192,18 +192,21 @@ def test_a_preset_takes_it_by_name(folder):
 
 
 def test_a_model_on_it_is_written_and_read(tmp_path):
-    options = {"name": "test_efficientnet", "weights": None}
+    state, file = tmp_path / "backbone.safetensors", tmp_path / "model.safetensors"
+    save_file(timm.create_model("test_efficientnet").state_dict(), state)
+    options = {"name": "test_efficientnet", "weights": str(state)}
     made = model("PROTO", size=64, network="timm", options=options)
     images, landmarks, boxes = photos(range(3))
     finder = made.adapt(images, landmarks, boxes=boxes)
-    finder.save(tmp_path / "model.safetensors")
+    finder.save(file)
+    assert file.stat().st_size < state.stat().st_size + 200_000  # PROTO's own network, not both
     with pytest.raises(UserError, match="--backbone"):  # no file decides how large a network is
-        load(tmp_path / "model.safetensors")
-    state = tmp_path / "backbone.safetensors"
-    tensors = made.learner.base.fenet.backbone.state_dict()
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, state)
-    named = {"backbone": "test_efficientnet", "weights": str(state)}
-    again, wanted = load(tmp_path / "model.safetensors", **named), finder.predict(images)
+        load(file)
+    again = load(file, backbone="test_efficientnet", weights=str(state))
+    wanted = finder.predict(images)
     assert (again.predict(images).landmarks == wanted.landmarks).all()
     fenet = again.model.learner.base.fenet
     assert fenet.fingerprint == made.learner.base.fenet.fingerprint
+    save_file(timm.create_model("test_efficientnet").state_dict(), state)
+    with pytest.raises(UserError, match="other weights"):
+        load(file, backbone="test_efficientnet", weights=str(state))
