@@ -579,8 +579,11 @@ def test_several_objects_of_a_photo_are_found_where_they_are(several, tmp_path, 
         plain = PIL.Image.open(tmp_path / "query" / both[0]["file_name"])
         drawn = PIL.Image.open(tmp_path / "found-drawn" / f"{both[0]['file_name'][:3]}.jpg")
         changed = np.abs(np.asarray(plain.resize(drawn.size), int) - np.asarray(drawn)).max(-1)
-        for x, y in (marks.reshape(-1, 2) * drawn.width / plain.width).astype(int):
+        ratio = drawn.width / plain.width
+        for x, y in (marks.reshape(-1, 2) * ratio).astype(int):
             assert changed[max(0, y - 9) : y + 9, max(0, x - 9) : x + 9].max() > 60
+        for x, y, _, height in (np.array([o["bbox"] for o in both]) * ratio).round().astype(int):
+            assert np.median(changed[y : y + height, x]) > 40  # an edge of the frame
     assert len(list((tmp_path / "found-drawn").glob("*.jpg"))) == 2
 
     command = ["--predictions", str(out), "--images", str(tmp_path / "query")]

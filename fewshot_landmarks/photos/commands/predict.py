@@ -38,6 +38,7 @@ from fewshot_landmarks.support.files import (
 from fewshot_landmarks.support.outputs import claim
 
 SHORTEST, LONGEST = 640, 1024  # longer side of the pictures, pixels
+FRAME = (64, 224, 255)  # colour of boxes, RGB
 AT_ONCE = 8  # photos, which are held whole: fewer where they are large, or have several objects
 
 
@@ -278,15 +279,12 @@ def _predict(
     found = finder.predict([photo for _, photo in good], boxes, objects=objects)
     for i, (wanted, photo) in enumerate(good):
         own = found.images == i
-        landmarks, scores = found.landmarks[own], found.scores[own]
+        each = found.landmarks[own], found.scores[own], found.boxes[own]
         if drawings:
-            _draw(drawings, wanted, photo, landmarks, scores)
+            _draw(drawings, wanted, photo, *each)
         # In whose pixels it is: EXIF may turn the photo, or not.
         size = {"width": photo.shape[1], "height": photo.shape[0]}
-        results = [
-            _result(wanted, finder.support, *each) | size
-            for each in zip(landmarks, scores, found.boxes[own])
-        ]
+        results = [_result(wanted, finder.support, *one) | size for one in zip(*each, strict=True)]
         yield {"key": wanted.key, "results": results}
 
 
@@ -339,15 +337,24 @@ def _result(
 
 
 def _draw(
-    folder: Path, wanted: Wanted, photo: np.ndarray, landmarks: np.ndarray, scores: np.ndarray
+    folder: Path,
+    wanted: Wanted,
+    photo: np.ndarray,
+    landmarks: np.ndarray,
+    scores: np.ndarray,
+    boxes: np.ndarray,
 ) -> None:
     """Write the photo with the landmarks (M, N, 2) of M objects, at a size at which these can be
-    told."""
+    told; where there are several, with their boxes (M, 4) too, which tell whose landmarks are whose.
+    """
     longest = max(photo.shape[:2])
     ratio = np.clip(longest, SHORTEST, LONGEST) / longest
     sides = [max(1, round(side * ratio)) for side in photo.shape[1::-1]]
     way = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
     picture = cv2.resize(photo, sides, interpolation=way)
+    for box in boxes if len(boxes) > 1 else ():
+        start, end = np.rint(box * ratio).astype(int).reshape(2, 2).tolist()
+        cv2.rectangle(picture, start, end, FRAME)
     for points, sure in zip(landmarks, scores):
         picture = draw_landmarks(picture, points * ratio, scores=sure)
     coded, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
