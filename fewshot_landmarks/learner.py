@@ -23,7 +23,10 @@ Detector = Callable[[torch.Tensor], torch.Tensor]
 
 
 class SamplesDetector(ABC):
-    """A detector that looks at more than images: at where the box of an object lies in its crop."""
+    """A detector that looks at more than images: at where the box of an object lies in its crop.
+
+    Its heatmaps are log densities of a landmark's place, up to a constant.
+    """
 
     @abstractmethod
     def of(self, query: Samples) -> torch.Tensor:

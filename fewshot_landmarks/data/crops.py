@@ -221,10 +221,12 @@ def garment(
     )
 
 
-def unlabelled(window: np.ndarray, crop: np.ndarray, box: np.ndarray, landmarks: int) -> Garment:
-    """An object of which a box (4,) in the photo is known, and none of its landmarks."""
+def unlabelled(
+    window: np.ndarray, crop: np.ndarray, box: np.ndarray, area: float, landmarks: int
+) -> Garment:
+    """An object whose box (4,) in the photo and area are known, and none of its landmarks."""
     nothing = np.zeros((landmarks, 2), np.float32), np.zeros(landmarks, np.uint8)
-    return garment(window, crop, *nothing, box=box, area=1.0, category=0, index=0)
+    return garment(window, crop, *nothing, box=box, area=area, category=0, index=0)
 
 
 def cut_out(

@@ -1,5 +1,7 @@
 """How far to trust a landmark: signs in its heatmap and the support, turned into a probability.
 
+Where heatmaps are log densities, they tell the probability themselves.
+
 Heatmaps are any scores, on a scale of each learner's own that changes with its training, so no sign
 depends on their scale: a heatmap is first made to have mean 0 and deviation 1. Which weight a sign
 has is fitted on categories that a learner was not trained on (`benchmarks.export`).
@@ -33,6 +35,44 @@ SIGNS = (
 )
 
 
+def find(
+    detector: Detector | SamplesDetector,
+    query: Samples,
+    support: Samples,
+    calibration: "Calibration | None",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Landmarks (B, N, 2) in crop pixels, and their scores (B, N): 0 to 1.
+
+    Of heatmaps that are log densities, the probability within `THRESHOLD` of what was found; of
+    others what a calibration makes of their signs, and without one the softmax near the peak, which
+    says little. 0 where heatmaps hold infinities or no support photo labels a landmark.
+    """
+    if isinstance(detector, SamplesDetector):
+        heatmaps = detector.of(query)
+        found = answers(heatmaps, query.size)
+        scores = probability_near(heatmaps, found, query)
+    else:
+        found, shown = search(detector, query, support)
+        scores = calibration(shown) if calibration else shown[..., SIGNS.index(NEAR_PEAK)]
+    known = support.labelled.any(0) & found.isfinite().all(-1) & scores.isfinite()
+    return found, torch.where(known, scores, 0.0)
+
+
+def probability_near(heatmaps: torch.Tensor, found: torch.Tensor, query: Samples) -> torch.Tensor:
+    """What log densities (B, N, h, w), up to constants, have within `THRESHOLD` of landmarks
+    (B, N, 2), in units of the object's size: (B, N)."""
+    h, w = heatmaps.shape[-2:]
+    steps = (torch.arange(n, device=found.device) + 0.5 for n in (w, h))
+    scale = query.scale[:, :, None, None]  # (B, 2, 1, 1)
+    x, y = (
+        (cells * (query.size / n) - found[..., i, None]) * scale[:, i]
+        for i, (cells, n) in enumerate(zip(steps, (w, h)))
+    )  # (B, N, w) and (B, N, h), in pixels of photos
+    squares = y.unsqueeze(-1).square() + x.unsqueeze(-2).square()
+    near = squares <= THRESHOLD**2 * query.area[:, None, None, None]
+    return (heatmaps.flatten(2).softmax(-1) * near.flatten(2)).sum(-1)
+
+
 def search(
     detector: Detector | SamplesDetector, query: Samples, support: Samples
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,7 +80,7 @@ def search(
     images, size = query.images, query.size
     heatmaps = heatmaps_of(detector, query)
     found = again = answers(heatmaps, size)
-    if not isinstance(detector, SamplesDetector):  # those hardly move, and take their time
+    if not isinstance(detector, SamplesDetector):
         moved = F.pad(images, (SHIFT, 0, SHIFT, 0), mode="replicate")[..., :size, :size]
         again = decode(detector(moved.contiguous()), size) - SHIFT
     return found, signs(heatmaps, found, again, support)

@@ -49,6 +49,7 @@ class Sighting:
 
     box: np.ndarray  # (4,) float32: x1, y1, x2, y2
     likeness: float  # in units of what left-out support photos have
+    frame: np.ndarray | None = None  # (4,): the window in which what is found stands, if it does
 
     @property
     def presence(self) -> float:
@@ -69,7 +70,7 @@ def crop_of(photo: np.ndarray, box: np.ndarray, margin: float, size: int, landma
     cut = square_out(photo, box, margin, size)
     if cut is None:
         return None
-    return collate([unlabelled(*cut, box, landmarks)])
+    return collate([unlabelled(*cut, box, float((box[2:] - box[:2]).prod()), landmarks)])
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ class Locator:
         """Objects of a photo (H, W, 3), the likeliest first: at least one (the whole photo, with
         no likeness, where no shape fits), and no more than `objects`, of which all but the first
         are surely there."""
-        whole = Sighting(np.array([0, 0, *photo.shape[1::-1]], np.float32), 0.0)
+        frame = np.array([0, 0, *photo.shape[1::-1]], np.float32)
+        whole = Sighting(frame, 0.0, frame)
         if not self.crops and objects == 1:
             return self._window(photo) or [whole]
         seen: list[Sighting] = []
@@ -130,12 +132,12 @@ class Locator:
                 yield part
 
     def _window(self, photo: np.ndarray) -> list[Sighting]:
-        """The window in which most is seen, its frame as the box."""
+        """What is seen in the window in which most is."""
         height, width = photo.shape[:2]
         part = next(self._parts(width, height))
         return sorted(
             (
-                replace(seen, box=frame)
+                replace(seen, frame=frame)
                 for frame in windows(width, height, part)
                 for seen in self._see(self.whole, photo, frame, 0.0)
             ),

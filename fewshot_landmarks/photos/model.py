@@ -25,7 +25,7 @@ from fewshot_landmarks.networks.fenets import FENETS
 from fewshot_landmarks.photos import MODELS, stored
 from fewshot_landmarks.photos.arguments import Image, annotation, boxes_of, photo_of, several
 from fewshot_landmarks.photos.boxes import around, box_of, mean_shape, shape_in
-from fewshot_landmarks.photos.confidence import NEAR_PEAK, SIGNS, Calibration, search
+from fewshot_landmarks.photos.confidence import Calibration, find
 from fewshot_landmarks.photos.header import CACHE, CROPS, NAMED, Misfit, check_support
 from fewshot_landmarks.photos.locate import MARGIN, Locator, window_of
 from fewshot_landmarks.photos.stored import Support
@@ -256,25 +256,24 @@ class Finder:
         self, photos: Sequence[np.ndarray], boxes: np.ndarray | None, objects: int, first: int
     ) -> Found:
         which, presence = np.arange(len(photos)), np.ones(len(photos), np.float32)
-        windows = boxes is None and objects == 1 and self._locator and not self._locator.crops
+        frames = None
         if boxes is None and self._locator:
             seen = [self._locator(photo, objects) for photo in photos]
             which = np.repeat(which, [len(each) for each in seen])
             every = [one for each in seen for one in each]
             boxes = np.array([one.box for one in every], np.float32)
+            if not self._locator.crops and objects == 1:
+                frames = np.array([one.frame for one in every], np.float32)
             presence = np.array([one.presence for one in every], np.float32)
             photos = [photos[i] for i in which.tolist()]
         elif boxes is None:
             sizes = [(photo.shape[1], photo.shape[0]) for photo in photos]
-            frames = np.array([(0, 0, *size) for size in sizes], np.float32)
-            found = zip(*self._find(self._whole, self.support.whole, photos, frames, 0.0), sizes)
+            whole = np.array([(0, 0, *size) for size in sizes], np.float32)
+            found = zip(*self._find(self._whole, self.support.whole, photos, whole, 0.0), sizes)
             boxes = np.array([box_of(points, scores, self.support.shape, *size)
                               for points, scores, size in found], np.float32)  # fmt: skip
-        if windows:
-            found = self._find(self._whole, self.support.whole, photos, boxes, 0.0)
-            known = np.isfinite(found[0]).all(-1)
-            boxes = np.array([around(points[told], *photo.shape[1::-1]) if told.any() else box
-                              for points, told, photo, box in zip(found[0], known, photos, boxes)])  # fmt: skip
+        if frames is not None:
+            found = self._find(self._whole, self.support.whole, photos, frames, 0.0, boxes)
         else:
             found = self._find(self._boxed, self.support.boxed, photos, boxes, MARGIN)
         return Found(found[0], found[1] * presence[:, None], boxes, which + first)
@@ -284,22 +283,24 @@ class Finder:
         detector: Detector | SamplesDetector,
         support: Samples,
         photos: Sequence[np.ndarray],
-        boxes: np.ndarray,
+        frames: np.ndarray,
         margin: float,
+        boxes: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Landmarks (B, N, 2) in pixels of the photos, and their scores (B, N)."""
-        cuts = [self.model.cut(photo, box, margin, support.size)
-                for photo, box in zip(photos, boxes)]  # fmt: skip
-        for cut, box in zip(cuts, boxes):
+        """Landmarks (B, N, 2) in pixels of the photos, and their scores (B, N), in crops of frames
+        (B, 4), which are the boxes of the objects where these (B, 4) are not given."""
+        crops = []
+        for photo, frame, box in zip(photos, frames, frames if boxes is None else boxes):
+            cut = self.model.cut(photo, frame, margin, support.size)
             if cut is None:
-                raise UserError(f"box {np.round(box).tolist()} lies outside its photo")
-        n = len(self.names)
-        crops = [unlabelled(*cut, box, n) for cut, box in zip(cuts, boxes) if cut]
+                raise UserError(f"box {np.round(frame).tolist()} lies outside its photo")
+            crops.append(
+                unlabelled(*cut, frame, float((box[2:] - box[:2]).prod()), len(self.names))
+            )
         query = collate(crops).to(self.model.device)
         with torch.no_grad():
             support = support.to(self.model.device)
-            found, shown = search(detector, query, support)
-            scores = trust(self.model.calibration, found, shown, support)
+            found, scores = find(detector, query, support, self.model.calibration)
         places = query.to_original(found).masked_fill(scores.unsqueeze(-1) == 0, float("nan"))
         return places.cpu().numpy(), scores.cpu().numpy()
 
@@ -383,16 +384,3 @@ def adapted(learner: Learner, support: Samples) -> Detector | SamplesDetector:
         torch.manual_seed(0)
         with torch.no_grad():
             return learner.adapt(support)
-
-
-def trust(
-    calibration: Calibration | None, found: torch.Tensor, shown: torch.Tensor, support: Samples
-) -> torch.Tensor:
-    """Scores (B, N) of landmarks (B, N, 2) with their signs; see `Found`.
-
-    A model without calibration has the share of its softmaxed heatmap around the peak, which says
-    little. Where heatmaps hold infinities there is no score to tell, and so no landmark.
-    """
-    scores = calibration(shown) if calibration else shown[..., SIGNS.index(NEAR_PEAK)]
-    known = support.labelled.any(0) & found.isfinite().all(-1) & scores.isfinite()
-    return torch.where(known, scores, 0.0)

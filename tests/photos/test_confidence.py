@@ -3,7 +3,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fewshot_landmarks.photos.confidence import SIGNS, Calibration, search, signs
+from fewshot_landmarks.photos.confidence import (
+    SIGNS,
+    Calibration,
+    probability_near,
+    search,
+    signs,
+)
 from tests.toy import toy_task
 
 MOVE = SIGNS.index("log of the move when the image is moved")
@@ -76,3 +82,24 @@ def test_support_is_counted():
 def test_calibration_by_hand():
     score = Calibration((2.0, -1.0), 0.5)(torch.tensor([[[1.0, 3.0]]]))
     assert score.item() == pytest.approx(1 / (1 + 2.718281828**0.5))
+
+
+def test_of_log_densities_the_score_is_what_lies_within_a_tenth_of_the_object():
+    """Two heatmaps of 8 x 8 cells of 2 crop pixels, in photos stretched to twice the width: what
+    lies within a tenth of an object of 80 by 20 photo pixels, 4 of them, added up cell by cell."""
+    task = toy_task(9, queries=2)
+    logs = torch.randn(2, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    query = replace(
+        task.query[[0, 1]],
+        scale=torch.tensor([[2.0, 1.0]]).expand(2, 2),
+        area=torch.full((2,), 1600.0),
+    )
+    found = torch.rand(2, 8, 2, generator=torch.Generator().manual_seed(1)) * 16
+    expected = torch.zeros(2, 8)
+    shares = (logs + 5.0).flatten(2).softmax(-1).unflatten(2, (8, 8))
+    for b, n, row, column in torch.ones(2, 8, 8, 8).nonzero().tolist():
+        x, y = (2 * column + 1 - found[b, n, 0]) * 2, 2 * row + 1 - found[b, n, 1]
+        if (x**2 + y**2).sqrt() <= 4:
+            expected[b, n] += shares[b, n, row, column]
+    assert query.size == 16
+    torch.testing.assert_close(probability_near(logs, found, query), expected)

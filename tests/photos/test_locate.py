@@ -66,7 +66,7 @@ def test_overlaps_are_of_boxes_of_left_out_photos():
 
 @pytest.mark.parametrize("away, crops", [(0.0, True), (60.0, False)])
 def test_crops_are_looked_at_where_boxes_of_left_out_photos_were_found(away, crops):
-    """Without them, what the whole photo says stands, and the box is the whole of it."""
+    """Without them, what the whole photo says stands."""
     photos = support([[15.0, 15.0, 55.0, 65.0]] * 3)
     found = seen([20.0, 20.0], [50.0, 60.0], [0.0, 0.0])
     elsewhere = seen([20.0 + away / 2, 20.0], [50.0 + away / 2, 60.0], [0.0, 0.0])
@@ -77,7 +77,8 @@ def test_crops_are_looked_at_where_boxes_of_left_out_photos_were_found(away, cro
     (sighting,) = locator(np.zeros((100, 100, 3), np.uint8))
     assert bool(boxed.asked) is crops
     if not crops:
-        assert sighting.box.tolist() == [0, 0, 100, 100]
+        assert sighting.frame.tolist() == [0, 0, 100, 100]
+        assert sighting.box.tolist() == [20, 20, 50, 60]
 
 
 def test_the_likeliest_of_several_ways_is_taken():
