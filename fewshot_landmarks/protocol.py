@@ -36,9 +36,8 @@ REGISTRY = {
     "PLACE": "baselines.untrained.place:PLACE",
     "CLM": "baselines.untrained.clm:CLM",
 }
-LEARNERS, ABLATIONS, UNTRAINED = (tuple(REGISTRY)[part] for part in (
-    slice(9), slice(9, 13), slice(13, None)
-))  # fmt: skip
+NAMES = tuple(REGISTRY)
+LEARNERS, ABLATIONS, UNTRAINED = NAMES[:9], NAMES[9:13], NAMES[13:]
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from itertools import combinations, product
 import torch
 
 from baselines.untrained.cells import Cells, Components, centres, encode, standardised
-from baselines.untrained.nearest import Exemplars
+from baselines.untrained.nearest import NEAREST, Exemplars
 from baselines.untrained.place import Place
-from baselines.untrained.ridge import regress, ridge
+from baselines.untrained.ridge import RIDGE, regress, ridge
 from baselines.untrained.shape import HIGHEST, Fitted, Shapes
 from baselines.untrained.weak import ROUNDS, Taught, likeness, weak_cells, weak_labels
 from fewshot_landmarks.heatmaps import decode
@@ -44,9 +44,7 @@ class CLM(Learner):
     square = True
 
     @dataclass(frozen=True)
-    class Settings(Learner.Settings):
-        ridge: float = 0.1  # see RIDGE
-        shrinkage: float = 3.0  # see NEAREST
+    class Settings(RIDGE.Settings, NEAREST.Settings):
         temperature: float = 0.02  # of choices, in units of the least error
 
     def adapt(self, support: Samples) -> "ConstrainedDetector":
@@ -162,60 +160,62 @@ class ConstrainedDetector(SamplesDetector):
     def of(self, query: Samples) -> torch.Tensor:
         features = self.features(query.images)
         return torch.cat([
-            self.parts(features[i : i + 1], query[[i]])[0].combined(self.weights)
+            self.parts(features[i : i + 1], query[[i]]).combined(self.weights)
             for i in range(len(query))
         ])  # fmt: skip
-
-    def fit(self, query: Samples) -> list[Fitted | None]:
-        """The shape in each crop; None where none can be put there."""
-        return [next(iter(found), None) for found in self.fits(query, 1)]
 
     def fits(self, query: Samples, most: int) -> list[list[Fitted]]:
         """So many shapes in each crop, none of them where another one lies."""
         features, found = self.features(query.images), []
         for i in range(len(query)):
-            taken = torch.zeros(features.shape[-2:], dtype=torch.bool, device=features.device)
+            one, (look, response) = query[[i]], self.look(features[i : i + 1])
             found.append([])
             for _ in range(most):
-                _, fitted = self.parts(features[i : i + 1], query[[i]], taken)
+                fitted, prior = self.shape(look, one)
                 if fitted is None:
                     break
-                found[-1].append(fitted)
-                cells = centres(query.size, taken.shape, fitted.landmarks)
+                likeness = self.likeness_of(response, prior)
+                found[-1].append(replace(fitted, likeness=likeness))
+                cells = centres(query.size, look.shape[-2:], fitted.landmarks)
                 low, high = fitted.landmarks.amin(0), fitted.landmarks.amax(0)
                 inside = ((cells >= low) & (cells <= high)).all(-1)
-                taken = taken | inside.view(taken.shape)
+                look = look.masked_fill(inside.view(look.shape[-2:]), -HIGHEST)
         return found
 
-    def parts(
-        self, features: torch.Tensor, one: Samples, taken: torch.Tensor | None = None
-    ) -> "tuple[Parts, Fitted | None]":
-        """What is known of the places of the landmarks in one crop, from its features (1, D, h, w).
+    def parts(self, features: torch.Tensor, one: Samples) -> "Parts":
+        """What is known of the places of the landmarks in one crop, from its features (1, D, h, w)."""
+        look, response = self.look(features)
+        fitted, prior = self.shape(look, one)
+        return Parts(look, self.place(one, look.shape[-2:]), prior, response, fitted)
 
-        taken: (h, w) bool, cells of which no landmark is.
-        """
+    def look(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features (B, D, h, w) to RIDGE's and NEAREST's heatmaps (B, N, h, w), added: each made
+        standard, and as they are."""
         responses = regress(features, self.looks), self.exemplars(features)
-        look = standardised(responses[0]) + standardised(responses[1])
-        if taken is not None:
-            look = look.masked_fill(taken, -HIGHEST)
-        shape = look.shape[-2:]
+        return standardised(responses[0]) + standardised(responses[1]), responses[0] + responses[1]
+
+    def shape(self, look: torch.Tensor, one: Samples) -> tuple[Fitted | None, torch.Tensor]:
+        """The shape in one crop, None where none can be put, and its log density (1, N, h, w)."""
         fitted = self.shapes.fit(look[0], one) if self.shapes else None
-        prior = torch.zeros_like(look[0])
-        if self.shapes and fitted:
-            prior = self.shapes.prior(fitted, one, shape)
-            near = (responses[0] + responses[1])[0].masked_fill(prior < NEAR, -1.0)
-            alike = near.flatten(1).amax(1)[self.exemplars.known].mean()
-            fitted = replace(fitted, likeness=float(alike))
-        return Parts(look, self.place(one, shape), prior.unsqueeze(0)), fitted
+        if not (self.shapes and fitted):
+            return None, torch.zeros_like(look)
+        return fitted, self.shapes.prior(fitted, one, look.shape[-2:]).unsqueeze(0)
+
+    def likeness_of(self, response: torch.Tensor, prior: torch.Tensor) -> float:
+        """How much a crop looks like the support where its shape is: mean of the landmarks' peaks."""
+        near = response.masked_fill(prior < NEAR, -1.0)
+        return float(near.flatten(2).amax(2)[0, self.exemplars.known].mean())
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Maps (1, N, h, w) of one crop."""
+    """Maps (1, N, h, w) of one crop, and the shape that was fitted in it."""
 
     look: torch.Tensor
     place: torch.Tensor
     shape: torch.Tensor
+    response: torch.Tensor  # the look, not made standard
+    fitted: Fitted | None
 
     def combined(self, weights: torch.Tensor, some: slice = slice(None)) -> torch.Tensor:
         """Their weighted sum, of some of the landmarks; weights (3,)."""
@@ -234,9 +234,10 @@ class Trial:
 
     @classmethod
     def of(cls, detector: ConstrainedDetector, cells: Cells, photo: Samples) -> "Trial":
-        parts, fitted = detector.parts(cells.features.unsqueeze(0), photo)
+        parts = detector.parts(cells.features.unsqueeze(0), photo)
         known = photo.labelled[0] & detector.exemplars.known
-        return cls(parts, photo, known, fitted.likeness if fitted else 0.0)
+        likeness = detector.likeness_of(parts.response, parts.shape) if parts.fitted else 0.0
+        return cls(parts, photo, known, likeness)
 
     def errors(self, choices: torch.Tensor, some: slice = slice(None)) -> torch.Tensor:
         """Errors (choices, N) of some landmarks with each of some weights (choices, 3), in units of

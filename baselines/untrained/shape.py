@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from baselines.untrained.cells import centres
-from baselines.untrained.place import shrunk, student
+from baselines.untrained.place import OBJECTS, shrunk, student
 from fewshot_landmarks.samples import Samples
 
 PEAKS = 3  # of each heatmap
@@ -30,7 +30,6 @@ ALONE = 0.1  # of the crop's side: how far landmarks move where one object is al
 LEAST = 0.03
 FREE_TURN, FREE_SCALE = 0.5, 1.3  # radians, ratio: beyond those that the support shows
 LONE_TURN, LONE_SCALE = 0.8, 1.7  # where it shows none
-OBJECTS = 3.0  # see place.OBJECTS
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,7 @@ class Fitted:
     score: float  # mean over landmarks, deviations of heatmaps
     turn: float  # radians
     scale: float
-    likeness: float = (
-        0.0  # mean over landmarks of RIDGE's and NEAREST's responses, not standardised
-    )
+    likeness: float = 0.0  # see `clm.ConstrainedDetector.likeness_of`
 
 
 @dataclass(frozen=True)
@@ -64,28 +61,35 @@ class Shapes:
         """Of the support's objects; None where none has two landmarks apart from each other."""
         points = torch.view_as_complex((support.landmarks * stretch(support)).contiguous())
         known, size = support.labelled, support.size
-        squares, shown = torch.zeros_like(points.real[0]), torch.zeros_like(points.real[0])
-        turns, scales, mirrored = [0.0], [1.0], False
-        for i in range(len(points)):
-            for j in range(len(points)):
-                both = known[i] & known[j]
-                if i == j or both.sum() < 2:
-                    continue
-                moved, factor = _aligned(points[i], points[j], both)
-                far = (moved - points[j]).abs().square() / 2 * both  # a coordinate
-                other = (_aligned(points[i].conj(), points[j], both)[0] - points[j]).abs().square()
-                mirrored |= bool(both.sum() > 3 and (other / 2 * both).sum() < far.sum() / 4)
-                # Four of the 2 P coordinates are fitted.
-                squares += far * (both.sum() / (both.sum() - 2).clamp(min=1))
-                shown += both
-                turns.append(abs(float(factor.angle())))
-                scales.append(math.exp(abs(math.log(max(float(factor.abs()), 1e-3)))))
+        # Every two that share landmarks are aligned, each with the other.
+        first, second = (~torch.eye(len(points), dtype=torch.bool, device=known.device)).nonzero(
+            as_tuple=True
+        )
+        told = (known[first] & known[second]).sum(1) >= 2
+        first, second = first[told], second[told]
+        both, to = known[first] & known[second], points[second]
+        shared = both.sum(1, keepdim=True)
+
+        def aligned(from_: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            """Squared distances (P, N), a coordinate, that similarities leave, and their factors."""
+            factor, shift = _similarity(from_, to, both.to(points.real))
+            return (factor * from_ + shift - to).abs().square() / 2 * both, factor
+
+        (off, factor), (other, _) = aligned(points[first]), aligned(points[first].conj())
+        mirrored = ((shared[:, 0] > 3) & (other.sum(1) < off.sum(1) / 4)).any()
+        # Four of the 2 P coordinates are fitted.
+        squares = (off * (shared / (shared - 2).clamp(min=1))).sum(0)
+        shown = both.sum(0)
         count = known.sum(0).to(squares)
         free = (count - 1).clamp(min=0)
         variance = shrunk(squares / shown.clamp(min=1) * free, count, (ALONE * size) ** 2)
         if mirrored:
             points, known = torch.cat([points, -points.conj() + size]), known.repeat(2, 1)
-        lone = len(turns) == 1
+        turn, scale = LONE_TURN, LONE_SCALE
+        if len(factor):
+            turn = min(math.pi, 2 * float(factor.angle().abs().max()) + FREE_TURN)
+            ratio = factor.abs().clamp(min=1e-3).log().abs().max().exp()
+            scale = FREE_SCALE * float(ratio)
         draw = torch.Generator().manual_seed(0)
         each = max(10, PAIRS // len(points))
         pairs = tuple(_pairs(*one, APART * size, each, draw) for one in zip(points, known))
@@ -96,8 +100,8 @@ class Shapes:
             known=known,
             deviation=(variance + (LEAST * size) ** 2).sqrt(),
             pairs=pairs,
-            turn=LONE_TURN if lone else min(math.pi, 2 * max(turns) + FREE_TURN),
-            scale=LONE_SCALE if lone else FREE_SCALE * max(scales),
+            turn=turn,
+            scale=scale,
             freedom=OBJECTS + len(support) - 1,
         )
 
@@ -143,7 +147,8 @@ class Shapes:
         return Fitted(found, placed, float(scores[chosen]), float(told.angle()), float(told.abs()))
 
     def prior(self, fitted: Fitted, query: Samples, shape: Sequence[int]) -> torch.Tensor:
-        """Log density of the landmarks' places, 0 at their peaks; 0 all over where none is known: (N, h, w)."""
+        """Log density of the landmarks' places: (N, h, w). 0 at its peaks, and all over for a
+        landmark that no shape of the support places."""
         stretched = stretch(query)[0, 0]
         cells = centres(query.size, shape, fitted.landmarks)
         off = (cells - fitted.landmarks.unsqueeze(1)) * stretched

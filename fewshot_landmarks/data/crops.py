@@ -199,7 +199,7 @@ def garment(
     category: int,
     index: int,
 ) -> Garment:
-    """An item of a data set from its crop (S, S, 3) uint8, and its landmarks (N, 2) and box (4,) in the photo."""
+    """An item of a data set: its crop (S, S, 3) uint8, landmarks (N, 2) and box (4,) in the photo."""
     size = len(crop)
     origin = window[:2].astype(np.float64)
     scale = (window[2:] - window[:2]) / size
@@ -219,6 +219,12 @@ def garment(
         category=category,
         index=index,
     )
+
+
+def unlabelled(window: np.ndarray, crop: np.ndarray, box: np.ndarray, landmarks: int) -> Garment:
+    """An object of which a box (4,) in the photo is known, and none of its landmarks."""
+    nothing = np.zeros((landmarks, 2), np.float32), np.zeros(landmarks, np.uint8)
+    return garment(window, crop, *nothing, box=box, area=1.0, category=0, index=0)
 
 
 def cut_out(

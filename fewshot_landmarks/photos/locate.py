@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from fewshot_landmarks.data.crops import garment, square_out
+from fewshot_landmarks.data.crops import square_out, unlabelled
 from fewshot_landmarks.samples import Samples, collate
 
 MARGIN = 0.1  # of a crop around a box, as in training
@@ -64,8 +64,7 @@ def crop_of(photo: np.ndarray, box: np.ndarray, margin: float, size: int, landma
     cut = square_out(photo, box, margin, size)
     if cut is None:
         return None
-    nothing = np.zeros((landmarks, 2), np.float32), np.zeros(landmarks, np.uint8)
-    return collate([garment(*cut, *nothing, box=box, area=1.0, category=0, index=0)])
+    return collate([unlabelled(*cut, box, landmarks)])
 
 
 @dataclass(frozen=True)

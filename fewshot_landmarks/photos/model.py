@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fewshot_landmarks.data.crops import Garment, cut_out, garment, square_out
+from fewshot_landmarks.data.crops import Garment, cut_out, garment, square_out, unlabelled
 from fewshot_landmarks.data.images import together
 from fewshot_landmarks.learner import Detector, Learner, SamplesDetector, find_learner
 from fewshot_landmarks.networks.base import BaseModel
 from fewshot_landmarks.networks.fenets import FENETS
 from fewshot_landmarks.photos import MODELS, stored
 from fewshot_landmarks.photos.arguments import Image, annotation, boxes_of, photo_of, several
-from fewshot_landmarks.photos.boxes import around, box_of, mean_shape
+from fewshot_landmarks.photos.boxes import around, box_of, mean_shape, shape_in
 from fewshot_landmarks.photos.confidence import NEAR_PEAK, SIGNS, Calibration, search
-from fewshot_landmarks.photos.header import CACHE, CROPS, Misfit, check_support
+from fewshot_landmarks.photos.header import CACHE, CROPS, NAMED, Misfit, check_support
 from fewshot_landmarks.photos.locate import MARGIN, Locator, Sighting, window_of
 from fewshot_landmarks.photos.stored import Support
 from fewshot_landmarks.protocol import REGISTRY, UNTRAINED
@@ -134,7 +134,8 @@ class Model:
             known: dict = {"box": frame, "area": area, "category": 0, "index": 0}
             crops.append(garment(*cut, points, seen, **known))
         boxed, whole = crops
-        return Shot(boxed, whole, np.where(seen[:, None] > 0, (points - box[:2]) / sides, np.nan))
+        (shape,) = shape_in(points[None], box[None])
+        return Shot(boxed, whole, np.where(seen[:, None] > 0, shape, np.nan))
 
     def learn(self, shots: Sequence["Shot"], names: Sequence[str], category: str) -> "Finder":
         """What finds the N named landmarks of K shots; see `adapt`."""
@@ -292,9 +293,8 @@ class Finder:
         for cut, box in zip(cuts, boxes):
             if cut is None:
                 raise UserError(f"box {np.round(box).tolist()} lies outside its photo")
-        nothing = np.zeros((len(self.names), 2), np.float32), np.zeros(len(self.names), np.uint8)
-        known: dict = {"area": 1.0, "category": 0, "index": 0}
-        crops = [garment(*cut, *nothing, box=box, **known) for cut, box in zip(cuts, boxes) if cut]
+        n = len(self.names)
+        crops = [unlabelled(*cut, box, n) for cut, box in zip(cuts, boxes) if cut]
         query = collate(crops).to(self.model.device)
         with torch.no_grad():
             support = support.to(self.model.device)
@@ -343,7 +343,7 @@ def load(
     format that this version does not read, or of another learner or other weights.
     """
     if learner is None and str(path) in UNTRAINED:
-        return untrained(str(path), backbone or BACKBONE, weights or "package", device)
+        return untrained(str(path), backbone, weights, device)
     path = Path(path)
     if not isfile(path) and isfile(MODELS / f"{path}.safetensors"):
         path = MODELS / f"{path}.safetensors"
@@ -355,18 +355,21 @@ def load(
 
 def untrained(
     learner: str = "CLM",
-    backbone: str = BACKBONE,
-    weights: str | None = "package",
+    backbone: str | None = None,
+    weights: str | None = None,
     device: str | torch.device = "cpu",
 ) -> Model:
-    """A learner that no task teaches, on the frozen features of a network; see `TimmFENet`."""
-    options: dict = {"name": backbone, "weights": weights}
+    """A learner that no task teaches, on the frozen features of a network; see `TimmFENet`.
+
+    By default EfficientNet-Lite0, with the weights of its package.
+    """
+    options: dict = {"name": backbone or BACKBONE, "weights": weights or "package"}
     kind = find_learner(learner)
-    base = BaseModel(FENETS["timm"](**options), {})
+    base = BaseModel(FENETS[NAMED](**options), {})
     return Model(
         learner=kind(base, kind.Settings(feature_cache=CACHE)).to(device).eval(),
         name=REGISTRY.get(learner, learner),
-        network="timm",
+        network=NAMED,
         network_options=options,
         size=CROP,
         calibration=None,

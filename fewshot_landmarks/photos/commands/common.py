@@ -18,7 +18,6 @@ from fewshot_landmarks.learner import find_learner, fits
 from fewshot_landmarks.metrics.intervals import Estimate
 from fewshot_landmarks.photos import MODELS
 from fewshot_landmarks.photos.model import (
-    BACKBONE,
     MARGIN,
     Finder,
     Model,
@@ -81,7 +80,7 @@ def open_model(
     """A learner's model: of a file or a folder (see `model_file`), by default of the package; an
     untrained learner needs none, and stands on a backbone (see `TimmFENet`)."""
     if path is None and needs_no_model(learner or DEFAULT):
-        return untrained(learner or DEFAULT, backbone or BACKBONE, weights or "package", device)
+        return untrained(learner or DEFAULT, backbone, weights, device)
     found = load(model_file(path or MODELS, learner), device, learner, backbone, weights)
     model = found.model if isinstance(found, Finder) else found
     spare_threads(model)
