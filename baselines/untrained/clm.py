@@ -62,10 +62,11 @@ class CLM(Learner):
         return detector
 
     def teach(self, support: Samples, crops: Samples) -> Taught:
-        """Weak labels of crops without labels, and whether they help.
+        """Weak labels of crops without labels (their `labelled` is not looked at), and whether
+        they help.
 
-        Labelled photos are left out in turn, in some folds. In each, those kept make weak labels,
-        but not in crops of a moment that is left out, and what they find in the photos left out is
+        Labelled crops are left out in turn, in some folds. In each, those kept make weak labels,
+        but not in crops of a moment that is left out, and what they find in the crops left out is
         measured with and without these labels: what is measured has had no part in what it is
         found by, but for the three numbers that parts weigh.
         """
@@ -77,26 +78,23 @@ class CLM(Learner):
         for number in range(min(len(moments), ROUNDS) if len(moments) > 1 else 0):
             out = sum(moments[number::ROUNDS], [])
             kept = [k for k in range(len(cells)) if k not in out]
-            known, other = [cells[k] for k in kept], (~like[out].any(0)).nonzero()[:, 0].tolist()
-            others = self._of(support[kept], known, components)
-            others.weights = detector.weights
-            unseen = [features[i] for i in other]
-            more = weak_cells(weak_labels(others, crops[other], unseen), unseen) if other else []
-            taught = replace(others, looks=ridge([*known, *more], self.settings.ridge))
-            errors += [
-                torch.cat(
-                    [
-                        Trial.of(each, cells[k], support[[k]]).errors(detector.weights[None])
-                        for each in (others, taught)
-                    ]
-                )
-                for k in out
-            ]
-        weak = weak_labels(detector, crops, features)
-        mean = [float("nan")] * 2
+            known = [cells[k] for k in kept]
+            without = self._of(support[kept], known, components)
+            without.weights = detector.weights
+            other = (~like[out].any(0)).nonzero()[:, 0].tolist()
+            taught = without
+            if other:
+                unseen = [features[i] for i in other]
+                more = weak_cells(weak_labels(without, crops[other], unseen), unseen)
+                taught = replace(without, looks=ridge([*known, *more], self.settings.ridge))
+            for k in out:
+                trials = (Trial.of(each, cells[k], support[[k]]) for each in (without, taught))
+                errors.append(torch.cat([each.errors(detector.weights[None]) for each in trials]))
+        mean = [math.nan, math.nan]
         if errors:
             mean = torch.stack(errors).clamp(max=WORST).nanmean((0, 2)).tolist()
-        return Taught(weak, *mean)
+        weak = weak_labels(detector, crops, features)
+        return Taught(weak[weak.labelled.any(1)], *mean)
 
     def _adapted(
         self, support: Samples, components: Components, cells: Sequence[Cells]

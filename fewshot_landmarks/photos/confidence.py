@@ -101,3 +101,16 @@ class Calibration:
     def __call__(self, signs: torch.Tensor) -> torch.Tensor:
         """Signs (B, N, F) to probabilities (B, N)."""
         return (signs @ signs.new_tensor(self.weights) + self.bias).sigmoid()
+
+
+def trust(
+    calibration: Calibration | None, found: torch.Tensor, shown: torch.Tensor, support: Samples
+) -> torch.Tensor:
+    """Scores (B, N) of landmarks (B, N, 2) with their signs; see `model.Found`.
+
+    A model without calibration has the share of its softmaxed heatmap around the peak, which says
+    little. Where heatmaps hold infinities there is no score to tell, and so no landmark.
+    """
+    scores = calibration(shown) if calibration else shown[..., SIGNS.index(NEAR_PEAK)]
+    known = support.labelled.any(0) & found.isfinite().all(-1) & scores.isfinite()
+    return torch.where(known, scores, 0.0)
