@@ -90,11 +90,9 @@ class CLM(Learner):
             for k in out:
                 trials = (Trial.of(each, cells[k], support[[k]]) for each in (without, taught))
                 errors.append(torch.cat([each.errors(detector.weights[None]) for each in trials]))
-        mean = [math.nan, math.nan]
-        if errors:
-            mean = torch.stack(errors).clamp(max=WORST).nanmean((0, 2)).tolist()
         weak = weak_labels(detector, crops, features)
-        return Taught(weak[weak.labelled.any(1)], *mean)
+        both = torch.stack(errors) if errors else torch.zeros(0, 2, weak.labelled.shape[1])
+        return Taught(weak[weak.labelled.any(1)], *both.clamp(max=WORST).unbind(1))
 
     def _adapted(
         self, support: Samples, components: Components, cells: Sequence[Cells]

@@ -27,13 +27,12 @@ ROUNDS = 5  # in which labelled photos are left out, to tell whether weak labels
 
 @dataclass(frozen=True)
 class Taught:
-    """Crops with weak labels, those alone that have any, and the mean errors of labelled crops
-    left out, in units of the object's size: one above `clm.WORST` counts as that, and there are
-    none, NaN, where no landmark is labelled in two moments."""
+    """Crops with weak labels, those alone that have any; and what they do to labelled crops."""
 
     weak: Samples
-    without: float
-    taught: float
+    without: torch.Tensor  # (K, N) errors of labelled crops left out, in units of the object's
+    # size, at most `clm.WORST`; NaN where that cannot be told. K is 0 where none can be left out
+    taught: torch.Tensor  # (K, N) the same of what learnt from weak labels, too
 
 
 def weak_labels(

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from fewshot_landmarks.data.images import Unreadable, read_photo
 from fewshot_landmarks.learner import Detector, Learner, SamplesDetector
+from fewshot_landmarks.metrics.intervals import Z95, mean_error
 from fewshot_landmarks.photos.arguments import Image
 from fewshot_landmarks.photos.header import WEAK
 from fewshot_landmarks.photos.locate import MARGIN, THERE, Locator, crop_of
@@ -35,11 +36,12 @@ class Lesson(Protocol):
         """The crops that have a weak label."""
 
     @property
-    def without(self) -> float:
-        """Mean error of labelled crops left out, in units of the object's size; it may be NaN."""
+    def without(self) -> torch.Tensor:
+        """Errors (K, N) of labelled crops left out, in units of the object's size; NaN where that
+        cannot be told, and K is 0 where none can be left out."""
 
     @property
-    def taught(self) -> float:
+    def taught(self) -> torch.Tensor:
         """The same of what learnt from weak labels, too."""
 
 
@@ -63,12 +65,18 @@ class Outcome:
     without: float  # mean error of annotated photos left out, in units of the object's size; NaN
     # where it cannot be told
     taught: float  # the same with these labels
+    noise: float  # the standard error of their difference, over photos; NaN where there is none
     left_out: tuple[str, ...]  # a sentence on each photo that could not be used
 
     @property
     def kept(self) -> bool:
-        """Whether the finder learnt from them: the error is lower."""
-        return self.landmarks > 0 and self.taught < self.without
+        """Whether the finder learnt from them: the error is not higher by more than the noise."""
+        return self.told and self.taught - self.without <= self.noise
+
+    @property
+    def told(self) -> bool:
+        """Whether annotated photos left out say anything: labels changed what is found in them."""
+        return self.landmarks > 0 and self.noise > 0
 
     def lines(self) -> list[str]:
         """Sentences for a reader."""
@@ -82,12 +90,12 @@ class Outcome:
         )
         if not self.landmarks:
             return [*lines, f"{said}, so nothing is learnt from them"]
-        if not np.isfinite([self.taught, self.without]).all():
+        if not self.told:
             return [*lines, f"{said}; whether they help cannot be told from these annotated "
                     "photos, so nothing is learnt from them"]  # fmt: skip
-        verdict = "kept" if self.kept else "not kept, for they do not help"
+        verdict = "kept" if self.kept else "not kept, for they do harm"
         return [*lines, f"{said}; error of annotated photos left out {self.taught:.4f} with them, "
-                f"{self.without:.4f} without: {verdict}"]  # fmt: skip
+                f"{self.without:.4f} without (give or take {self.noise:.4f}): {verdict}"]  # fmt: skip
 
 
 def teachable(learner: Learner) -> Teachable:
@@ -142,18 +150,21 @@ def learnt(
     there = [crop for crop in crops if crop is not None]
     if not there:
         nan = float("nan")
-        return None, Outcome(len(images), len(crops), 0, 0, nan, nan, tuple(left_out))
+        return None, Outcome(len(images), len(crops), 0, 0, nan, nan, nan, tuple(left_out))
     with torch.no_grad():
         columns = ([getattr(crop, field.name) for crop in there] for field in fields(Samples))
         together = Samples(*map(torch.cat, columns))
         lesson = teachable(learner).teach(support, together.to(support.images.device))
+    without, taught = (each.double().cpu().numpy() for each in (lesson.without, lesson.taught))
+    more = mean_error(taught - without)
     outcome = Outcome(
         given=len(images),
         photos=len(crops),
         found=len(there),
         landmarks=int(lesson.weak.labelled.sum()),
-        without=lesson.without,
-        taught=lesson.taught,
+        without=mean_error(without).value,
+        taught=mean_error(taught).value,
+        noise=(more.high - more.value) / Z95,
         left_out=tuple(left_out),
     )
     return lesson.weak.to("cpu") if outcome.kept else None, outcome
