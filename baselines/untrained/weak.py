@@ -2,8 +2,9 @@
 
 RIDGE, NEAREST and all parts of CLM together tell a place each. Where these are one place it is taken
 for a label: self-training (Lee, "Pseudo-label", ICML workshop 2013), held to what two detectors find
-(Blum and Mitchell, "Combining labeled and unlabeled data with co-training", COLT 1998). Weak labels
-teach the ridge regression alone.
+(Blum and Mitchell, "Combining labeled and unlabeled data with co-training", COLT 1998). Crops in
+which that is so of half of the landmarks or fewer show no object, or one that is not understood. Weak
+labels teach the ridge regression alone.
 """
 
 from collections.abc import Sequence
@@ -38,7 +39,8 @@ class Taught:
 def weak_labels(
     detector: "ConstrainedDetector", crops: Samples, features: Sequence[torch.Tensor]
 ) -> Samples:
-    """Crops, whose features (D, h, w) are given, labelled where all ways to find a landmark agree."""
+    """Crops, whose features (D, h, w) are given, labelled where all ways to find a landmark agree, if
+    they do of most."""
     landmarks, labelled = [], []
     for i, each in enumerate(features):
         one = each.unsqueeze(0)
@@ -46,7 +48,9 @@ def weak_labels(
         maps = torch.cat([combined, regress(one, detector.looks), detector.exemplars(one)])
         found, *looks = decode(maps, crops.size)
         off = torch.stack([(look - found).norm(dim=-1) for look in looks]).amax(0)
-        labelled.append((off <= NEAR * crops.size) & detector.exemplars.known)
+        known = detector.exemplars.known
+        agree = (off <= NEAR * crops.size) & known
+        labelled.append(agree & (agree.sum() > known.sum() / 2))
         landmarks.append(torch.where(labelled[-1].unsqueeze(-1), found, 0.0))
     told = torch.stack(labelled)
     return replace(crops, landmarks=torch.stack(landmarks), labelled=told, scored=told)

@@ -60,7 +60,7 @@ class Outcome:
 
     given: int  # photos
     photos: int  # of them, that were looked at: not all of many, and none that cannot be used
-    found: int  # of them, in which an object is surely there
+    labelled: int  # of them, that have landmarks which are taken as labels
     landmarks: int  # taken as labels
     without: float  # mean error of annotated photos left out, in units of the object's size; NaN
     # where it cannot be told
@@ -85,8 +85,8 @@ class Outcome:
             lines.append(f"... and {len(self.left_out) - SHOWN} more")
         of = f" of {self.given}" if self.given > self.photos else ""
         said = (
-            f"{self.photos}{of} photos without labels, the object surely there in {self.found}: "
-            f"{self.landmarks} landmarks of them taken as labels"
+            f"{self.photos}{of} photos without labels: {self.landmarks} landmarks in "
+            f"{self.labelled} of them taken as labels"
         )
         if not self.landmarks:
             return [*lines, f"{said}, so nothing is learnt from them"]
@@ -160,7 +160,7 @@ def learnt(
     outcome = Outcome(
         given=len(images),
         photos=len(crops),
-        found=len(there),
+        labelled=len(lesson.weak),
         landmarks=int(lesson.weak.labelled.sum()),
         without=mean_error(without).value,
         taught=mean_error(taught).value,

@@ -44,25 +44,36 @@ class Exemplars(SimpleNamespace):
 
 
 def test_landmarks_are_labelled_where_all_ways_to_find_them_agree():
-    all_agree, ridge_off, nearest_off, both_off, unknown = range(5)
-    found = [(20, 20)] * 5
-    ridges = [(21, 20), (40, 20), (20, 20), (40, 40), (20, 20)]
-    nearests = [(20, 18), (20, 20), (20, 40), (40, 40), (20, 20)]
-    crops = replace(random_samples(1, 5, SIDE), labelled=torch.ones(1, 5, dtype=torch.bool))
-    finds, features = detector(ridges, nearests, found, [True] * 4 + [False])
+    all_agree, ridge_off, nearest_off, both_off, unknown = range(5)  # and four more that agree
+    found = [(20, 20)] * 9
+    ridges = [(21, 20), (40, 20), (20, 20), (40, 40), (20, 20)] + [(20, 20)] * 4
+    nearests = [(20, 18), (20, 20), (20, 40), (40, 40), (20, 20)] + [(20, 20)] * 4
+    crops = replace(random_samples(1, 9, SIDE), labelled=torch.ones(1, 9, dtype=torch.bool))
+    finds, features = detector(ridges, nearests, found, [True] * 4 + [False] + [True] * 4)
     weak = weak_labels(finds, crops, features)
-    assert weak.labelled.tolist() == [[True, False, False, False, False]]
+    assert weak.labelled.tolist() == [[True] + [False] * 4 + [True] * 4]
     assert torch.equal(weak.scored, weak.labelled) and torch.equal(weak.images, crops.images)
     assert torch.equal(weak.landmarks[0, all_agree], decode(peaks(found), SIDE)[0, all_agree])
 
 
 def test_places_agree_up_to_three_of_56_cells():
     assert round(NEAR * SIDE) == 3
-    found, ridges = [(20, 20)] * 2, [(22, 21), (23, 22)]
-    finds, features = detector(ridges, found, found, [True] * 2)
-    assert weak_labels(finds, random_samples(1, 2, SIDE), features).labelled.tolist() == [
-        [True, False]
-    ]
+    found, ridges = [(20, 20)] * 3, [(22, 21), (23, 22), (20, 20)]
+    finds, features = detector(ridges, found, found, [True] * 3)
+    weak = weak_labels(finds, random_samples(1, 3, SIDE), features)
+    assert weak.labelled.tolist() == [[True, False, True]]
+
+
+def test_a_crop_in_which_few_landmarks_are_sure_has_no_label():
+    off, on = (40, 40), (20, 20)
+    for ridges, known, wanted in (
+        ([on, on, off, off], [True] * 4, [False] * 4),  # half of them
+        ([on, on, off, off], [True] * 3 + [False], [True, True, False, False]),
+        ([on, on, on, off], [True] * 4, [True, True, True, False]),
+    ):
+        finds, features = detector(ridges, [on] * 4, [on] * 4, known)
+        weak = weak_labels(finds, random_samples(1, 4, SIDE), features)
+        assert weak.labelled.tolist() == [wanted]
 
 
 def test_cells_of_weak_labels_are_those_of_labels_without_copies():

@@ -187,7 +187,7 @@ def test_photos_without_the_object_teach_nothing(monkeypatch):
     monkeypatch.setattr(CLM, "teach", refuse)
     monkeypatch.setattr(unlabelled, "THERE", 2.0)  # as if nothing looked like it
     finder = adapt(unlabelled=others())
-    assert finder.unlabelled.found == 0 and finder.support.weak is None
+    assert finder.unlabelled.labelled == 0 and finder.support.weak is None
     assert "nothing is learnt" in finder.unlabelled.lines()[-1]
 
 
@@ -198,7 +198,7 @@ def test_adapt_says_what_came_of_them(monkeypatch, support, tmp_path, capsys):
     Teaching(monkeypatch, HELPS)
     assert main([*support, "--unlabelled", str(folder_of(tmp_path / "more"))]) == 0
     told = capsys.readouterr().out
-    assert "16 landmarks" in told and "0.2000 without" in told and ": kept" in told
+    assert "16 landmarks in 4 of" in told and "0.2000 without" in told and ": kept" in told
     assert "no part in these errors" in told
     assert main(["doctor", "--model", str(tmp_path / "finder.safetensors")]) == 0
     assert "16 landmarks found in 4 photos without labels" in capsys.readouterr().out
