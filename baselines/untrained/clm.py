@@ -99,14 +99,14 @@ class CLM(Learner):
     ) -> "ConstrainedDetector":
         """A detector of a support, with weights that it chooses."""
         detector, moments = self._of(support, cells, components), groups(cells)
+        left_out = [(kept, k) for kept, out in folds(moments) for k in out]
         trials = [
             Trial.of(
                 self._of(support[kept], [cells[k] for k in kept], components),
                 cells[k],
                 support[[k]],
             )
-            for kept, left_out in folds(moments)
-            for k in left_out
+            for kept, k in left_out
         ]
         likeness = [trial.likeness for trial in trials]
         if trials:
@@ -119,6 +119,10 @@ class CLM(Learner):
                 detector.weights = softmax @ CHOICES.to(mean)
             alone = trials[: sum(map(len, moments[:FOLDS]))]
             detector.left_out = torch.cat([t.errors(detector.weights[None]) for t in alone])
+            detector.seen = [
+                (k, trial.parts.seen(detector.weights, support.size, trial.likeness))
+                for (_, k), trial in zip(left_out, alone)
+            ]
         else:
             trial = Trial.of(detector, cells[0], support[[0]])
             likeness = [LONE * trial.likeness]
@@ -139,6 +143,15 @@ class CLM(Learner):
         )
 
 
+@dataclass(frozen=True)
+class Seen:
+    """An object as it was found in a crop."""
+
+    landmarks: torch.Tensor  # (N, 2) crop pixels
+    own: torch.Tensor  # (N,) bool: those that the object has whose shape was fitted
+    likeness: float  # see `ConstrainedDetector.likeness_of`
+
+
 @dataclass(eq=False)
 class ConstrainedDetector(SamplesDetector):
     """What each landmark looks like and where it lies, and what each of these weighs."""
@@ -151,6 +164,7 @@ class ConstrainedDetector(SamplesDetector):
     weights: torch.Tensor  # (3,): a, b, c
     left_out: torch.Tensor | None = None  # (K, N) errors of photos left out, in units of the
     # object's size; NaN where that cannot be told
+    seen: Sequence[tuple[int, Seen]] = ()  # which photo was left out, and what was found in it
     likeness: float = 0.0  # of a photo that was not learnt from: the median
 
     def of(self, query: Samples) -> torch.Tensor:
@@ -160,22 +174,31 @@ class ConstrainedDetector(SamplesDetector):
             for i in range(len(query))
         ])  # fmt: skip
 
-    def fits(self, query: Samples, most: int) -> list[list[Fitted]]:
-        """So many shapes in each crop, none of them where another one lies."""
-        features, found = self.features(query.images), []
-        for i in range(len(query)):
-            one, (look, response) = query[[i]], self.look(features[i : i + 1])
-            found.append([])
-            for _ in range(most):
-                fitted, prior = self.shape(look, one)
-                if fitted is None:
-                    break
+    def search(self, query: Samples, objects: int = 1, ways: int = 1) -> list[list[Seen]]:
+        """What is found in each crop: so many objects, none of them where another one's shape
+        lies, and each of them in as many ways to put its shape, the best first."""
+        features = self.features(query.images)
+        return [
+            self._search(features[i : i + 1], query[[i]], objects, ways) for i in range(len(query))
+        ]
+
+    def _search(self, features: torch.Tensor, one: Samples, objects: int, ways: int) -> list[Seen]:
+        if not self.shapes:
+            return []
+        (look, response), found = self.look(features), []
+        place, cells = self.place(one, look.shape[-2:]), centres(one.size, look.shape[-2:], look)
+        free = look  # of other objects
+        for _ in range(objects):
+            put = self.shapes.fits(free[0], one, ways)
+            for fitted in put:
+                prior = self.shapes.prior(fitted, one, look.shape[-2:]).unsqueeze(0)
+                parts = Parts(free, place, prior, response, fitted)
                 likeness = self.likeness_of(response, prior)
-                found[-1].append(replace(fitted, likeness=likeness))
-                cells = centres(query.size, look.shape[-2:], fitted.landmarks)
-                low, high = fitted.landmarks.amin(0), fitted.landmarks.amax(0)
+                found.append(parts.seen(self.weights, one.size, likeness))
+            if put:
+                low, high = put[0].landmarks.amin(0), put[0].landmarks.amax(0)
                 inside = ((cells >= low) & (cells <= high)).all(-1)
-                look = look.masked_fill(inside.view(look.shape[-2:]), -HIGHEST)
+                free = free.masked_fill(inside.view(look.shape[-2:]), -HIGHEST)
         return found
 
     def parts(self, features: torch.Tensor, one: Samples) -> "Parts":
@@ -192,10 +215,10 @@ class ConstrainedDetector(SamplesDetector):
 
     def shape(self, look: torch.Tensor, one: Samples) -> tuple[Fitted | None, torch.Tensor]:
         """The shape in one crop, None where none can be put, and its log density (1, N, h, w)."""
-        fitted = self.shapes.fit(look[0], one) if self.shapes else None
+        fitted = self.shapes.fits(look[0], one) if self.shapes else []
         if not (self.shapes and fitted):
             return None, torch.zeros_like(look)
-        return fitted, self.shapes.prior(fitted, one, look.shape[-2:]).unsqueeze(0)
+        return fitted[0], self.shapes.prior(fitted[0], one, look.shape[-2:]).unsqueeze(0)
 
     def likeness_of(self, response: torch.Tensor, prior: torch.Tensor) -> float:
         """How much a crop looks like the support where its shape is: mean of the landmarks' peaks."""
@@ -217,6 +240,12 @@ class Parts:
         """Their weighted sum, of some of the landmarks; weights (3,)."""
         look, place, shape = (each[:, some] for each in (self.look, self.place, self.shape))
         return weights[0] * look + weights[1] * place + weights[2] * shape
+
+    def seen(self, weights: torch.Tensor, size: int, likeness: float) -> Seen:
+        """What is found with these weights (3,) in a crop of this size."""
+        landmarks = decode(self.combined(weights), size)[0]
+        own = self.fitted.own if self.fitted else torch.ones_like(landmarks[:, 0], dtype=torch.bool)
+        return Seen(landmarks, own, likeness)
 
 
 @dataclass(frozen=True)

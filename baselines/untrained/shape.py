@@ -21,9 +21,11 @@ from fewshot_landmarks.samples import Samples
 
 PEAKS = 3  # of each heatmap
 PAIRS = 1500  # of landmarks that are tried, of all shapes
-TRIED = 3  # best transforms of a shape
-REFINED = 6  # best of all
+FIRST = 60  # best transforms of a shape, of which are tried further
+TRIED = 3  # the best, and as many unlike each other
+REFINED = 16  # best of all
 STEPS = 3
+DISTINCT = 2.0  # deviations: a landmark of another way to put a shape
 HIGHEST = 8.0  # deviations: no single peak counts for more
 APART = 0.04  # of the crop's side, of two landmarks that tell a transform
 ALONE = 0.1  # of the crop's side: how far landmarks move where one object is all that is known
@@ -38,7 +40,8 @@ class Fitted:
 
     landmarks: torch.Tensor  # (N, 2) crop pixels
     known: torch.Tensor  # (N,) bool: those that a shape of the support places
-    score: float  # mean over landmarks, deviations of heatmaps
+    own: torch.Tensor  # (N,) bool: those that the shape itself has, the others are of other shapes
+    score: float  # mean over landmarks, deviations of heatmaps above what chance has
     turn: float  # radians
     scale: float
     likeness: float = 0.0  # see `clm.ConstrainedDetector.likeness_of`
@@ -105,8 +108,9 @@ class Shapes:
             freedom=OBJECTS + len(support) - 1,
         )
 
-    def fit(self, heatmaps: torch.Tensor, query: Samples) -> "Fitted | None":
-        """The shape in one crop, of standardised heatmaps (N, h, w); None where none can be put."""
+    def fits(self, heatmaps: torch.Tensor, query: Samples, most: int = 1) -> list[Fitted]:
+        """The shape in one crop, of standardised heatmaps (N, h, w), and other ways to put it, the
+        best first; none where none can be put."""
         stretched, size = stretch(query)[0, 0], query.size
         grid = centres(size, heatmaps.shape[-2:], heatmaps) * stretched
         peaks = _peaks(heatmaps, grid)
@@ -114,13 +118,14 @@ class Shapes:
         pooled = F.max_pool2d(heatmaps.clamp(max=HIGHEST), 2, ceil_mode=True, return_indices=True)
         high, cells = pooled[0].flatten(1), grid[pooled[1].flatten(1)]  # (N, M), (N, M, 2)
         field = self._field(pooled[0], stretched, size)
+        chance = field.flatten(1).mean(1)  # what a landmark has wherever the shape is put
         tried = [
             one
             for k in range(len(self.points))
-            for one in self._transforms(k, peaks, field, stretched, size)
+            for one in self._transforms(k, peaks, field, chance, stretched, size)
         ]
         if not tried:
-            return None
+            return []
         tried = sorted(tried, key=lambda one: -one[0])[:REFINED]
         which = torch.tensor([k for _, k, _, _ in tried])
         factor = torch.stack([one for *_, one, _ in tried]).unsqueeze(1)
@@ -139,12 +144,15 @@ class Shapes:
                     2, where[..., None].expand(-1, -1, -1, 2)
                 )
                 factor, shift = _similarity(points, torch.view_as_complex(peak[:, :, 0]), weight)
-        scores = (best[..., 0].clamp(min=0) * known).sum(1) / known.sum(1)
-        chosen = int(scores.argmax())
-        put, placed = self._complete(int(which[chosen]), put[chosen])
-        found = torch.view_as_real(put) / stretched
-        told = factor[chosen, 0]
-        return Fitted(found, placed, float(scores[chosen]), float(told.angle()), float(told.abs()))
+        scores = ((best[..., 0].clamp(min=0) - chance) * known).mean(1)
+        order = scores.argsort(descending=True)
+        found = []
+        for i in order[self._distinct(put[order], known[order])][:most].tolist():
+            places, placed = self._complete(int(which[i]), put[i])
+            at = torch.view_as_real(places) / stretched
+            turn, scale = float(factor[i, 0].angle()), float(factor[i, 0].abs())
+            found.append(Fitted(at, placed, known[i], float(scores[i]), turn, scale))
+        return found
 
     def prior(self, fitted: Fitted, query: Samples, shape: Sequence[int]) -> torch.Tensor:
         """Log density of the landmarks' places: (N, h, w). 0 at its peaks, and all over for a
@@ -172,7 +180,7 @@ class Shapes:
         rows = along(heatmaps, w, stretched[0])
         return along(rows.transpose(1, 2), h, stretched[1]).transpose(1, 2).clamp(min=0)
 
-    def _transforms(self, k: int, peaks, field, stretched, size):
+    def _transforms(self, k: int, peaks, field, chance, stretched, size):
         """The best similarity transforms of a shape to peaks: (score, k, factor, shift)."""
         first, second = self.pairs[k].unbind(1)
         if not len(first):
@@ -197,9 +205,26 @@ class Shapes:
         inside = ((cell >= 0) & (cell < cell.new_tensor([w, h]))).all(-1)
         place = cell[..., 1].clamp(0, h - 1) * w + cell[..., 0].clamp(0, w - 1)
         heights = field[known].flatten(1).gather(1, place.T).T
-        scores = torch.where(inside, heights, -1.0).mean(1)
-        best = scores.topk(min(TRIED, len(scores)))
-        return [(float(s), k, factor[i], shift[i]) for s, i in zip(best.values, best.indices)]
+        above = torch.where(inside, heights, -1.0) - chance[known]
+        scores = above.sum(1) / len(chance)
+        best = scores.topk(min(FIRST, len(scores)))
+        places, own = factor[best.indices, None] * points + shift[best.indices, None], self.known[k]
+        unlike = self._distinct(places, own.expand(places.shape))[:TRIED]
+        chosen = sorted({*range(min(TRIED, len(places))), *unlike})
+        return [
+            (float(best.values[i]), k, *(z[best.indices[i]] for z in (factor, shift)))
+            for i in chosen
+        ]
+
+    def _distinct(self, places: torch.Tensor, own: torch.Tensor) -> list[int]:
+        """Of places (R, N), the best first, those of which one of their own landmarks (R, N) is
+        away from where each better one has it."""
+        away = (places.unsqueeze(1) - places).abs() > DISTINCT * self.deviation
+        other, kept = (away & own.unsqueeze(1)).any(-1).tolist(), []
+        for i, row in enumerate(other):
+            if all(row[j] for j in kept):
+                kept.append(i)
+        return kept
 
     def _complete(self, chosen: int, put: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The places (N,), those that a shape lacks from the last that has them; which are known."""

@@ -8,8 +8,8 @@ the support's photos have when they are left out, finer and coarser windows are 
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,10 +24,12 @@ ZOOM = 1.75  # from windows to finer ones
 LEVELS = (0, 1, 2, -1, -2)  # of zoom, in the order in which they are tried
 WINDOWS = 30  # of a photo at one level
 FINEST = 48  # pixels: the side of a window that is worth looking at
+WAYS = 3  # to put a shape in a window
 TOLD = 2  # candidates beyond those asked that are looked at in crops of their own
 SAME = 0.3  # overlap (intersection over union) of boxes of one object
 THERE = 0.75  # of the likeness of left-out photos: what has it is an object
 NOTHING = 0.4  # of it: what has that is none
+FOUND = 0.5  # overlap of a box with the true one, the median over left-out photos
 
 
 class ShapeDetector(Protocol):
@@ -35,7 +37,10 @@ class ShapeDetector(Protocol):
 
     likeness: float
 
-    def fits(self, query: Samples, most: int) -> list[list]: ...
+    @property
+    def seen(self) -> Sequence[tuple[int, Any]]: ...
+
+    def search(self, query: Samples, objects: int = 1, ways: int = 1) -> list[list]: ...
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,8 @@ class Locator:
     margins: np.ndarray  # (4,): of boxes around landmarks, in units of the landmarks' extent
     landmarks: int
     device: torch.device
+    crops: bool  # whether crops are looked at: not where boxes of left-out photos are not found,
+    # as where they reach as far as landmarks are seen or limbs move
 
     @classmethod
     def of(cls, whole: object, boxed: object, support, device: torch.device) -> "Locator | None":
@@ -90,18 +97,24 @@ class Locator:
         photo = ((crops.box[:, 2:] - crops.box[:, :2]) * crops.scale).amax(1)
         part = float((crops.size * crops.scale[:, 0] / photo).median().clamp(max=1))
         sizes = crops.size, support.boxed.size
-        return cls(whole, boxed, sizes, part, margins, len(support.names), device)  # type: ignore[arg-type]
+        there = overlaps(whole.seen, support, margins)  # type: ignore[attr-defined]
+        found = not there or float(np.median(there)) >= FOUND
+        return cls(whole, boxed, sizes, part, margins, len(support.names), device, found)  # type: ignore[arg-type]
 
     def __call__(self, photo: np.ndarray, objects: int = 1) -> list[Sighting]:
-        """Objects of a photo (H, W, 3), the likeliest first: at least one where any shape fits,
-        and no more than `objects`, of which all but the first are surely there."""
+        """Objects of a photo (H, W, 3), the likeliest first: at least one (the whole photo, with
+        no likeness, where no shape fits), and no more than `objects`, of which all but the first
+        are surely there."""
+        whole = Sighting(np.array([0, 0, *photo.shape[1::-1]], np.float32), 0.0)
+        if not self.crops and objects == 1:
+            return self._window(photo) or [whole]
         seen: list[Sighting] = []
         for part in self._parts(*photo.shape[1::-1]):
             seen = distinct([*seen, *self._look(photo, part, objects)])
             if sum(each.likeness >= THERE for each in seen) >= objects:
                 break
         others = [each for each in seen[1:objects] if each.likeness >= THERE]
-        return [*seen[:1], *others]
+        return [*(seen[:1] or [whole]), *others]
 
     def _parts(self, width: int, height: int) -> Iterator[float]:
         """Sides of windows by the photo's longer side, in the order in which they are tried."""
@@ -116,44 +129,68 @@ class Locator:
                 tried.append(part)
                 yield part
 
+    def _window(self, photo: np.ndarray) -> list[Sighting]:
+        """The window in which most is seen, its frame as the box."""
+        height, width = photo.shape[:2]
+        part = next(self._parts(width, height))
+        return sorted(
+            (
+                replace(seen, box=frame)
+                for frame in windows(width, height, part)
+                for seen in self._see(self.whole, photo, frame, 0.0)
+            ),
+            key=lambda one: -one.likeness,
+        )[:1]
+
     def _look(self, photo: np.ndarray, part: float, objects: int) -> list[Sighting]:
         """What is seen in windows of one size, as its own crop shows it."""
         height, width = photo.shape[:2]
         frames = windows(width, height, part)
         found = []
         for frame in frames:
-            for landmarks, likeness in self._fits(self.whole, photo, frame, 0.0, objects):
-                found.append(Sighting(self._box(landmarks, width, height), likeness))
-        several = objects + TOLD * (len(frames) > 1 or objects > 1)
-        seen = []
-        for each in distinct(found)[:several]:
-            for landmarks, likeness in self._fits(self.boxed, photo, each.box, MARGIN, 1):
-                seen.append(Sighting(self._box(landmarks, width, height), likeness))
-        return seen
+            found += self._see(self.whole, photo, frame, 0.0, objects, WAYS)
+        if len(frames) > 1 or objects > 1:
+            found = distinct(found)
+        return [
+            sighting
+            for each in found[: objects + TOLD]
+            for sighting in self._see(self.boxed, photo, each.box, MARGIN)
+        ]
 
-    def _fits(
-        self, detector: ShapeDetector, photo, box, margin: float, most: int
-    ) -> Iterator[tuple[np.ndarray, float]]:
-        """Shapes in a crop, as landmarks (N, 2) in the photo, and the likeness of each."""
+    def _see(
+        self, detector: ShapeDetector, photo, box, margin: float, objects: int = 1, ways: int = 1
+    ) -> Iterator[Sighting]:
+        """What is seen in a crop."""
         size = self.sizes[detector is self.boxed]
         query = crop_of(photo, box, margin, size, self.landmarks)
         if query is None:
             return
         query = query.to(self.device)
         with torch.no_grad():
-            for fitted in detector.fits(query, most)[0]:
-                landmarks = query.to_original(fitted.landmarks.unsqueeze(0))[0]
-                reference = max(detector.likeness, 1e-6)
-                yield landmarks.cpu().numpy(), fitted.likeness / reference
+            for seen in detector.search(query, objects, ways)[0]:
+                box = box_of(seen, query, self.margins, *photo.shape[1::-1])
+                yield Sighting(box, seen.likeness / max(detector.likeness, 1e-6))
 
-    def _box(self, landmarks: np.ndarray, width: int, height: int) -> np.ndarray:
-        """The box around landmarks (N, 2), cut off at the photo, of a pixel at least."""
-        known = landmarks[np.isfinite(landmarks).all(-1)]
-        low, high = known.min(0), known.max(0)
-        extent = np.linalg.norm(high - low)
-        low = np.clip(low - self.margins[:2] * extent, 0, (width - 1, height - 1))
-        high = np.clip(high + self.margins[2:] * extent, low + 1, (width, height))
-        return np.concatenate([low, high]).astype(np.float32)
+
+def box_of(seen, crop: Samples, margins: np.ndarray, width: float, height: float) -> np.ndarray:
+    """The box (4,) around what is seen in a crop, cut off at the photo, of a pixel at least."""
+    landmarks = crop.to_original(seen.landmarks.unsqueeze(0))[0, seen.own].cpu().numpy()
+    low, high = landmarks.min(0), landmarks.max(0)
+    extent = np.linalg.norm(high - low)
+    low = np.clip(low - margins[:2] * extent, 0, (width - 1, height - 1))
+    high = np.clip(high + margins[2:] * extent, low + 1, (width, height))
+    return np.concatenate([low, high]).astype(np.float32)
+
+
+def overlaps(seen: Sequence[tuple[int, Any]], support, margins: np.ndarray) -> list[float]:
+    """How far boxes that were found in left-out photos are the true ones."""
+    there = []
+    for k, each in seen:
+        whole, boxed = support.whole[[k]], support.boxed[[k]]
+        frame, box = (one.to_original(one.box.view(1, 2, 2)).flatten() for one in (whole, boxed))
+        found = box_of(each, whole, margins, *frame[2:].tolist())
+        there.append(overlap(found, box.cpu().numpy()))
+    return there
 
 
 def margins_of(boxed: Samples) -> np.ndarray | None:

@@ -27,7 +27,7 @@ from fewshot_landmarks.photos.arguments import Image, annotation, boxes_of, phot
 from fewshot_landmarks.photos.boxes import around, box_of, mean_shape, shape_in
 from fewshot_landmarks.photos.confidence import Calibration, search, trust
 from fewshot_landmarks.photos.header import CACHE, CROPS, NAMED, Misfit, check_support
-from fewshot_landmarks.photos.locate import MARGIN, Locator, Sighting, window_of
+from fewshot_landmarks.photos.locate import MARGIN, Locator, window_of
 from fewshot_landmarks.photos.stored import Support, adapted
 from fewshot_landmarks.photos.unlabelled import Outcome, digest, learnt, teachable
 from fewshot_landmarks.protocol import REGISTRY, UNTRAINED
@@ -275,8 +275,9 @@ class Finder:
         self, photos: Sequence[np.ndarray], boxes: np.ndarray | None, objects: int, first: int
     ) -> Found:
         which, presence = np.arange(len(photos)), np.ones(len(photos), np.float32)
+        windows = boxes is None and objects == 1 and self._locator and not self._locator.crops
         if boxes is None and self._locator:
-            seen = [self._sightings(photo, objects) for photo in photos]
+            seen = [self._locator(photo, objects) for photo in photos]
             which = np.repeat(which, [len(each) for each in seen])
             every = [one for each in seen for one in each]
             boxes = np.array([one.box for one in every], np.float32)
@@ -288,15 +289,14 @@ class Finder:
             found = zip(*self._find(self._whole, self.support.whole, photos, frames, 0.0), sizes)
             boxes = np.array([box_of(points, scores, self.support.shape, *size)
                               for points, scores, size in found], np.float32)  # fmt: skip
-        found = self._find(self._boxed, self.support.boxed, photos, boxes, MARGIN)
+        if windows:
+            found = self._find(self._whole, self.support.whole, photos, boxes, 0.0)
+            known = np.isfinite(found[0]).all(-1)
+            boxes = np.array([around(points[told], *photo.shape[1::-1]) if told.any() else box
+                              for points, told, photo, box in zip(found[0], known, photos, boxes)])  # fmt: skip
+        else:
+            found = self._find(self._boxed, self.support.boxed, photos, boxes, MARGIN)
         return Found(found[0], found[1] * presence[:, None], boxes, which + first)
-
-    def _sightings(self, photo: np.ndarray, objects: int) -> list[Sighting]:
-        """Objects in a photo; the whole photo, with no likeness, where there is none."""
-        height, width = photo.shape[:2]
-        frame = np.array([0, 0, width, height], np.float32)
-        seen = self._locator(photo, objects) if self._locator else []
-        return seen or [Sighting(frame, 0.0)]
 
     def _find(
         self,

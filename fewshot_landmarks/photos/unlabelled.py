@@ -7,7 +7,7 @@ they do not, the finder stays as it is.
 
 import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from os import PathLike
 from typing import Protocol, runtime_checkable
 
@@ -171,11 +171,11 @@ def learnt(
 
 
 def _crop(locator: Locator, photo: np.ndarray, support: Samples) -> Samples | None:
-    """The crop around the object of a photo, if one is surely there."""
-    seen = locator(photo)
-    if not seen or seen[0].likeness < THERE:
+    """The crop around the object of a photo, like the support's, if one seems to be there."""
+    first, *_ = replace(locator, crops=True)(photo)
+    if first.likeness < THERE:
         return None
-    return crop_of(photo, seen[0].box, MARGIN, support.size, support.landmarks.shape[1])
+    return crop_of(photo, first.box, MARGIN, support.size, support.landmarks.shape[1])
 
 
 def digest(photo: np.ndarray) -> str:

@@ -36,9 +36,13 @@ def peaks(points, sigma=3.0, height=6.0):
     return height * torch.exp(-squares / (2 * sigma**2)).unflatten(-1, (CELLS, CELLS)) + 0.1 * noise
 
 
+def fit(shapes, heatmaps, query):
+    return shapes.fits(heatmaps, query)[0]
+
+
 def fitted(support, points, scale=(1.0, 1.0), heatmaps=None):
     query = samples(points, scale=scale)
-    return Shapes.of(support).fit(peaks(points) if heatmaps is None else heatmaps, query)
+    return fit(Shapes.of(support), peaks(points) if heatmaps is None else heatmaps, query)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +66,8 @@ def test_turns_and_scales_somewhat_beyond_those_of_the_support_are_tried():
     ):
         shapes = Shapes.of(samples(POINTS, *others))
         field = shapes._field(heatmaps[:, ::2, ::2], torch.ones(2), SIZE)
-        tried = shapes._transforms(0, _peaks(heatmaps, grid), field, torch.ones(2), SIZE)
+        chance = torch.zeros(6)
+        tried = shapes._transforms(0, _peaks(heatmaps, grid), field, chance, torch.ones(2), SIZE)
         factors = torch.stack([factor for _, _, factor, _ in tried])
         assert len(factors) and factors.angle().abs().max() <= turn + 1e-4
         assert max(factors.abs().max(), 1 / factors.abs().min()) <= scale + 1e-4
@@ -79,7 +84,7 @@ def test_one_wrong_peak_and_one_missing_do_not_matter():
     heatmaps = peaks(wrong)
     heatmaps[4] = torch.randn(CELLS, CELLS, generator=torch.Generator().manual_seed(3))
     shapes, query = Shapes.of(samples(POINTS, POINTS + 1)), samples(to)
-    found = shapes.fit(heatmaps, query)
+    found = fit(shapes, heatmaps, query)
     assert (found.landmarks - to).norm(dim=-1).max() < SIZE / CELLS
     assert (decode(heatmaps[None], SIZE)[0, 2] - to[2]).norm() > 20
     with_shape = (heatmaps + 2 * shapes.prior(found, query, (CELLS, CELLS)))[None]
@@ -106,7 +111,7 @@ def test_a_landmark_that_no_shape_places_is_anywhere():
     both.landmarks[~labelled] = 0.0
     query = samples(POINTS)
     shapes = Shapes.of(both)
-    found = shapes.fit(peaks(POINTS), query)
+    found = fit(shapes, peaks(POINTS), query)
     prior = shapes.prior(found, query, (CELLS, CELLS))
     assert torch.equal(found.known, torch.tensor([True, True, True, True, False, False]))
     assert prior[:4].flatten(1).std(-1).min() > 0.5
@@ -217,8 +222,40 @@ def test_peaks_are_cells_that_no_neighbour_exceeds():
     ]
 
 
+def test_a_shape_of_few_landmarks_is_not_preferred_for_having_few():
+    """Any two peaks fit a shape of two landmarks; those of all the six say more."""
+    few = torch.tensor([True, True, False, False, False, False])
+    support = samples(POINTS, moved(POINTS, 0.4), labelled=torch.stack([few, ~few | few]))
+    to = moved(POINTS, 0.2)
+    found = fitted(support, to, heatmaps=peaks(to, height=5.0))
+    assert found.own.all() and found.known.all()
+    assert (found.landmarks - to).norm(dim=-1).max() < SIZE / CELLS
+
+
+def test_own_landmarks_are_those_of_the_shape_and_not_of_others():
+    """A shape of four, alone near what is seen, is told as four; the others complete it."""
+    four = torch.tensor([True, True, True, True, False, False])
+    support = samples(POINTS, moved(POINTS, 0.1), labelled=torch.stack([four, ~four]))
+    to = moved(POINTS, 0.2)
+    heatmaps = peaks(to)
+    heatmaps[4:] = 0.1 * torch.randn(2, CELLS, CELLS, generator=torch.Generator().manual_seed(1))
+    assert fitted(support, to, heatmaps=heatmaps).own.tolist() == four.tolist()
+
+
+def test_other_ways_to_put_a_shape_are_where_it_is_seen_twice():
+    """Of two objects in a crop, both are among the ways, the clearer one first."""
+    shapes = Shapes.of(samples(0.4 * POINTS))
+    left, right = 0.4 * POINTS + 2, 0.4 * POINTS + torch.tensor([50.0, 45.0])
+    heatmaps = torch.maximum(peaks(left, sigma=2.0), peaks(right, sigma=2.0, height=5.0))
+    ways = shapes.fits(heatmaps, samples(left), 12)
+    off = [[float((way.landmarks - to).norm(dim=-1).max()) for way in ways] for to in (left, right)]
+    assert off[0][0] < SIZE / CELLS and min(off[1]) < SIZE / CELLS
+    assert [way.score for way in ways] == sorted((way.score for way in ways), reverse=True)
+    assert len(shapes.fits(heatmaps, samples(left), 1)) == 1
+
+
 def test_the_same_each_time():
     support = samples(POINTS, moved(POINTS, 0.3), moved(POINTS, -0.2, 1.1))
     to, noisy = moved(POINTS, 0.1), torch.randn(6, CELLS, CELLS)
-    one, other = (Shapes.of(support).fit(noisy, samples(to)) for _ in range(2))
+    one, other = (fit(Shapes.of(support), noisy, samples(to)) for _ in range(2))
     assert torch.equal(one.landmarks, other.landmarks) and one.score == other.score

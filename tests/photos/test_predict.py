@@ -235,11 +235,11 @@ def test_stopped_and_run_again_it_goes_on_to_the_same_bytes(finder, tmp_path, mo
     searched = []
     original = predict._predict
 
-    def stops(finder, batch, drawings):
+    def stops(finder, batch, *options):
         searched.append([wanted.image_id for wanted, _ in batch])
         if len(searched) == 2:
             raise KeyboardInterrupt
-        yield from original(finder, batch, drawings)
+        yield from original(finder, batch, *options)
 
     monkeypatch.setattr(predict, "_predict", stops)
     assert run(finder, tmp_path / "found.json", "--boxes", boxes) == 130
@@ -258,8 +258,8 @@ def test_stopped_within_a_batch_it_goes_on_to_the_same_bytes(finder, tmp_path, m
     monkeypatch.setattr(predict, "AT_ONCE", 3)
     search, draw, drawn = Finder.predict, predict._draw, []
 
-    def together(self, images, boxes):  # as networks do, a little
-        found = search(self, images, boxes)
+    def together(self, images, *boxes, **options):  # as networks do, a little
+        found = search(self, images, *boxes, **options)
         return replace(found, landmarks=found.landmarks + len(images))
 
     def stops(*arguments):
@@ -527,3 +527,116 @@ def test_more_landmarks_than_a_learner_has_slots_are_refused_when_it_adapts(tmp_
     assert main([*command, "--out", str(tmp_path / "x.safetensors")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "4" in line and "3" in line and not (tmp_path / "x.safetensors").exists()
+
+
+# ------------------------------------------------------------------------- several objects
+
+
+def pairs(folder, numbers, bare=()):
+    """Photos of two objects each, and with the numbers of `bare` of none, with annotations."""
+    folder.mkdir()
+    kind = {"id": 3, "name": "blobs", "keypoints": NAMES, "skeleton": []}
+    coco = {"images": [], "annotations": [], "categories": [kind]}
+    for i in numbers:
+        both = photos((i, i + 50), width=100, height=90)
+        image = np.hstack(both[0]) if i not in bare else np.full((90, 200, 3), 110, np.uint8)
+        PIL.Image.fromarray(image).save(folder / f"{i:03d}.png")
+        coco["images"].append({"id": i, "width": 200, "height": 90, "file_name": f"{i:03d}.png"})
+        for left, (points, (x1, y1, x2, y2)) in enumerate(zip(*both[1:])):
+            marks = np.column_stack([points + (100 * left, 0), np.full(4, 2)]).ravel().tolist()
+            known = {"id": 10 * i + left, "image_id": i, "category_id": 3, "keypoints": marks}
+            box = [float(n) for n in (x1 + 100 * left, y1, x2 - x1, y2 - y1)]
+            coco["annotations"] += [known | {"bbox": box}] * (i not in bare)
+    path = folder / "annotations.json"
+    path.write_text(json.dumps(coco))
+    return path
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """What finds several objects in a photo."""
+    path = tmp_path_factory.mktemp("several") / "finder.safetensors"
+    images, landmarks, boxes = photos(range(3))
+    named = {"names": NAMES, "category": "blobs"}
+    model("CLM", size=96).adapt(images, landmarks, boxes=boxes, **named).save(path)
+    return path
+
+
+def test_several_objects_of_a_photo_are_found_where_they_are(several, tmp_path, capsys):
+    truth, out = pairs(tmp_path / "query", [10, 11]), tmp_path / "found.json"
+    assert run(several, out, "--images", tmp_path / "query", "--objects", 2) == 0
+    assert "4 objects" in capsys.readouterr().out
+    found, true = results(out), json.loads(truth.read_text())["annotations"]
+    assert [one["image_id"] for one in found] == [1, 1, 2, 2]
+    assert [one["file_name"] for one in found] == ["010.png"] * 2 + ["011.png"] * 2
+    for first in (0, 2):
+        both = sorted(found[first : first + 2], key=lambda one: one["bbox"])
+        marks, wanted = (
+            np.reshape([one["keypoints"] for one in each], (2, 4, 3))[..., :2]
+            for each in (both, true[first : first + 2])
+        )
+        assert np.abs(marks - wanted).max() < radius(120, 90) + 4
+        plain = PIL.Image.open(tmp_path / "query" / both[0]["file_name"])
+        drawn = PIL.Image.open(tmp_path / "found-drawn" / f"{both[0]['file_name'][:3]}.jpg")
+        changed = np.abs(np.asarray(plain.resize(drawn.size), int) - np.asarray(drawn)).max(-1)
+        ratio = drawn.width / plain.width
+        for x, y in (marks.reshape(-1, 2) * ratio).astype(int):
+            assert changed[max(0, y - 9) : y + 9, max(0, x - 9) : x + 9].max() > 60
+        for x, y, _, height in (np.array([o["bbox"] for o in both]) * ratio).round().astype(int):
+            assert np.median(changed[y : y + height, x]) > 40  # an edge of the frame
+    assert len(list((tmp_path / "found-drawn").glob("*.jpg"))) == 2
+
+    command = ["--predictions", str(out), "--images", str(tmp_path / "query")]
+    assert main(["evaluate", *command, "--annotations", str(truth)]) == 0
+    said = capsys.readouterr().out
+    assert "0 of 4 annotated objects" in said and "0 of 4 predictions" in said
+    assert main(["draw", *command, "--out", str(tmp_path / "sheet.png")]) == 0
+    assert "4 of 4 objects" in capsys.readouterr().out
+
+
+def test_several_objects_stopped_and_run_again_go_on_to_the_same_bytes(
+    several, tmp_path, monkeypatch
+):
+    pairs(tmp_path / "query", range(10, 14), bare=[11])
+    (tmp_path / "query" / "012.png").write_bytes(b"no picture")
+    asked = "--images", tmp_path / "query", "--objects"
+    assert run(several, tmp_path / "whole.json", *asked, 2) == 0
+    assert [one["image_id"] for one in results(tmp_path / "whole.json")] == [1, 1, 2, 4, 4]
+    assert results(tmp_path / "whole.json")[2]["score"] == 0  # where nothing is, one is told
+    draw, drawn = predict._draw, []
+
+    def stops(folder, wanted, *found):
+        drawn.append(wanted.image_id)
+        if wanted.image_id == last:
+            raise KeyboardInterrupt
+        draw(folder, wanted, *found)
+
+    monkeypatch.setattr(predict, "AT_ONCE", 4)  # photos: two of two objects
+    monkeypatch.setattr(predict, "_draw", stops)
+    for last in (2, 4, None):  # stopped within a batch, and after one
+        assert run(several, tmp_path / "found.json", *asked, 2) == (130 if last else 0)
+    assert (tmp_path / "found.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+    assert drawn == [1, 2, 1, 2, 4, 4]
+
+    last = 2
+    assert run(several, tmp_path / "other.json", *asked, 2) == 130
+    last = None
+    assert run(several, tmp_path / "other.json", *asked, 1) == 0
+    assert [one["image_id"] for one in results(tmp_path / "other.json")] == [1, 2, 4]
+
+
+def test_several_objects_are_refused_where_they_cannot_be_found(several, finder, tmp_path, capsys):
+    boxes = annotate(tmp_path / "query", [10])
+    before = inputs(tmp_path)
+    for model_file, given, told in (
+        (several, ["--boxes", boxes], "--boxes"),
+        (finder, ["--images", tmp_path / "query"], "COLOURS"),
+    ):
+        assert run(model_file, tmp_path / "found.json", *given, "--objects", 2) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert told in line and inputs(tmp_path) == before
+    for number in ("0", "51", "two"):
+        with pytest.raises(SystemExit):
+            run(several, tmp_path / "found.json", "--images", tmp_path, "--objects", number)
+        assert "--objects" in capsys.readouterr().err
+    assert run(several, tmp_path / "found.json", "--boxes", boxes, "--objects", 1) == 0

@@ -411,7 +411,7 @@ def unfinished(path, count=4):
     done = predict._resume(path, "digest")
     with path.open("a") as file:
         for number in range(count):
-            line = {"key": [number, 10 * number], "result": {"score": number / 7}}
+            line = {"key": [number, 10 * number], "results": [{"score": number / 7}]}
             predict._note(file, line)
             done[tuple(line["key"])] = line
     return done

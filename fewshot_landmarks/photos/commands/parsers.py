@@ -18,6 +18,7 @@ UNTRAINED_ON = (
     "tf_efficientnet_lite0, which needs no download)"
 )
 MADE_WITH = "the network that the model was made with, where no package carries its weights"
+MOST_OBJECTS = 50  # that are looked for in a photo
 SOURCES = "COCO keypoint JSON, a folder of LabelMe files, or CVAT XML"
 
 
@@ -74,6 +75,7 @@ def predict(made: argparse.ArgumentParser) -> None:
 
     Writes COCO keypoint results, in which each keypoint's third number is the probability that the
     landmark is there and found within a tenth of the object's size; and a picture of each photo.
+    With --objects N a photo has up to N results, those first that look most like the annotated objects.
     A photo that cannot be read is skipped and said. Stopped and run again, it goes on.
     """
     made.add_argument("--model", type=Path, required=True, help="what `adapt` wrote")
@@ -88,6 +90,16 @@ def predict(made: argparse.ArgumentParser) -> None:
         "found in the whole photo first, which is less sure",
     )
     made.add_argument("--category", metavar="NAME", help="of --boxes, where there are several")
+    made.add_argument(
+        "--objects",
+        type=_objects,
+        default=1,
+        metavar="N",
+        help="how many objects to look for in each photo, where there are no --boxes: 1 to "
+        f"{MOST_OBJECTS} (default: 1). There is one result in any case, and another for each further "
+        "object that looks like the annotated ones. Of the learners CLM alone finds several, where "
+        "objects have two landmarks or more. The more are looked for, the longer it takes",
+    )
     made.add_argument("--out", type=Path, required=True, metavar="FILE", help=".json")
     made.add_argument(
         "--drawings", type=Path, metavar="DIR", help="default: NAME-drawn beside NAME.json"
@@ -306,6 +318,12 @@ def _add_backbone(made: argparse.ArgumentParser, what: str) -> None:
 
 def _add_device(made: argparse.ArgumentParser) -> None:
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+
+
+def _objects(text: str) -> int:
+    if (number := positive(text)) > MOST_OBJECTS:
+        raise argparse.ArgumentTypeError(f"{number} is impossible: choose 1 to {MOST_OBJECTS}")
+    return number
 
 
 def _thresholds(text: str) -> tuple[float, ...]:

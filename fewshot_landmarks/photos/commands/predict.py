@@ -38,12 +38,13 @@ from fewshot_landmarks.support.files import (
 from fewshot_landmarks.support.outputs import claim
 
 SHORTEST, LONGEST = 640, 1024  # longer side of the pictures, pixels
-AT_ONCE = 8  # photos, which are held whole: fewer where they are large
+FRAME = (64, 224, 255)  # colour of boxes, RGB
+AT_ONCE = 8  # photos, which are held whole: fewer where they are large, or have several objects
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """An object to be searched: its photo, and its box where there is one."""
+    """What is to be searched: a photo, or an object's box in it."""
 
     path: Path
     image_id: int
@@ -63,6 +64,11 @@ class Wanted:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Predict what is not predicted yet; write results once all are there."""
+    objects = arguments.objects
+    if objects > 1 and arguments.boxes:
+        raise UserError(
+            f"--objects {objects} and --boxes cannot both be: each box is one object's; leave one out"
+        )
     check_out(arguments, arguments.model, arguments.boxes, arguments.images, kind=".json")
     device = find_device(arguments.device)
     on = arguments.backbone, arguments.weights
@@ -73,6 +79,7 @@ def execute(arguments: argparse.Namespace) -> int:
             "adapt` with it first, and give what that writes"
         )
     spare_threads(finder.model)
+    finder.predict([], objects=objects)  # or a line why it cannot, before anything is written
     wanted = _own_pictures(_wanted(arguments, finder.names))
     drawings = arguments.drawings or arguments.out.with_name(f"{arguments.out.stem}-drawn")
     drawings = None if arguments.no_drawings else drawings
@@ -80,18 +87,18 @@ def execute(arguments: argparse.Namespace) -> int:
         _check_drawings(drawings, arguments.out, wanted)
         claim([drawings / each.picture for each in wanted], arguments.overwrite)
     unfinished = beside(arguments.out.with_name(f".{arguments.out.name}"), "unfinished")
-    done = _resume(unfinished, _digest(arguments.model, wanted, drawings, device))
+    done = _resume(unfinished, _digest(arguments.model, wanted, drawings, device, objects))
     try:
         with unfinished.open("a", encoding="utf-8") as file:
-            for batch in _batches(wanted, done):
-                for line in _predict(finder, batch, drawings):
+            for batch in _batches(wanted, done, max(1, AT_ONCE // objects)):
+                for line in _predict(finder, batch, drawings, objects):
                     if (key := tuple(line["key"])) not in done:
                         done[key] = line
                         _note(file, line)
     except OSError as error:
         raise UserError(f"cannot write {unfinished}: {advice(error)}") from None
     lines = [done[each.key] for each in wanted]
-    found = [line["result"] for line in lines if "result" in line]
+    found = [result for line in lines for result in line.get("results", ())]
     write_text(arguments.out, json.dumps(found) + "\n")
     unfinished.unlink(missing_ok=True)
     skipped = [line["skipped"] for line in lines if "skipped" in line]
@@ -177,10 +184,12 @@ def _check_drawings(folder: Path, out: Path, wanted: Sequence[Wanted]) -> None:
         )
 
 
-def _digest(model: Path, wanted: Sequence[Wanted], drawings: Path | None, device: str) -> str:
+def _digest(
+    model: Path, wanted: Sequence[Wanted], drawings: Path | None, device: str, objects: int
+) -> str:
     """What decides the predictions and their pictures, the photos as they are now among it."""
     each = [[str(w.path), *astuple(w)[1:], *_state(w.path)] for w in wanted]
-    asked = json.dumps([__version__, device, str(drawings), each])
+    asked = json.dumps([__version__, device, str(drawings), objects, each])
     return hashlib.sha256(model.read_bytes() + asked.encode()).hexdigest()[:16]
 
 
@@ -204,7 +213,7 @@ def _resume(path: Path, digest: str) -> dict[tuple, dict]:
     texts = list(summed_lines(rest))
     if len(texts) < len(rest):
         lost = len(rest) - len(texts)
-        print(f"{path} is damaged: {lost} objects of it are searched again", file=sys.stderr)
+        print(f"{path} is damaged: {lost} lines of it are searched again", file=sys.stderr)
     write_text(path, "\n".join([digest, *map(sum_line, texts)]) + "\n")
     return {tuple(line["key"]): line for line in map(json.loads, texts)}
 
@@ -215,18 +224,21 @@ def _note(file: TextIO, line: dict) -> None:
 
 
 def _batches(
-    wanted: Sequence[Wanted], done: Container[tuple]
+    wanted: Sequence[Wanted], done: Container[tuple], most: int
 ) -> Iterator[list[tuple[Wanted, np.ndarray | str]]]:
-    """Objects with their photos, or why these cannot be read; a photo is read once for all of its
-    objects that follow each other.
+    """At most so many wanted with their photos, or why these cannot be read; a photo is read once
+    for all of its boxes that follow each other.
 
     A batch that is done in part comes as a whole: a network's last bits depend on what it sees
     together, and results shall not depend on where a run was stopped.
     """
     with tqdm(
-        total=len(wanted), desc="predicting", unit="object", disable=len(wanted) < AT_ONCE
+        total=len(wanted),
+        desc="predicting",
+        unit="object" if any(each.box for each in wanted) else "photo",
+        disable=len(wanted) < AT_ONCE,
     ) as bar:
-        for part in together([each.path for each in wanted], AT_ONCE):
+        for part in together([each.path for each in wanted], most):
             batch = wanted[part]
             if not all(each.key in done for each in batch):
                 photos = {}
@@ -248,9 +260,12 @@ def _read(wanted: Wanted) -> np.ndarray | str:
 
 
 def _predict(
-    finder: Finder, batch: Sequence[tuple[Wanted, np.ndarray | str]], drawings: Path | None
+    finder: Finder,
+    batch: Sequence[tuple[Wanted, np.ndarray | str]],
+    drawings: Path | None,
+    objects: int,
 ) -> Iterator[dict]:
-    """A line for each object of a batch."""
+    """A line for each wanted of a batch, with a result for each object that is found of it."""
     good: list = []
     for wanted, photo in batch:
         reason = photo if isinstance(photo, str) else _outside(wanted, photo)
@@ -261,16 +276,16 @@ def _predict(
     if not good:
         return
     boxes = None if good[0][0].box is None else np.array([wanted.box for wanted, _ in good])
-    found = finder.predict([photo for _, photo in good], boxes)
-    for (wanted, photo), landmarks, scores, box in zip(
-        good, found.landmarks, found.scores, found.boxes
-    ):
+    found = finder.predict([photo for _, photo in good], boxes, objects=objects)
+    for i, (wanted, photo) in enumerate(good):
+        own = found.images == i
+        each = found.landmarks[own], found.scores[own], found.boxes[own]
         if drawings:
-            _draw(drawings, wanted, photo, landmarks, scores)
-        result = _result(wanted, finder.support, landmarks, scores, box)
+            _draw(drawings, wanted, photo, *each)
         # In whose pixels it is: EXIF may turn the photo, or not.
-        result |= {"width": photo.shape[1], "height": photo.shape[0]}
-        yield {"key": wanted.key, "result": result}
+        size = {"width": photo.shape[1], "height": photo.shape[0]}
+        results = [_result(wanted, finder.support, *one) | size for one in zip(*each, strict=True)]
+        yield {"key": wanted.key, "results": results}
 
 
 def _outside(wanted: Wanted, photo: np.ndarray) -> str:
@@ -322,15 +337,26 @@ def _result(
 
 
 def _draw(
-    folder: Path, wanted: Wanted, photo: np.ndarray, landmarks: np.ndarray, scores: np.ndarray
+    folder: Path,
+    wanted: Wanted,
+    photo: np.ndarray,
+    landmarks: np.ndarray,
+    scores: np.ndarray,
+    boxes: np.ndarray,
 ) -> None:
-    """Write the photo with its landmarks, at a size at which these can be told."""
+    """Write the photo with the landmarks (M, N, 2) of M objects, at a size at which these can be
+    told; where there are several, with their boxes (M, 4) too, which tell whose landmarks are whose.
+    """
     longest = max(photo.shape[:2])
     ratio = np.clip(longest, SHORTEST, LONGEST) / longest
     sides = [max(1, round(side * ratio)) for side in photo.shape[1::-1]]
     way = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
-    resized = cv2.resize(photo, sides, interpolation=way)
-    picture = draw_landmarks(resized, landmarks * ratio, scores=scores)
+    picture = cv2.resize(photo, sides, interpolation=way)
+    for box in boxes if len(boxes) > 1 else ():
+        start, end = np.rint(box * ratio).astype(int).reshape(2, 2).tolist()
+        cv2.rectangle(picture, start, end, FRAME)
+    for points, sure in zip(landmarks, scores):
+        picture = draw_landmarks(picture, points * ratio, scores=sure)
     coded, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
     if coded:
         write_bytes(folder / wanted.picture, data.tobytes())
