@@ -57,9 +57,12 @@ def weak_labels(
 
 
 def weak_cells(weak: Samples, features: Sequence[torch.Tensor]) -> list[Cells]:
-    """Of the crops that have a weak label, whose features are components already."""
+    """Of the crops that have a weak label, whose features are components already.
+
+    They share the memory of the features.
+    """
     return [
-        Cells.of(weak[[i]], each.unsqueeze(0), _unchanged(each))
+        replace(Cells.of(weak[[i]], each.unsqueeze(0), _unchanged(each)), features=each)
         for i, each in enumerate(features)
         if weak.labelled[i].any()
     ]
