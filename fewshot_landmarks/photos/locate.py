@@ -26,7 +26,7 @@ WINDOWS = 30  # of a photo at one level
 FINEST = 48  # pixels: the side of a window that is worth looking at
 WAYS = 3  # to put a shape in a window
 TOLD = 2  # candidates beyond those asked that are looked at in crops of their own
-SAME = 0.3  # overlap (intersection over union) of boxes of one object
+SAME = 0.3  # of the smaller of two boxes, what they share: they are of one object, or of a part
 THERE = 0.75  # of the likeness of left-out photos: what has it is an object
 NOTHING = 0.4  # of it: what has that is none
 FOUND = 0.5  # overlap of a box with the true one, the median over left-out photos
@@ -224,16 +224,27 @@ def windows(width: int, height: int, part: float) -> list[np.ndarray]:
 
 
 def distinct(found: Sequence[Sighting]) -> list[Sighting]:
-    """The likeliest of those whose boxes overlap, the likeliest first."""
+    """The likeliest of those whose boxes lie over each other, the likeliest first."""
     kept: list[Sighting] = []
     for each in sorted(found, key=lambda one: -one.likeness):
-        if all(overlap(each.box, other.box) < SAME for other in kept):
+        if all(shared(each.box, other.box) < SAME for other in kept):
             kept.append(each)
     return kept
 
 
+def shared(a: np.ndarray, b: np.ndarray) -> float:
+    """What two boxes x1, y1, x2, y2 share, of the smaller one."""
+    both, one, other = _areas(a, b)
+    return both / max(min(one, other), 1e-9)
+
+
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
     """Intersection over union of two boxes x1, y1, x2, y2."""
-    both = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
-    union = (a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - both
-    return float(both / union) if union > 0 else 0.0
+    both, one, other = _areas(a, b)
+    return both / max(one + other - both, 1e-9)
+
+
+def _areas(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
+    """Of what two boxes share, and of each."""
+    both = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None)
+    return float(both.prod()), float((a[2:] - a[:2]).prod()), float((b[2:] - b[:2]).prod())

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from baselines.untrained.clm import Seen
-from fewshot_landmarks.photos.locate import Locator, box_of, distinct, overlaps
+from fewshot_landmarks.photos.locate import Locator, Sighting, box_of, distinct, overlaps
 from tests.toy import batch
 
 MARGINS = np.full(4, 0.1)
@@ -104,4 +104,15 @@ def test_where_nothing_fits_the_whole_photo_is_told_with_no_likeness():
     locator = Locator.of(Detector(), Detector(), photos, torch.device("cpu"))
     (sighting,) = locator(np.zeros((50, 80, 3), np.uint8))
     assert sighting.box.tolist() == [0, 0, 80, 50] and sighting.presence == 0.0
-    assert distinct([]) == []
+
+
+def test_a_part_of_an_object_is_no_other_object():
+    """A box within a likelier one is a part of what is there; one beside it is another object."""
+    boxes = {
+        1.0: [0, 0, 40, 40],
+        0.9: [30, 30, 42, 42],
+        0.8: [36, 0, 80, 40],
+        0.7: [60, 60, 90, 90],
+    }
+    seen = [Sighting(np.array(box, np.float32), like) for like, box in boxes.items()]
+    assert [each.likeness for each in distinct(seen[::-1])] == [1.0, 0.8, 0.7]
