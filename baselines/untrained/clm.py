@@ -10,17 +10,17 @@ them is the mean position (a = 0). Nothing is trained, and nothing is tuned to a
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 import torch
-import torch.nn.functional as F
 
 from baselines.untrained.cells import Cells, Components, centres, encode, standardised
 from baselines.untrained.nearest import NEAREST, Exemplars
 from baselines.untrained.place import Place
 from baselines.untrained.ridge import RIDGE, regress, ridge
 from baselines.untrained.shape import HIGHEST, Fitted, Shapes
+from baselines.untrained.weak import ROUNDS, Taught, likeness, weak_cells, weak_labels
 from fewshot_landmarks.heatmaps import decode
 from fewshot_landmarks.learner import Learner, SamplesDetector
 from fewshot_landmarks.samples import Samples
@@ -48,7 +48,56 @@ class CLM(Learner):
         temperature: float = 0.02  # of choices, in units of the least error
 
     def adapt(self, support: Samples) -> "ConstrainedDetector":
+        return self._adapted(support, *encode(support, self.base_features))
+
+    def adapt_with(self, support: Samples, weak: Samples) -> "ConstrainedDetector":
+        """A detector whose ridge regression learns from weak labels, too; see `teach`.
+
+        What parts weigh, and the errors of photos left out, are those of the support alone.
+        """
         components, cells = encode(support, self.base_features)
+        detector = self._adapted(support, components, cells)
+        more = weak_cells(weak, _each(detector.features, weak))
+        detector.looks = ridge([*cells, *more], self.settings.ridge)
+        return detector
+
+    def teach(self, support: Samples, crops: Samples) -> Taught:
+        """Weak labels of crops without labels (their `labelled` is not looked at), and whether
+        they help.
+
+        Labelled crops are left out in turn, in some folds. In each, those kept make weak labels,
+        but not in crops of a moment that is left out, and what they find in the crops left out is
+        measured with and without these labels: what is measured has had no part in what it is
+        found by, but for the three numbers that parts weigh.
+        """
+        components, cells = encode(support, self.base_features)
+        detector = self._adapted(support, components, cells)
+        features = _each(detector.features, crops)
+        like = likeness([each.features for each in cells], features) > ALIKE
+        moments, errors = groups(cells), []
+        for number in range(min(len(moments), ROUNDS) if len(moments) > 1 else 0):
+            out = sum(moments[number::ROUNDS], [])
+            kept = [k for k in range(len(cells)) if k not in out]
+            known = [cells[k] for k in kept]
+            without = self._of(support[kept], known, components)
+            without.weights = detector.weights
+            other = (~like[out].any(0)).nonzero()[:, 0].tolist()
+            taught = without
+            if other:
+                unseen = [features[i] for i in other]
+                more = weak_cells(weak_labels(without, crops[other], unseen), unseen)
+                taught = replace(without, looks=ridge([*known, *more], self.settings.ridge))
+            for k in out:
+                trials = (Trial.of(each, cells[k], support[[k]]) for each in (without, taught))
+                errors.append(torch.cat([each.errors(detector.weights[None]) for each in trials]))
+        weak = weak_labels(detector, crops, features)
+        both = torch.stack(errors) if errors else torch.zeros(0, 2, weak.labelled.shape[1])
+        return Taught(weak[weak.labelled.any(1)], *both.clamp(max=WORST).unbind(1))
+
+    def _adapted(
+        self, support: Samples, components: Components, cells: Sequence[Cells]
+    ) -> "ConstrainedDetector":
+        """A detector of a support, with weights that it chooses."""
         detector, moments = self._of(support, cells, components), groups(cells)
         left_out = [(kept, k) for kept, out in folds(moments) for k in out]
         trials = [
@@ -224,13 +273,18 @@ class Trial:
         return errors.masked_fill(~self.known[some], float("nan"))
 
 
+def _each(features: Callable, crops: Samples) -> list[torch.Tensor]:
+    """Features (D, h, w) of each crop, one at a time."""
+    return [features(crops.images[i : i + 1])[0] for i in range(len(crops))]
+
+
 def groups(cells: Sequence[Cells]) -> list[list[int]]:
     """Numbers of the crops that are of one moment, as neighbouring frames of a film are.
 
     Left out alone, such a crop would be found by its like. All stand alone if they all are alike.
     """
-    looks = torch.stack([F.normalize(each.features, dim=0).flatten() for each in cells])
-    alike = looks @ looks.T / cells[0].features[0].numel() > ALIKE  # mean cosine of their cells
+    features = [each.features for each in cells]
+    alike = likeness(features, features) > ALIKE
     reached = torch.linalg.matrix_power(alike.double(), len(cells)) > 0
     found = [row.nonzero()[:, 0].tolist() for row in reached.cpu().unique(dim=0).flip(0)]
     return found if len(found) > 1 else [[k] for k in range(len(cells))]

@@ -27,6 +27,7 @@ SIDE = 512  # pixels of a crop; of a whole photo's twice as many
 STEPS = 1000  # of an adaptation
 LANDMARKS = 1000  # of a category
 CATEGORIES = 10_000
+WEAK = 64  # crops without labels that a finder learns from
 CELLS = 2**26  # of all labelmaps of a support: half a GiB
 CACHE = 2**28  # bytes of features kept, however many the training kept
 LENGTH = 10_000  # characters
@@ -130,7 +131,26 @@ def support_layout(header: Header, stride: int, found: Layout) -> Layout:
         raise Misfit(f"crops of whole photos are {whole} pixels large")
     for size in sizes.values():
         check_support(k, n, (size // stride) ** 2)
+    wanted = {"support.shape": ("F32", (n, 2))}
+    for crops, size in sizes.items():
+        wanted |= _samples_layout(crops, k, n, size)
+    if has_weak(found):
+        many, *_ = _images(found, "weak")
+        if not 1 <= many <= WEAK:
+            raise Misfit(f"{many} crops with weak labels are none, or more than {WEAK}")
+        wanted |= _samples_layout("weak", many, n, header.size)
+    return wanted
+
+
+def has_weak(found: Layout) -> bool:
+    """Whether a file has crops with weak labels."""
+    return any(name.startswith("support.weak.") for name in found)
+
+
+def _samples_layout(crops: str, k: int, n: int, size: int) -> dict[str, tuple]:
+    """The layout of K crops of a size with N landmarks."""
     each = {
+        "images": ("U8", (k, 3, size, size)),
         "landmarks": ("F32", (k, n, 2)),
         "labelled": ("BOOL", (k, n)),
         "scored": ("BOOL", (k, n)),
@@ -141,12 +161,7 @@ def support_layout(header: Header, stride: int, found: Layout) -> Layout:
         "categories": ("I64", (k,)),
         "indices": ("I64", (k,)),
     }
-    both = {
-        f"support.{crops}.{f.name}": (each | {"images": ("U8", (k, 3, size, size))})[f.name]
-        for crops, size in sizes.items()
-        for f in fields(Samples)
-    }
-    return both | {"support.shape": ("F32", (n, 2))}
+    return {f"support.{crops}.{f.name}": each[f.name] for f in fields(Samples)}
 
 
 def _images(found: Layout, crops: str) -> tuple[int, ...]:

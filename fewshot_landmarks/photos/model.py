@@ -8,7 +8,7 @@ A finder's file holds the learner and its support, and adapts again when it is o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from os import PathLike
 from os.path import isfile
@@ -28,7 +28,8 @@ from fewshot_landmarks.photos.boxes import around, box_of, mean_shape, shape_in
 from fewshot_landmarks.photos.confidence import Calibration, find
 from fewshot_landmarks.photos.header import CACHE, CROPS, NAMED, Misfit, check_support
 from fewshot_landmarks.photos.locate import MARGIN, Locator, window_of
-from fewshot_landmarks.photos.stored import Support
+from fewshot_landmarks.photos.stored import Support, adapted
+from fewshot_landmarks.photos.unlabelled import Outcome, digest, learnt, teachable
 from fewshot_landmarks.protocol import REGISTRY, UNTRAINED
 from fewshot_landmarks.samples import Samples, collate
 from fewshot_landmarks.support.errors import UserError
@@ -76,13 +77,16 @@ class Model:
         boxes: np.ndarray | None = None,
         names: Sequence[str] | None = None,
         category: str = "object",
+        unlabelled: Sequence[Image] = (),
     ) -> "Finder":
         """What finds the landmarks of K annotated photos in others.
 
         images: K photos; landmarks: (K, N, 2), x and y in pixels of each, where pixel i covers
         [i, i + 1); visible: (K, N), 0 or False where a landmark is not labelled (by default where
         its coordinates are NaN); boxes: (K, 4), x1, y1, x2, y2 around the object (by default
-        around its landmarks); names: of the N landmarks; category: what the object is called.
+        around its landmarks); names: of the N landmarks; category: what the object is called;
+        unlabelled: photos that show the object without labels, from which the finder learns where
+        that helps (`Finder.unlabelled` says so), of learners that can: CLM.
 
         Raises `UserError` where shapes do not agree, a photo cannot be read or has no labelled
         landmark inside it, no landmark at all lies in its box, or the learner cannot learn so many.
@@ -98,7 +102,7 @@ class Model:
             self.shot(photo_of(image, i), points, seen, box, f"support photo {i + 1}")
             for i, (image, points, seen, box) in enumerate(zip(images, landmarks, visible, placed))
         ]
-        return self.learn(shots, names, category)
+        return self.learn(shots, names, category, several(unlabelled))
 
     def shot(
         self,
@@ -135,11 +139,19 @@ class Model:
             crops.append(garment(*cut, points, seen, **known))
         boxed, whole = crops
         (shape,) = shape_in(points[None], box[None])
-        return Shot(boxed, whole, np.where(seen[:, None] > 0, shape, np.nan))
+        return Shot(boxed, whole, np.where(seen[:, None] > 0, shape, np.nan), digest(photo))
 
-    def learn(self, shots: Sequence["Shot"], names: Sequence[str], category: str) -> "Finder":
+    def learn(
+        self,
+        shots: Sequence["Shot"],
+        names: Sequence[str],
+        category: str,
+        unlabelled: Sequence[Image] = (),
+    ) -> "Finder":
         """What finds the N named landmarks of K shots; see `adapt`."""
         self.learner.check(len(names))
+        if len(unlabelled):
+            teachable(self.learner)
         stride = self.learner.base.fenet.stride
         try:
             check_support(len(shots), len(names), (self.whole_size // stride) ** 2)
@@ -153,7 +165,12 @@ class Model:
             raise UserError("no landmark of the support lies in its box: give x1, y1, x2, y2")
         shape = mean_shape(np.stack([shot.shape for shot in shots]))
         names = tuple(map(plain, names))
-        return Finder(self, Support(plain(category), names, boxed, whole, shape))
+        finder = Finder(self, Support(plain(category), names, boxed, whole, shape))
+        if not len(unlabelled):
+            return finder
+        boxed, own = boxed.to(self.device), {shot.photo for shot in shots}
+        weak, outcome = learnt(self.learner, finder._locator, boxed, unlabelled, own)
+        return Finder(self, replace(finder.support, weak=weak), outcome)
 
     def save(self, path: str | PathLike) -> None:
         """Write the model, whole or not at all."""
@@ -167,6 +184,7 @@ class Shot:
     boxed: Garment  # around the object
     whole: Garment  # all of the photo
     shape: np.ndarray  # (N, 2): places of the landmarks, 0 to 1 across the box; NaN if not labelled
+    photo: str  # the photo's `digest`
 
 
 @dataclass(frozen=True)
@@ -186,6 +204,7 @@ class Finder:
 
     model: Model
     support: Support
+    unlabelled: Outcome | None = None  # of photos without labels, where these were given to `adapt`
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -306,7 +325,9 @@ class Finder:
 
     @cached_property
     def _boxed(self) -> Detector | SamplesDetector:
-        return adapted(self.model.learner, self.support.boxed.to(self.model.device))
+        support, weak = self.support.boxed, self.support.weak
+        weak = None if weak is None else weak.to(self.model.device)
+        return adapted(self.model.learner, support.to(self.model.device), weak)
 
     @cached_property
     def _whole(self) -> Detector | SamplesDetector:
@@ -376,11 +397,3 @@ def untrained(
         calibration=None,
         about={},
     )
-
-
-def adapted(learner: Learner, support: Samples) -> Detector | SamplesDetector:
-    """The learner's detector; whatever it draws is the same each time."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        with torch.no_grad():
-            return learner.adapt(support)

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from fewshot_landmarks import __version__
-from fewshot_landmarks.learner import Learner, trusted_learner
+from fewshot_landmarks.learner import Detector, Learner, SamplesDetector, trusted_learner
 from fewshot_landmarks.networks.base import BaseModel
 from fewshot_landmarks.networks.fenet import FENet
 from fewshot_landmarks.networks.fenets import FENETS
@@ -32,12 +32,14 @@ from fewshot_landmarks.photos.header import (
     Layout,
     Misfit,
     check_layout,
+    has_weak,
     layout_of,
     parsed,
     read_header,
     support_layout,
     text,
 )
+from fewshot_landmarks.photos.unlabelled import Teachable, teachable
 from fewshot_landmarks.protocol import LEARNERS, UNTRAINED
 from fewshot_landmarks.samples import Samples
 from fewshot_landmarks.support.errors import UserError
@@ -57,6 +59,20 @@ class Support:
     boxed: Samples  # around the object
     whole: Samples  # all of the photo: for photos whose object is not boxed
     shape: np.ndarray  # (N, 2): mean place of each landmark, 0 to 1 across the object's box
+    weak: Samples | None = None  # around objects of photos without labels: see `unlabelled`
+
+
+def adapted(
+    learner: Learner, support: Samples, weak: Samples | None = None
+) -> Detector | SamplesDetector:
+    """The learner's detector, by weak labels too where there are any; whatever it draws is the
+    same each time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        with torch.no_grad():
+            if weak is None:
+                return learner.adapt(support)
+            return teachable(learner).adapt_with(support, weak)
 
 
 def write(path: Path, model, support: Support | None = None) -> None:
@@ -70,7 +86,7 @@ def write(path: Path, model, support: Support | None = None) -> None:
     if support:
         said |= {"category": support.category, "names": support.names}
         tensors["support.shape"] = torch.from_numpy(support.shape)
-        for crops in CROPS:
+        for crops in CROPS if support.weak is None else (*CROPS, "weak"):
             samples = getattr(support, crops)
             samples = replace(samples, images=(samples.images * 255).round().to(torch.uint8))
             tensors |= {
@@ -166,7 +182,10 @@ def _opened(
             raise Misfit(f"{found.name} was trained for {most} landmarks at most")
         wanted = support_layout(header, learner.base.fenet.stride, layout)
         check_layout(_part(layout, "support."), wanted)
-        support = _support(header, file)
+        weak = has_weak(layout)
+        if weak and not isinstance(learner, Teachable):
+            raise Misfit(f"{found.name} learns from no weak labels")
+        support = _support(header, file, weak)
     of_header = ("network", "size", "calibration", "about")
     told = {name: getattr(header, name) for name in of_header}
     return {"learner": learner, "name": source, "network_options": options, **told}, support
@@ -251,7 +270,7 @@ def _finite(name: str, file) -> torch.Tensor:
     return tensor
 
 
-def _support(header: Header, file) -> Support:
+def _support(header: Header, file, weak: bool) -> Support:
     def samples(crops: str) -> Samples:
         found = Samples(*(_finite(f"support.{crops}.{f.name}", file) for f in fields(Samples)))
         inside = ((found.landmarks >= 0) & (found.landmarks < found.size)).all(-1)
@@ -264,4 +283,6 @@ def _support(header: Header, file) -> Support:
 
     shape = file.get_tensor("support.shape").numpy()  # NaN where no object labels a landmark
     boxed, whole = map(samples, CROPS)
-    return Support(header.category, header.names, boxed, whole, shape)
+    return Support(
+        header.category, header.names, boxed, whole, shape, samples("weak") if weak else None
+    )

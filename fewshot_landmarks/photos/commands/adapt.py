@@ -19,7 +19,9 @@ def execute(arguments: argparse.Namespace) -> int:
     check_out(arguments, path, arguments.support, kind=".safetensors")
     device, on = find_device(arguments.device), (arguments.backbone, arguments.weights)
     model = open_model(path, arguments.learner, device, *on)
-    finder = adapt_to(arguments.support, arguments.images, arguments.category, model)
+    finder = adapt_to(
+        arguments.support, arguments.images, arguments.category, model, arguments.unlabelled
+    )
     finder.save(arguments.out)
     labelled = finder.support.boxed.labelled
     print(
@@ -28,5 +30,7 @@ def execute(arguments: argparse.Namespace) -> int:
     )
     if never := [name for name, any_ in zip(finder.names, labelled.any(0)) if not any_]:
         print(f"no photo labels {listed(never)}: they will not be found, and score 0")
+    if finder.unlabelled:
+        print(*finder.unlabelled.lines(), sep="\n")
     print(*expected(finder), sep="\n")
     return 0

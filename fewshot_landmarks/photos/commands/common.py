@@ -12,7 +12,7 @@ import torch
 
 from fewshot_landmarks.data.crops import crop_window
 from fewshot_landmarks.data.formats.annotations import Annotations, read_annotations
-from fewshot_landmarks.data.images import Unreadable, read_photo
+from fewshot_landmarks.data.images import Unreadable, find_photos, read_photo
 from fewshot_landmarks.data.index import Index
 from fewshot_landmarks.learner import find_learner, fits
 from fewshot_landmarks.metrics.intervals import Estimate
@@ -25,6 +25,7 @@ from fewshot_landmarks.photos.model import (
     load,
     untrained,
 )
+from fewshot_landmarks.photos.unlabelled import teachable
 from fewshot_landmarks.protocol import UNTRAINED
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.outputs import claim
@@ -93,12 +94,23 @@ def spare_threads(model: Model) -> None:
         torch.set_num_threads(1)
 
 
-def adapt_to(path: Path, images: Path | None, category: str | None, model: Model) -> Finder:
+def adapt_to(
+    path: Path,
+    images: Path | None,
+    category: str | None,
+    model: Model,
+    unlabelled: Path | None = None,
+) -> Finder:
     """What finds the landmarks of a category's annotated objects, with a printed line for each of
     these that cannot be used. Their crops are kept, not their photos.
 
+    unlabelled: a folder of photos without labels, to learn from, too.
+
     Raises `UserError` where there are several categories to choose from, or nothing is left.
     """
+    more = find_photos(unlabelled) if unlabelled else []
+    if more:
+        teachable(model.learner)
     annotations = one_category(read_annotations(path, images=images, category=category))
     for line in annotations.lines:
         print(line)
@@ -108,7 +120,7 @@ def adapt_to(path: Path, images: Path | None, category: str | None, model: Model
     if len(shots) < total:
         print(f"skipped {total - len(shots)} of {total} annotated objects")
     kind = annotations.categories.find(int(annotations.index.category[0]))
-    return model.learn(shots, kind.names, kind.name)
+    return model.learn(shots, kind.names, kind.name, more)
 
 
 def one_category(annotations: Annotations) -> Annotations:

@@ -87,6 +87,9 @@ def describe(path: Path, learner: str | None, backbone: str | None, weights: str
     if isinstance(found, Finder):
         labelled = found.support.boxed.labelled
         print(f"adapted to {found.support.category!r} by {len(labelled)} annotated objects")
+        if (weak := found.support.weak) is not None:
+            print(f"and by {int(weak.labelled.sum())} landmarks found in {len(weak)} photos "
+                  "without labels")  # fmt: skip
         counts = sorted(zip(labelled.sum(0).tolist(), range(len(found.names))))
         rarest = listed(f"{found.names[i]} {count}" for count, i in counts)
         print(f"{len(counts)} landmarks, and how many label them, from the fewest: {rarest}")

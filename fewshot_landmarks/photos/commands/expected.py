@@ -8,7 +8,8 @@ from fewshot_landmarks.learner import heatmaps_of
 from fewshot_landmarks.metrics.intervals import Z95, Estimate, mean_error
 from fewshot_landmarks.metrics.landmarks import normalised_error
 from fewshot_landmarks.photos.boxes import mean_position, mean_shape, shape_in
-from fewshot_landmarks.photos.model import Finder, adapted
+from fewshot_landmarks.photos.model import Finder
+from fewshot_landmarks.photos.stored import adapted
 from fewshot_landmarks.samples import Samples
 from fewshot_landmarks.support.names import listed
 
@@ -43,6 +44,8 @@ def expected(finder: Finder) -> list[str]:
         f"{control.value:.3f}",
         "a rough guide: objects unlike these have larger errors",
     ]
+    if finder.support.weak is not None:
+        lines.append("photos without labels have no part in these errors")
     if ours.value >= control.value:
         lines.append(
             "that is no better than the mean position: look at the annotations with "

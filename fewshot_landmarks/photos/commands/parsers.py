@@ -46,7 +46,7 @@ def adapt(made: argparse.ArgumentParser) -> None:
 
     Any names and any number of landmarks, 1 to many photos. What comes out finds these landmarks in
     other photos: fewshot-landmarks predict. Photos left out in turn say what error to expect, and
-    which landmarks these photos do not settle.
+    which landmarks these photos do not settle; and whether photos without labels help.
     """
     made.add_argument(
         "--support",
@@ -57,6 +57,12 @@ def adapt(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument("--images", type=Path, metavar="DIR", help="where its photos are")
     made.add_argument("--category", metavar="NAME", help="which, where there are several")
+    made.add_argument(
+        "--unlabelled",
+        type=Path,
+        metavar="DIR",
+        help="more photos of such objects, without labels, to learn from where that helps (CLM)",
+    )
     _add_model(made)
     made.add_argument("--out", type=Path, required=True, metavar="FILE", help=".safetensors")
     add_overwrite(made)
