@@ -389,10 +389,10 @@ def test_a_persons_annotations_are_never_replaced(made, tmp_path, form, capsys):
         assert str(file) in line and inputs(tmp_path) == before
 
 
-def test_labelmes_files_may_lie_beside_their_photos(made, tmp_path):
+def test_labelmes_files_may_lie_beside_their_photos(made, tmp_path, monkeypatch):
     annotate(tmp_path / "query", [10, 11]).unlink()
-    asked = "--images", tmp_path / "query", "--format", "labelme"
-    assert run(made.one, tmp_path / "query", *asked) == 0
+    monkeypatch.chdir(tmp_path / "query")
+    assert run(made.one, ".", "--images", ".", "--format", "labelme") == 0
     assert json.loads((tmp_path / "query" / "010.json").read_text())["imagePath"] == "010.png"
     assert len(objects(tmp_path / "query", None)) == 2
     assert len(list((tmp_path / "query-drawn").glob("*.jpg"))) == 2

@@ -246,6 +246,7 @@ def _object(image: Element, one: Found, common: dict[str, str]) -> None:
         seen = {"outside": "0" if visible else "1", "occluded": "0", "source": "auto"}
         point = _element(skeleton, "points", label=name, points=f"{x:.2f},{y:.2f}", **seen)
         _score(point, score)
+    _score(skeleton, one.score)
     sides = {side: f"{n:.2f}" for side, n in zip(("xtl", "ytl", "xbr", "ybr"), one.corners)}
     _score(
         _element(image, "box", label=_box_of(one.kind), occluded="0", **sides, **common), one.score
