@@ -166,13 +166,15 @@ def test_labelme_has_what_labelme_asks_for(tmp_path):
 
 def test_cvat_has_what_cvat_asks_for(tmp_path):
     rows = [row("ab", [(1, 2, 0.9), (0, 0, 0)], (1, 1, 4, 5), (20, 15))] * 2
-    root = ElementTree.parse(written("cvat", tmp_path, searched(tmp_path, "1.png", *rows)))
+    boxed = searched(tmp_path, "2.png", rows[0] | {"annotation_id": 7}, number=5)
+    root = ElementTree.parse(written("cvat", tmp_path, searched(tmp_path, "1.png", *rows), boxed))
     labels = {
         label.findtext("name"): (label.findtext("type"), label.findtext("parent"))
         for label in root.findall("meta/task/labels/label")
     }
-    (image,) = root.findall("image")
-    assert image.attrib == {"id": "1", "name": "1.png", "width": "20", "height": "15"}
+    image, other = root.findall("image")
+    assert other.get("id") == "5"  # as its annotations have it; of a folder's they are from 0
+    assert image.attrib == {"id": "0", "name": "1.png", "width": "20", "height": "15"}
     skeletons, boxes = image.findall("skeleton"), image.findall("box")
     assert [each.get("group_id") for each in skeletons] == ["1", "2"]
     assert [each.get("group_id") for each in boxes] == ["1", "2"]

@@ -228,7 +228,10 @@ def _cvat(photos: Sequence[Searched]) -> str:
     group = 0
     for photo, name in zip(photos, _names(photos)):
         size = {"width": str(photo.width), "height": str(photo.height)}
-        image = _element(root, "image", id=str(photo.id), name=name, **size)
+        # CVAT counts photos from 0 and goes by that where it knows none of the name; results of a
+        # folder count from 1, and those of boxes as their annotations do.
+        number = photo.id - all(one.item is None for one in photo.objects)
+        image = _element(root, "image", id=str(number), name=name, **size)
         for one in photo.objects:
             group += 1
             _object(image, one, {"source": "auto", "z_order": "0", "group_id": str(group)})
