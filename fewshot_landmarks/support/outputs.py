@@ -33,11 +33,12 @@ def add_overwrite(made: argparse.ArgumentParser) -> None:
     )
 
 
-def claim(paths: Iterable[Path], overwrite: bool) -> None:
+def claim(paths: Iterable[Path], overwrite: bool | None) -> None:
     """Make the folders of all that a command will write ready for it, before any work.
 
     Raises `UserError` where a folder cannot be written to, where something that is no file is in
-    the way, and, without `overwrite`, where a file is that this project did not write.
+    the way, and, without `overwrite`, where a file is that this project did not write. None stands
+    for files that are not replaced even if the user asks for it.
     """
     folder, known, others = Path(), {}, []
     try:
@@ -48,7 +49,8 @@ def claim(paths: Iterable[Path], overwrite: bool) -> None:
             more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
             raise UserError(
                 f"{others[0]}{more} would be replaced, which this project did not write, or "
-                "somebody has changed since: choose another place, or give --overwrite"
+                "somebody has changed since: choose another place"
+                + ("" if overwrite is None else ", or give --overwrite")
             )
         for folder, digests in known.items():
             folder.mkdir(parents=True, exist_ok=True)

@@ -75,6 +75,7 @@ def predict(made: argparse.ArgumentParser) -> None:
 
     Writes COCO keypoint results, in which each keypoint's third number is the probability that the
     landmark is there and found within a tenth of the object's size; and a picture of each photo.
+    With --format it writes annotations instead, to be opened and corrected in an annotator.
     With --objects N a photo has up to N results, those first that look most like the annotated objects.
     A photo that cannot be read is skipped and said. Stopped and run again, it goes on.
     """
@@ -100,9 +101,23 @@ def predict(made: argparse.ArgumentParser) -> None:
         "object that looks like the annotated ones. Of the learners CLM alone finds several, where "
         "objects have two landmarks or more. The more are looked for, the longer it takes",
     )
-    made.add_argument("--out", type=Path, required=True, metavar="FILE", help=".json")
     made.add_argument(
-        "--drawings", type=Path, metavar="DIR", help="default: NAME-drawn beside NAME.json"
+        "--format",
+        choices=("results", "coco", "labelme", "cvat"),
+        default="results",
+        help="of --out: COCO results (default), or annotations as COCO keypoints, LabelMe (a folder "
+        "with a file a photo) or CVAT for images 1.1 (.xml); an annotation that somebody made or "
+        "changed is never replaced",
+    )
+    made.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help=".json; cvat: .xml; labelme: a folder",
+    )
+    made.add_argument(
+        "--drawings", type=Path, metavar="DIR", help="default: NAME-drawn beside --out"
     )
     made.add_argument("--no-drawings", action="store_true", help="write no pictures")
     add_overwrite(made)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from fewshot_landmarks import __version__
 from fewshot_landmarks.data.drawing import draw_landmarks
+from fewshot_landmarks.data.formats import writing
 from fewshot_landmarks.data.formats.annotations import Photo, read_annotations
 from fewshot_landmarks.data.formats.places import BESIDE
 from fewshot_landmarks.data.formats.values import aligned
@@ -54,6 +55,8 @@ class Wanted:
     category_id: int = 1
     names: tuple[str, ...] = ()  # of the category's landmarks, in whose order the result is
     order: tuple[int, ...] = ()  # of each the model's landmark, -1 where it has none
+    edges: tuple[tuple[int, int], ...] = ()  # between these landmarks
+    kind: str = ""  # what the category is called, where annotations say it
     name: str = ""  # of the photo, where its path has another
     picture: str = ""  # what the picture of it is called
 
@@ -69,7 +72,8 @@ def execute(arguments: argparse.Namespace) -> int:
         raise UserError(
             f"--objects {objects} and --boxes cannot both be: each box is one object's; leave one out"
         )
-    check_out(arguments, arguments.model, arguments.boxes, arguments.images, kind=".json")
+    form, own = arguments.format, arguments.format == "results"
+    _check_out(arguments, arguments.overwrite if own else None)
     device = find_device(arguments.device)
     on = arguments.backbone, arguments.weights
     finder = load(arguments.model, device, arguments.learner, *on)
@@ -81,7 +85,12 @@ def execute(arguments: argparse.Namespace) -> int:
     spare_threads(finder.model)
     finder.predict([], objects=objects)  # or a line why it cannot, before anything is written
     wanted = _own_pictures(_wanted(arguments, finder.names))
-    drawings = arguments.drawings or arguments.out.with_name(f"{arguments.out.stem}-drawn")
+    if not own:
+        for kind, names in {(each.kind, each.names) for each in wanted}:
+            writing.check_names(form, kind or finder.support.category, names or finder.names)
+        claim(writing.files(form, arguments.out, [each.path for each in wanted]), None)
+    called = arguments.out.name if form == "labelme" else arguments.out.stem
+    drawings = arguments.drawings or arguments.out.with_name(f"{called}-drawn")
     drawings = None if arguments.no_drawings else drawings
     if drawings:
         _check_drawings(drawings, arguments.out, wanted)
@@ -99,7 +108,10 @@ def execute(arguments: argparse.Namespace) -> int:
         raise UserError(f"cannot write {unfinished}: {advice(error)}") from None
     lines = [done[each.key] for each in wanted]
     found = [result for line in lines for result in line.get("results", ())]
-    write_text(arguments.out, json.dumps(found) + "\n")
+    if own:
+        write_text(arguments.out, json.dumps(found) + "\n")
+    else:
+        writing.write(form, arguments.out, _searched(wanted, lines, finder.support))
     unfinished.unlink(missing_ok=True)
     skipped = [line["skipped"] for line in lines if "skipped" in line]
     said = "1 object" if len(found) == 1 else f"{len(found)} objects"
@@ -107,6 +119,16 @@ def execute(arguments: argparse.Namespace) -> int:
     if skipped:
         print(f"skipped {len(skipped)}:", *skipped, sep="\n  ")
     return 0 if found else 1
+
+
+def _check_out(arguments: argparse.Namespace, overwrite: bool | None) -> None:
+    """`check_out`, or `check_folder` where --out is LabelMe's."""
+    if arguments.format == "labelme":
+        arguments.out = writing.check_folder(arguments.out, arguments.boxes)
+    else:
+        asked = argparse.Namespace(out=arguments.out, overwrite=overwrite)
+        read = arguments.model, arguments.boxes, arguments.images
+        check_out(asked, *read, kind=".xml" if arguments.format == "cvat" else ".json")
 
 
 def _wanted(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[Wanted]:
@@ -126,9 +148,9 @@ def _wanted(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[Wan
     orders = {}
     for number in sorted(set(index.category.tolist())):
         kind = annotations.categories[number]
-        orders[number] = kind.names, tuple(aligned(kind.names, names))
+        orders[number] = kind.names, tuple(aligned(kind.names, names)), kind.edges
         if not set(range(len(names))) <= set(orders[number][1]):
-            orders[number] = (), ()
+            orders[number] = (), (), ()
             print(
                 f"{kind.name} of {arguments.boxes} has not all landmarks of the model: results "
                 "have the model's, in its own order",
@@ -146,6 +168,7 @@ def _wanted(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[Wan
             int(index.item[i]),
             int(index.category[i]),
             *orders[int(index.category[i])],
+            annotations.categories[int(index.category[i])].name,
             _name(photo, folders),
         )
 
@@ -174,9 +197,7 @@ def _own_pictures(wanted: Iterable[Wanted]) -> list[Wanted]:
 
 def _check_drawings(folder: Path, out: Path, wanted: Sequence[Wanted]) -> None:
     if folder.resolve() == out.resolve():
-        raise UserError(
-            f"--out {out} would be a file and the pictures' folder: give --drawings DIR"
-        )
+        raise UserError(f"--out {out} would be the pictures' folder too: give --drawings DIR")
     if folder.resolve() in {each.path.parent.resolve() for each in wanted}:
         raise UserError(
             f"pictures would be written to {folder}, among the photos and over them: give "
@@ -334,6 +355,20 @@ def _result(
     if wanted.annotation_id is not None:
         result["annotation_id"] = wanted.annotation_id
     return result
+
+
+def _searched(
+    wanted: Sequence[Wanted], lines: Sequence[dict], support: Support
+) -> list[writing.Searched]:
+    """The photos that were read, with the objects that the lines have found in them."""
+    photos: dict[int, writing.Searched] = {}
+    for each, line in zip(wanted, lines):
+        kind = each.kind or support.category or "object"
+        for row in line.get("results", ()):
+            size = row["width"], row["height"]
+            photo = writing.Searched(each.image_id, each.path, row["file_name"], *size)
+            photos.setdefault(each.image_id, photo).add(row, kind, each.edges)
+    return list(photos.values())
 
 
 def _draw(
