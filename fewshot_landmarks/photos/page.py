@@ -328,10 +328,10 @@ class Session:
     # -------------------------------------------------------------------------- to keep
 
     def coco(self) -> dict:
-        """COCO keypoint JSON of what was clicked and, with "score" and "scores", what was found.
+        """COCO keypoint JSON of what was clicked and, with "score" and "keypoint_scores", found.
 
-        "scores" are those of the keypoints. A visibility is 2, or 0 where a landmark is not
-        known, not visible, or found outside the photo.
+        A visibility is 2, or 0 where a landmark is not known, not visible, or found outside the
+        photo.
         """
         rows = []
         for number, (name, photo) in enumerate(self.photos.items(), 1):
@@ -346,7 +346,7 @@ class Session:
                 each = [*found.scores.tolist(), *[0.0] * (len(points) - len(found.points))]
                 scores = {
                     "score": round(sum(each) / len(each), 4),
-                    "scores": [round(score, 4) for score in each],
+                    "keypoint_scores": [round(score, 4) for score in each],
                 }
             x1, y1, x2, y2 = (round(float(edge), 2) for edge in box)
             seen = np.isfinite(points).all(-1)

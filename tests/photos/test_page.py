@@ -235,8 +235,8 @@ def test_the_download_is_read_back(begun, files, model):
     np.testing.assert_allclose(points[seen], found.points[seen], atol=0.01)
     assert visible.tolist() == (2 * seen).tolist()
     rows = session.coco()["annotations"]
-    assert ["scores" in row for row in rows] == [False, False, True]
-    np.testing.assert_allclose(rows[2]["scores"], found.scores, atol=1e-4)
+    assert ["keypoint_scores" in row for row in rows] == [False, False, True]
+    np.testing.assert_allclose(rows[2]["keypoint_scores"], found.scores, atol=1e-4)
     assert rows[2]["score"] == pytest.approx(found.scores.mean(), abs=1e-4)
 
 
