@@ -33,6 +33,7 @@ JUDGED = 32  # landmarks that choose, if there are more
 ALIKE = 0.5  # mean cosine of the cells of two crops: if it is greater they are of one moment
 WORST = 0.5  # an error that counts for no more
 NEAR = -2.0  # log density: a landmark's place in the fitted shape, where its likeness is told
+NOTHING = 0.4  # of the likeness of left-out photos: what has less is no object
 LONE = 0.6  # of the likeness of a photo that was learnt from has one that was not
 
 
@@ -108,7 +109,6 @@ class CLM(Learner):
             )
             for kept, k in left_out
         ]
-        likeness = [trial.likeness for trial in trials]
         if trials:
             some = slice(None, None, math.ceil(len(detector.looks) / JUDGED))
             errors = torch.stack([trial.errors(CHOICES, some) for trial in trials])
@@ -119,13 +119,16 @@ class CLM(Learner):
                 detector.weights = softmax @ CHOICES.to(mean)
             alone = trials[: sum(map(len, moments[:FOLDS]))]
             detector.left_out = torch.cat([t.errors(detector.weights[None]) for t in alone])
+            detector.folds = left_out[: len(alone)]
             detector.seen = [
-                (k, trial.parts.seen(detector.weights, support.size, trial.likeness))
-                for (_, k), trial in zip(left_out, alone)
+                trial.parts.seen(detector.weights, support.size, trial.likeness) for trial in alone
             ]
-        else:
-            trial = Trial.of(detector, cells[0], support[[0]])
-            likeness = [LONE * trial.likeness]
+        likeness = [trial.likeness for trial in trials if trial.known.any()]
+        if not likeness:
+            likeness = [
+                LONE * Trial.of(detector, each, support[[k]]).likeness
+                for k, each in enumerate(cells)
+            ]
         detector.likeness = float(torch.tensor(likeness).median())
         return detector
 
@@ -164,7 +167,10 @@ class ConstrainedDetector(SamplesDetector):
     weights: torch.Tensor  # (3,): a, b, c
     left_out: torch.Tensor | None = None  # (K, N) errors of photos left out, in units of the
     # object's size; NaN where that cannot be told
-    seen: Sequence[tuple[int, Seen]] = ()  # which photo was left out, and what was found in it
+    folds: Sequence[
+        tuple[list[int], int]
+    ] = ()  # of each of them: photos kept, and the one left out
+    seen: Sequence[Seen] = ()  # what was found in each of them
     likeness: float = 0.0  # of a photo that was not learnt from: the median
 
     def of(self, query: Samples) -> torch.Tensor:
@@ -190,15 +196,18 @@ class ConstrainedDetector(SamplesDetector):
         free = look  # of other objects
         for _ in range(objects):
             put = self.shapes.fits(free[0], one, ways)
+            if not put:
+                break
             for fitted in put:
                 prior = self.shapes.prior(fitted, one, look.shape[-2:]).unsqueeze(0)
                 parts = Parts(free, place, prior, response, fitted)
                 likeness = self.likeness_of(response, prior)
                 found.append(parts.seen(self.weights, one.size, likeness))
-            if put:
-                low, high = put[0].landmarks.amin(0), put[0].landmarks.amax(0)
-                inside = ((cells >= low) & (cells <= high)).all(-1)
-                free = free.masked_fill(inside.view(look.shape[-2:]), -HIGHEST)
+            if found[-len(put)].likeness < NOTHING * self.likeness:
+                break  # what is farther down is less like an object
+            low, high = put[0].landmarks.amin(0), put[0].landmarks.amax(0)
+            inside = ((cells >= low) & (cells <= high)).all(-1)
+            free = free.masked_fill(inside.view(look.shape[-2:]), -HIGHEST)
         return found
 
     def parts(self, features: torch.Tensor, one: Samples) -> "Parts":

@@ -23,6 +23,7 @@ STEP = 0.75  # of a window's side, from one to the next
 ZOOM = 1.75  # from windows to finer ones
 LEVELS = (0, 1, 2, -1, -2)  # of zoom, in the order in which they are tried
 WINDOWS = 30  # of a photo at one level
+LEAST = 0.002  # side of a window by the photo's longer side
 FINEST = 48  # pixels: the side of a window that is worth looking at
 WAYS = 3  # to put a shape in a window
 TOLD = 2  # candidates beyond those asked that are looked at in crops of their own
@@ -38,7 +39,10 @@ class ShapeDetector(Protocol):
     likeness: float
 
     @property
-    def seen(self) -> Sequence[tuple[int, Any]]: ...
+    def folds(self) -> Sequence[tuple[list[int], int]]: ...
+
+    @property
+    def seen(self) -> Sequence[Any]: ...
 
     def search(self, query: Samples, objects: int = 1, ways: int = 1) -> list[list]: ...
 
@@ -96,9 +100,9 @@ class Locator:
             return None
         crops = support.whole
         photo = ((crops.box[:, 2:] - crops.box[:, :2]) * crops.scale).amax(1)
-        part = float((crops.size * crops.scale[:, 0] / photo).median().clamp(max=1))
+        part = float((crops.size * crops.scale[:, 0] / photo).median().clamp(LEAST, 1))
         sizes = crops.size, support.boxed.size
-        there = overlaps(whole.seen, support, margins)  # type: ignore[attr-defined]
+        there = overlaps(whole, support, margins)  # type: ignore[arg-type]
         found = not there or float(np.median(there)) >= FOUND
         return cls(whole, boxed, sizes, part, margins, len(support.names), device, found)  # type: ignore[arg-type]
 
@@ -108,7 +112,7 @@ class Locator:
         are surely there."""
         frame = np.array([0, 0, *photo.shape[1::-1]], np.float32)
         whole = Sighting(frame, 0.0, frame)
-        if not self.crops and objects == 1:
+        if not self.crops:
             return self._window(photo) or [whole]
         seen: list[Sighting] = []
         for part in self._parts(*photo.shape[1::-1]):
@@ -123,10 +127,10 @@ class Locator:
         tried: list[float] = []
         for level in LEVELS:
             part = min(self.part / ZOOM**level, 1.0)
-            while not tried and len(windows(width, height, part)) > WINDOWS:
+            while not tried and count(width, height, part) > WINDOWS:
                 part *= 1.1
             fine = part * max(width, height) >= FINEST
-            few = len(windows(width, height, part)) <= WINDOWS
+            few = count(width, height, part) <= WINDOWS
             if not tried or (fine and few and all(abs(part / t - 1) > 0.2 for t in tried)):
                 tried.append(part)
                 yield part
@@ -184,10 +188,10 @@ def box_of(seen, crop: Samples, margins: np.ndarray, width: float, height: float
     return np.concatenate([low, high]).astype(np.float32)
 
 
-def overlaps(seen: Sequence[tuple[int, Any]], support, margins: np.ndarray) -> list[float]:
+def overlaps(detector: ShapeDetector, support, margins: np.ndarray) -> list[float]:
     """How far boxes that were found in left-out photos are the true ones."""
     there = []
-    for k, each in seen:
+    for (_, k), each in zip(detector.folds, detector.seen):
         whole, boxed = support.whole[[k]], support.boxed[[k]]
         frame, box = (one.to_original(one.box.view(1, 2, 2)).flatten() for one in (whole, boxed))
         found = box_of(each, whole, margins, *frame[2:].tolist())
@@ -212,17 +216,22 @@ def margins_of(boxed: Samples) -> np.ndarray | None:
 def windows(width: int, height: int, part: float) -> list[np.ndarray]:
     """Overlapping windows (4,) of a photo whose side is a part of its longer one."""
     side = part * max(width, height)
-
-    def starts(length: int) -> np.ndarray:
-        steps = math.ceil(max(length - side, 0) / (STEP * side) - 1e-6)
-        return np.linspace(0, max(length - side, 0), steps + 1)
-
+    xs, ys = (
+        np.linspace(0, max(length - side, 0), _along(length, side)) for length in (width, height)
+    )
     sides = np.minimum(side, (width, height))
-    return [
-        np.array([x, y, x + sides[0], y + sides[1]], np.float32)
-        for y in starts(height)
-        for x in starts(width)
-    ]
+    return [np.array([x, y, x + sides[0], y + sides[1]], np.float32) for y in ys for x in xs]
+
+
+def count(width: int, height: int, part: float) -> int:
+    """How many windows of a part of a photo's longer side there are."""
+    side = part * max(width, height)
+    return _along(width, side) * _along(height, side)
+
+
+def _along(length: int, side: float) -> int:
+    """Windows of a side along a length."""
+    return math.ceil(max(length - side, 0) / (STEP * side) - 1e-6) + 1
 
 
 def distinct(found: Sequence[Sighting]) -> list[Sighting]:

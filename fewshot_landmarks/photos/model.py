@@ -10,6 +10,7 @@ A finder's file holds the learner and its support, and adapts again when it is o
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from numbers import Integral
 from os import PathLike
 from os.path import isfile
 from pathlib import Path
@@ -212,10 +213,11 @@ class Finder:
         return self.support.names
 
     @property
-    def left_out(self) -> torch.Tensor | None:
-        """Errors (T, N) of T support photos, each left out and found by the others, in units of the
-        object's size, NaN where that cannot be told; None of learners that leave none out."""
-        return getattr(self._boxed, "left_out", None)
+    def left_out(self) -> tuple[torch.Tensor, Sequence[tuple[list[int], int]]] | None:
+        """Errors (T, N) of T left-out support photos, in units of the object's size, NaN where that
+        cannot be told; of each the photos kept, and itself. None of learners that leave none out."""
+        errors = getattr(self._boxed, "left_out", None)
+        return None if errors is None else (errors, self._boxed.folds)  # type: ignore[union-attr]
 
     def predict(
         self, images: Sequence[Image], boxes: np.ndarray | None = None, *, objects: int = 1
@@ -260,15 +262,13 @@ class Finder:
 
     def _check_several(self, objects: int, boxes: np.ndarray | None) -> None:
         """Raise `UserError` where so many objects of a photo cannot be looked for."""
-        if objects < 1 or boxes is not None:
+        if not isinstance(objects, Integral) or objects < 1 or boxes is not None:
+            what = f"{objects!r} objects a photo cannot be"
+            raise UserError(f"{what}: give 1 or more, and no boxes, each of which is one object's")
+        if not (self._locator and self._locator.crops):
             raise UserError(
-                f"{objects} objects a photo cannot be: give 1 or more, and no boxes, each of which "
-                "is one object's"
-            )
-        if not self._locator:
-            raise UserError(
-                f"{self.model.learner.name} looks for one object a photo here: adapt CLM to photos "
-                "with two landmarks or more, or give boxes"
+                f"{self.model.learner.name} finds no boxes by shapes here, so it looks for one object "
+                "a photo: adapt CLM to more photos of two landmarks or more, or give boxes"
             )
 
     def _predict(
@@ -281,7 +281,7 @@ class Finder:
             which = np.repeat(which, [len(each) for each in seen])
             every = [one for each in seen for one in each]
             boxes = np.array([one.box for one in every], np.float32)
-            if not self._locator.crops and objects == 1:
+            if not self._locator.crops:
                 frames = np.array([one.frame for one in every], np.float32)
             presence = np.array([one.presence for one in every], np.float32)
             photos = [photos[i] for i in which.tolist()]

@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from baselines.untrained.clm import Seen
-from fewshot_landmarks.photos.locate import Locator, Sighting, box_of, distinct, overlaps
+from fewshot_landmarks.photos.locate import (
+    Locator,
+    Sighting,
+    box_of,
+    count,
+    distinct,
+    overlaps,
+    windows,
+)
 from tests.toy import batch
 
 MARGINS = np.full(4, 0.1)
@@ -24,7 +32,8 @@ class Detector:
     likeness = 1.0
 
     def __init__(self, *found, left_out=()):
-        self.found, self.seen, self.shapes, self.asked = found, left_out, True, []
+        self.found, self.shapes, self.asked = found, True, []
+        self.folds, self.seen = [([], k) for k, _ in left_out], [each for _, each in left_out]
 
     def search(self, query, objects=1, ways=1):
         self.asked.append((objects, ways))
@@ -60,7 +69,7 @@ def test_a_box_is_around_the_landmarks_of_the_fitted_shape():
 def test_overlaps_are_of_boxes_of_left_out_photos():
     photos = support([[15.0, 15.0, 55.0, 65.0], [15.0, 15.0, 55.0, 40.0]])
     found = seen([20.0, 20.0], [50.0, 60.0], [0.0, 0.0])
-    there = overlaps([(1, found), (0, found)], photos, MARGINS)
+    there = overlaps(Detector(left_out=[(1, found), (0, found)]), photos, MARGINS)
     assert there == pytest.approx([0.5, 1.0])
 
 
@@ -117,3 +126,12 @@ def test_a_part_of_an_object_is_no_other_object():
     }
     seen = [Sighting(np.array(box, np.float32), like) for like, box in boxes.items()]
     assert [each.likeness for each in distinct(seen[::-1])] == [1.0, 0.8, 0.7]
+
+
+@pytest.mark.parametrize("size", [(640, 480), (100, 100), (33, 1000)])
+@pytest.mark.parametrize("part", [1.0, 0.57, 0.3, 0.05])
+def test_windows_cover_the_photo_and_are_counted_without_being_made(size, part):
+    frames = np.array(windows(*size, part))
+    assert len(frames) == count(*size, part)
+    assert frames[:, :2].min() == 0 and frames[:, 2:].max(0) == pytest.approx(size)
+    assert (np.diff(np.unique(frames[:, 0])) <= 0.75 * part * max(size) + 1e-3).all()
