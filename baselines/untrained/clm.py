@@ -167,9 +167,8 @@ class ConstrainedDetector(SamplesDetector):
     weights: torch.Tensor  # (3,): a, b, c
     left_out: torch.Tensor | None = None  # (K, N) errors of photos left out, in units of the
     # object's size; NaN where that cannot be told
-    folds: Sequence[
-        tuple[list[int], int]
-    ] = ()  # of each of them: photos kept, and the one left out
+    # Of each of them: the photos kept, and the one left out.
+    folds: Sequence[tuple[list[int], int]] = ()
     seen: Sequence[Seen] = ()  # what was found in each of them
     likeness: float = 0.0  # of a photo that was not learnt from: the median
 

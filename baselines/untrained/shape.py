@@ -44,7 +44,6 @@ class Fitted:
     score: float  # mean over landmarks, deviations of heatmaps above what chance has
     turn: float  # radians
     scale: float
-    likeness: float = 0.0  # see `clm.ConstrainedDetector.likeness_of`
 
 
 @dataclass(frozen=True)

@@ -222,9 +222,11 @@ def garment(
 
 
 def unlabelled(
-    window: np.ndarray, crop: np.ndarray, box: np.ndarray, area: float, landmarks: int
+    window: np.ndarray, crop: np.ndarray, box: np.ndarray, landmarks: int, around: np.ndarray
 ) -> Garment:
-    """An object whose box (4,) in the photo and area are known, and none of its landmarks."""
+    """An object of which a box (4,) in the photo is known, and none of its landmarks; `around` is
+    the box (4,) that tells its area."""
+    area = float((around[2:] - around[:2]).prod())
     nothing = np.zeros((landmarks, 2), np.float32), np.zeros(landmarks, np.uint8)
     return garment(window, crop, *nothing, box=box, area=area, category=0, index=0)
 

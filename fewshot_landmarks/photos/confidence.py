@@ -80,7 +80,7 @@ def search(
     images, size = query.images, query.size
     heatmaps = heatmaps_of(detector, query)
     found = again = answers(heatmaps, size)
-    if not isinstance(detector, SamplesDetector):
+    if not isinstance(detector, SamplesDetector):  # those hardly move, and take their time
         moved = F.pad(images, (SHIFT, 0, SHIFT, 0), mode="replicate")[..., :size, :size]
         again = decode(detector(moved.contiguous()), size) - SHIFT
     return found, signs(heatmaps, found, again, support)

@@ -74,7 +74,7 @@ def crop_of(photo: np.ndarray, box: np.ndarray, margin: float, size: int, landma
     cut = square_out(photo, box, margin, size)
     if cut is None:
         return None
-    return collate([unlabelled(*cut, box, float((box[2:] - box[:2]).prod()), landmarks)])
+    return collate([unlabelled(*cut, box, landmarks, box)])
 
 
 @dataclass(frozen=True)
@@ -174,11 +174,11 @@ class Locator:
         query = query.to(self.device)
         with torch.no_grad():
             for seen in detector.search(query, objects, ways)[0]:
-                box = box_of(seen, query, self.margins, *photo.shape[1::-1])
+                box = box_around(seen, query, self.margins, *photo.shape[1::-1])
                 yield Sighting(box, seen.likeness / max(detector.likeness, 1e-6))
 
 
-def box_of(seen, crop: Samples, margins: np.ndarray, width: float, height: float) -> np.ndarray:
+def box_around(seen, crop: Samples, margins: np.ndarray, width: float, height: float) -> np.ndarray:
     """The box (4,) around what is seen in a crop, cut off at the photo, of a pixel at least."""
     landmarks = crop.to_original(seen.landmarks.unsqueeze(0))[0, seen.own].cpu().numpy()
     low, high = landmarks.min(0), landmarks.max(0)
@@ -194,7 +194,7 @@ def overlaps(detector: ShapeDetector, support, margins: np.ndarray) -> list[floa
     for (_, k), each in zip(detector.folds, detector.seen):
         whole, boxed = support.whole[[k]], support.boxed[[k]]
         frame, box = (one.to_original(one.box.view(1, 2, 2)).flatten() for one in (whole, boxed))
-        found = box_of(each, whole, margins, *frame[2:].tolist())
+        found = box_around(each, whole, margins, *frame[2:].tolist())
         there.append(overlap(found, box.cpu().numpy()))
     return there
 

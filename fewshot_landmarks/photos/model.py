@@ -313,9 +313,7 @@ class Finder:
             cut = self.model.cut(photo, frame, margin, support.size)
             if cut is None:
                 raise UserError(f"box {np.round(frame).tolist()} lies outside its photo")
-            crops.append(
-                unlabelled(*cut, frame, float((box[2:] - box[:2]).prod()), len(self.names))
-            )
+            crops.append(unlabelled(*cut, frame, len(self.names), box))
         query = collate(crops).to(self.model.device)
         with torch.no_grad():
             support = support.to(self.model.device)

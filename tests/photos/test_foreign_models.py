@@ -74,6 +74,15 @@ def changed(header: dict, place: str, value: object) -> str:
     return text.replace('"VALUE"', value.decode()) if isinstance(value, bytes) else text
 
 
+def refused_with(model, folder, name, change):
+    """A model's file with one tensor changed, or left out where that gives None, is refused."""
+    path, tensors = folder / "model.safetensors", load_file(model)
+    tensors[name] = change(tensors.get(name))
+    kept = {key: tensor for key, tensor in tensors.items() if tensor is not None}
+    path.write_bytes(save(kept, {HEADER: json.dumps(said(model))}))
+    refused(path)
+
+
 def refused(path, **options) -> str:
     with pytest.raises(UserError) as error:
         load(path, **options)
@@ -212,11 +221,7 @@ def test_a_header_of_wrong_values_is_one_line(finder, tmp_path, place, value):
     ],
 )
 def test_tensors_that_do_not_belong_are_one_line(finder, tmp_path, name, change):
-    path, tensors = tmp_path / "model.safetensors", load_file(finder)
-    tensors[name] = change(tensors.get(name))
-    kept = {key: tensor for key, tensor in tensors.items() if tensor is not None}
-    path.write_bytes(save(kept, {HEADER: json.dumps(said(finder))}))
-    refused(path)
+    refused_with(finder, tmp_path, name, change)
 
 
 def test_no_more_features_are_kept_than_a_machine_has_room_for(finder):

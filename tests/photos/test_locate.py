@@ -10,7 +10,7 @@ from baselines.untrained.clm import Seen
 from fewshot_landmarks.photos.locate import (
     Locator,
     Sighting,
-    box_of,
+    box_around,
     count,
     distinct,
     overlaps,
@@ -62,8 +62,8 @@ def support(boxes, size=100):
 def test_a_box_is_around_the_landmarks_of_the_fitted_shape():
     crops = support([[10.0, 10.0, 40.0, 50.0]]).whole
     found = seen([20.0, 20.0], [50.0, 60.0], [90.0, 5.0])
-    assert box_of(found, crops, MARGINS, 100, 100).tolist() == pytest.approx([15, 15, 55, 65])
-    assert box_of(found, crops, 9 * MARGINS, 60, 50).tolist() == pytest.approx([0, 0, 60, 50])
+    assert box_around(found, crops, MARGINS, 100, 100).tolist() == pytest.approx([15, 15, 55, 65])
+    assert box_around(found, crops, 9 * MARGINS, 60, 50).tolist() == pytest.approx([0, 0, 60, 50])
 
 
 def test_overlaps_are_of_boxes_of_left_out_photos():

@@ -19,7 +19,7 @@ from fewshot_landmarks.photos.stored import HEADER
 from fewshot_landmarks.photos.unlabelled import SHOWN, Outcome
 from fewshot_landmarks.support.errors import UserError
 from tests.colours import model, photo, photos
-from tests.photos.test_foreign_models import refused, said
+from tests.photos.test_foreign_models import refused, refused_with, said
 from tests.photos.test_predict import annotate
 
 SUPPORT, OTHERS = range(3), range(10, 14)
@@ -281,11 +281,7 @@ def taught(tmp_path_factory):
     ],
 )
 def test_crops_of_wrong_kinds_are_one_line(taught, tmp_path, name, change):
-    path, tensors = tmp_path / "model.safetensors", load_file(taught)
-    tensors[name] = change(tensors.get(name))
-    kept = {key: tensor for key, tensor in tensors.items() if tensor is not None}
-    path.write_bytes(save(kept, {HEADER: json.dumps(said(taught))}))
-    refused(path)
+    refused_with(taught, tmp_path, name, change)
 
 
 def test_more_crops_than_are_written_are_refused(taught, tmp_path):
