@@ -201,6 +201,19 @@ DEEP = replace(
     tuned="efficientnet",
 )
 
+# Features that hold: ImageNet's, frozen, and a neck on them that adapts, which knows the place.
+PYRAMID = replace(
+    FULL,
+    name="pyramid",
+    size=96,
+    network="pyramid",
+    network_options={"channels": 64},
+    base_epochs=4,
+    common={**FULL.common, "detector_rate": 0.5},  # half of 32 channels', for |F|^2 is twice theirs
+    learners={"MRN": {"few_shot_rate": 0.075}},
+    tuned="",
+)
+
 # Nothing trained: a network of ImageNet's as it is, for RIDGE, NEAREST, PLACE and CLM.
 UNTRAINED = replace(
     MINI,
@@ -250,7 +263,9 @@ PAPER = Preset(  # section 4.2
     },
 )
 
-PRESETS = {preset.name: preset for preset in (SMOKE, MINI, FULL, STATED, DEEP, UNTRAINED, PAPER)}
+PRESETS = {
+    preset.name: preset for preset in (SMOKE, MINI, FULL, STATED, DEEP, PYRAMID, UNTRAINED, PAPER)
+}
 TUNED = Path(__file__).with_name("tuned")  # a file a network: what tuning chose
 
 

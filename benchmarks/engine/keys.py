@@ -23,9 +23,13 @@ import torch
 from benchmarks.engine.experiment import Experiment
 from benchmarks.presets import Preset
 from fewshot_landmarks.learner import Learner, fits
+from fewshot_landmarks.networks.fenets import FENETS
+from fewshot_landmarks.networks.pyramid import PyramidFENet
 from fewshot_landmarks.protocol import Benchmark
 from fewshot_landmarks.support.errors import UserError
 
+SPLITS = "train", "validation"
+FEATURES = 4096  # garments a file of what frozen layers make of them
 ALGORITHMS = 1  # of crops, tasks, networks, losses, the inner loop, training and evaluation
 
 
@@ -53,6 +57,26 @@ def base_key(experiment: Experiment, benchmark: Benchmark, kind: str) -> str:
         **_numbers(experiment.preset, "size", "network", "network_options"),
         **_numbers(experiment.preset, "base_epochs", "base_batch", "base_rate", "base_optimiser"),
     )
+
+
+def feature_paths(experiment: Experiment, split: str) -> list[Path]:
+    """What the network's frozen layers make of the crops of "train" or "validation".
+
+    None where its layers are all trained: then nothing of it can be computed once for all.
+    """
+    preset, garments = experiment.preset, getattr(experiment.data, split)
+    if not issubclass(FENETS[preset.network], PyramidFENet):
+        return []
+    frozen = ("name", "weights", "precision")
+    name = key(
+        work="features",
+        data=garments.fingerprint,
+        size=preset.size,
+        network={n: v for n, v in preset.network_options.items() if n in frozen},
+        computing=computing(),
+    )
+    parts = range(0, len(garments), FEATURES)
+    return [experiment.work / "features" / f"{name}-{split}-{first:06}.npy" for first in parts]
 
 
 def fit_path(experiment: Experiment, benchmark: Benchmark, learner: type[Learner]) -> Path:

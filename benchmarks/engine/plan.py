@@ -6,7 +6,15 @@ from pathlib import Path
 
 from benchmarks.engine import stages
 from benchmarks.engine.experiment import Experiment
-from benchmarks.engine.keys import base_path, episodes_path, fit_path, predictions_path
+from benchmarks.engine.keys import (
+    FEATURES,
+    SPLITS,
+    base_path,
+    episodes_path,
+    feature_paths,
+    fit_path,
+    predictions_path,
+)
 from fewshot_landmarks.learner import Learner, find_learner, fits
 from fewshot_landmarks.protocol import Benchmark
 from fewshot_landmarks.support.files import is_whole
@@ -29,7 +37,7 @@ class Job:
         model, `arguments`, and a function to report the share that is done; picklable.
     """
 
-    stage: str  # "base", "fit", "tune", "evaluate" or "probe"
+    stage: str  # "features", "base", "fit", "tune", "evaluate" or "probe"
     benchmark: Benchmark
     name: str  # the learner's name, or the kind of base model
     function: Callable[..., None]
@@ -64,7 +72,7 @@ def training_jobs(
     experiment: Experiment, benchmark: Benchmark, learner: type[Learner]
 ) -> list[Job]:
     """All that makes a learner what is tested, first things first, whether it is there or not."""
-    links, jobs = chain(learner), [base_job(experiment, benchmark, learner.base_kind)]
+    links, jobs = chain(learner), base_jobs(experiment, benchmark, learner.base_kind)
     for link in links:
         paths = (fit_path(experiment, benchmark, link),)
         cost = 0.2 * experiment.preset.settings_on(benchmark, link).tasks
@@ -73,10 +81,22 @@ def training_jobs(
     return jobs
 
 
-def base_job(experiment: Experiment, benchmark: Benchmark, kind: str) -> Job:
-    """Training of a base model."""
+def base_jobs(experiment: Experiment, benchmark: Benchmark, kind: str) -> list[Job]:
+    """Training of a base model, and what its network's frozen layers make of the data before."""
     path, weight = base_path(experiment, benchmark, kind), 8.0 * experiment.preset.base_epochs
-    return Job("base", benchmark, kind, stages.train_base, paths=(path,), weight=weight)
+    first = [job for split in SPLITS for job in feature_jobs(experiment, benchmark, split)]
+    needs = _paths(first)
+    base = Job("base", benchmark, kind, stages.train_base, paths=(path,), weight=weight)
+    return [*first, replace(base, needs=needs)]
+
+
+def feature_jobs(experiment: Experiment, benchmark: Benchmark, split: str) -> list[Job]:
+    """What frozen layers make of all crops of a split, some at a time."""
+    found: dict = {"function": stages.make_features, "weight": FEATURES / 150}
+    return [
+        Job("features", benchmark, f"{split} {i}", arguments=(split, i), paths=(path,), **found)
+        for i, path in enumerate(feature_paths(experiment, split))
+    ]
 
 
 def chain(learner: type[Learner]) -> list[type[Learner]]:

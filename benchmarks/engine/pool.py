@@ -92,8 +92,9 @@ def run_together(experiment: Experiment, jobs: Sequence[Job]) -> None:
     """
     prepare_torch()
     ranks = experiment.ranks
-    trained = [job for job in jobs if job.stage in ("base", "fit")]
-    shared = [job for job in jobs if job.stage not in ("base", "fit")]
+    first = ("features", "base", "fit")
+    trained = [job for job in jobs if job.stage in first]
+    shared = [job for job in jobs if job.stage not in first]
     waiting = list(trained)
     with tqdm(total=len(jobs), unit="job", disable=not ranks.first) as bar:
         while waiting:
@@ -152,7 +153,7 @@ def finish(experiment: Experiment, job: Job, cost: Cost) -> None:
 
 def ready(waiting: Iterable[Job]) -> list[Job]:
     """Jobs whose needs are met: what others wait for first, then the longest."""
-    order = ("base", "fit", "tune", "evaluate", "probe")
+    order = ("features", "base", "fit", "tune", "evaluate", "probe")
     ready = [job for job in waiting if all(path.exists() for path in job.needs)]
     return sorted(ready, key=lambda job: (order.index(job.stage), -job.weight))
 

@@ -5,7 +5,7 @@ file is there. `report` is called with the share of a stage that is done, 0 to 1
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,12 +16,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from benchmarks.engine.experiment import Experiment
-from benchmarks.engine.keys import base_path, episodes_path, fit_path, predictions_path
+from benchmarks.engine.keys import (
+    FEATURES,
+    SPLITS,
+    base_path,
+    episodes_path,
+    feature_paths,
+    fit_path,
+    predictions_path,
+)
 from benchmarks.results.schemas import EPISODES
 from fewshot_landmarks.evaluation import EpisodeErrors, Predictions, predict_episode
 from fewshot_landmarks.learner import Learner, fits
 from fewshot_landmarks.networks.base import BaseModel
+from fewshot_landmarks.networks.fenet import FENet
 from fewshot_landmarks.networks.fenets import FENETS
+from fewshot_landmarks.networks.pyramid import PyramidFENet
 from fewshot_landmarks.protocol import EPISODE_SEED, SHOTS, Benchmark
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import is_whole, put_aside, remove, write_text, written_whole
@@ -32,6 +42,23 @@ from fewshot_landmarks.training import Training, save_tensors
 
 Report = Callable[[float], None]
 Kind = TypeVar("Kind", bound=Learner)
+
+
+def make_features(
+    experiment: Experiment, benchmark: Benchmark, name: str, split: str, part: int, report: Report
+) -> None:
+    """What the network's frozen layers make of some of the data's crops, the same for all."""
+    garments, path = getattr(experiment.data, split), feature_paths(experiment, split)[part]
+    those = np.flatnonzero(garments.usable)
+    those = those[(those >= part * FEATURES) & (those < (part + 1) * FEATURES)]
+
+    def images() -> Iterator[torch.Tensor]:
+        for number, i in enumerate(those):
+            yield garments[int(i)].image.to(experiment.device)
+            report((number + 1) / len(those))
+
+    if experiment.ranks.first:
+        PyramidFENet(**experiment.preset.network_options).store(path, images())
 
 
 def train_base(experiment: Experiment, benchmark: Benchmark, kind: str, report: Report) -> None:
@@ -145,10 +172,18 @@ def _start(experiment: Experiment, benchmark: Benchmark, learner: type[Kind]) ->
 
 def _new_base(experiment: Experiment, benchmark: Benchmark, kind: str) -> BaseModel:
     torch.manual_seed(experiment.seed)
-    preset, categories = experiment.preset, experiment.data.source.categories
-    fenet = FENETS[preset.network](**preset.network_options)
+    fenet, categories = _new_fenet(experiment), experiment.data.source.categories
     seen, most = categories.landmarks(benchmark.seen), categories.most_landmarks
     return BaseModel(fenet, seen, kind, most).to(experiment.device)
+
+
+def _new_fenet(experiment: Experiment) -> FENet:
+    """A network as it begins, which looks up what its frozen layers have made of the data."""
+    fenet = FENETS[experiment.preset.network](**experiment.preset.network_options)
+    if isinstance(fenet, PyramidFENet):
+        paths = [path for split in SPLITS for path in feature_paths(experiment, split)]
+        fenet.remember(path for path in paths if path.exists())
+    return fenet
 
 
 def _training(experiment: Experiment, benchmark: Benchmark, path: Path, report: Report) -> Training:

@@ -181,7 +181,7 @@ def _curves(experiment: Experiment, place: Benchmark, learner: type[Learner]) ->
     for job in training_jobs(experiment, place, learner):
         name = f"base {job.name}" if job.stage == "base" else job.name
         where = (place.name, name, experiment.seed)
-        if job.made():
+        if job.stage != "features" and job.made():
             found[where] = [(*where, step, f"{loss:.4f}") for step, loss in _binned(*job.paths)]
     return found
 

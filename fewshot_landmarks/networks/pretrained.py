@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cached_property
@@ -62,12 +62,12 @@ class TimmFENet(PretrainedFENet):
         super().__init__(sum(widths), precision, channels_last)
         self.name = name
         self.widths = tuple(widths)
-        self.stride = min(each["reduction"] for each in maps)
+        self._strides = tuple(each["reduction"] for each in maps)
+        self.stride, self._step = min(self._strides), max(self._strides)
         self.norm = nn.Identity()
-        self._step = max(each["reduction"] for each in maps)
         told = network.pretrained_cfg
         fixed = told["fixed_input_size"] and not getattr(network, "dynamic_img_size", False)
-        self._side = told["input_size"][-2:] if fixed else None
+        self._side = tuple(told["input_size"][-2:]) if fixed else None
         self._asked = {
             "indices": network.prune_intermediate_layers(chosen, prune_norm=not self_normed),
             "norm": self_normed,
@@ -80,15 +80,25 @@ class TimmFENet(PretrainedFENet):
         self.lay_out()
         self.requires_grad_(False)
 
-    def extract(self, images: torch.Tensor) -> torch.Tensor:
-        sides = self._side or [
-            max(1, round(n / self._step)) * self._step for n in images.shape[-2:]
-        ]
-        if tuple(sides) != images.shape[-2:]:
+    def maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Images (B, 3, S, S) to a map of each stride, the finest first: (B, *shape) each."""
+        sides = self._sides(images.shape[-2:])
+        if sides != images.shape[-2:]:
             images = F.interpolate(images, sides, mode="bilinear", antialias=True)
         normal = (images - self.mean) / self.deviation
-        maps = self.backbone.forward_intermediates(normal, **self._asked)
-        maps = [F.normalize(each.to(images.dtype), dim=1) for each in maps]
+        return self.backbone.forward_intermediates(normal, **self._asked)
+
+    def shapes(self, size: Sequence[int]) -> list[tuple[int, int, int]]:
+        """The shapes (C, h, w) of `maps` of images of a size."""
+        h, w = self._sides(size)
+        return [(c, h // each, w // each) for c, each in zip(self.widths, self._strides)]
+
+    def _sides(self, size: Sequence[int]) -> tuple[int, ...]:
+        """The size at which images of another go in."""
+        return self._side or tuple(max(1, round(n / self._step)) * self._step for n in size)
+
+    def extract(self, images: torch.Tensor) -> torch.Tensor:
+        maps = [F.normalize(each.to(images.dtype), dim=1) for each in self.maps(images)]
         finest = max((each.shape[-2:] for each in maps), key=lambda cells: cells.numel())
         return torch.cat([F.interpolate(each, finest, mode="bilinear") for each in maps], 1)
 

@@ -1,0 +1,69 @@
+"""What a frozen network makes of an image, computed once: in memory, and in files."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fewshot_landmarks.support.files import written_whole
+
+DIGEST = 16  # bytes
+
+
+class Memo:
+    """A function of single images to vectors of half precision, remembered by the image's content.
+
+    Images go through it one by one, so that a vector's bytes do not depend on which images came
+    with it, nor on whether it was remembered.
+
+    compute: images (1, 3, S, S) to (1, L); capacity: bytes in memory, beyond which what was not read
+    from files is computed anew.
+    """
+
+    def __init__(self, compute: Callable[[torch.Tensor], torch.Tensor], capacity: int):
+        self._compute = compute
+        self._capacity = capacity
+        self._known: dict[bytes, torch.Tensor] = {}
+        self._files: dict[bytes, tuple[np.ndarray, int]] = {}
+        self._size = 0
+
+    @torch.no_grad()
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (B, 3, S, S) to vectors (B, L), on the images' device."""
+        return torch.stack([self._one(image).to(images.device) for image in images])
+
+    def read(self, paths: Iterable[Path]) -> None:
+        """Look up images in files that `write` made, too."""
+        for path in paths:
+            rows = np.load(path, mmap_mode="r", allow_pickle=False)
+            digests = np.ascontiguousarray(rows[:, :DIGEST])
+            self._files |= {row.tobytes(): (rows, i) for i, row in enumerate(digests)}
+
+    def write(self, path: Path, images: Iterable[torch.Tensor]) -> None:
+        """Store the vectors of images (3, S, S), each behind its image's digest, as .npy of bytes."""
+        rows = [
+            np.frombuffer(_digest(image) + self._one(image).cpu().numpy().tobytes(), np.uint8)
+            for image in images
+        ]
+        with written_whole(path, summed=True) as file:
+            np.save(file, np.array(rows) if rows else np.empty((0, DIGEST), np.uint8))
+
+    def _one(self, image: torch.Tensor) -> torch.Tensor:
+        key = _digest(image)
+        if (found := self._known.get(key)) is not None:
+            return found
+        if key in self._files:
+            rows, i = self._files[key]
+            return torch.from_numpy(rows[i, DIGEST:].copy()).view(torch.float16)
+        found = self._compute(image.unsqueeze(0))[0]
+        size = found.element_size() * found.nelement()
+        if self._size + size <= self._capacity:
+            self._known[key] = found
+            self._size += size
+        return found
+
+
+def _digest(image: torch.Tensor) -> bytes:
+    return hashlib.blake2b(image.cpu().numpy().tobytes(), digest_size=DIGEST).digest()
