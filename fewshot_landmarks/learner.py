@@ -25,19 +25,35 @@ Detector = Callable[[torch.Tensor], torch.Tensor]
 class SamplesDetector(ABC):
     """A detector that looks at more than images: at where the box of an object lies in its crop.
 
-    Its heatmaps are log densities of a landmark's place, up to a constant.
+    What it says are log densities of a landmark's place, up to a constant; its answer is the place
+    whose expected error is the least.
     """
 
     @abstractmethod
     def of(self, query: Samples) -> torch.Tensor:
-        """Heatmaps (B, N, h, w) of B crops."""
+        """Log densities (B, N, h, w) in B crops."""
 
 
 def heatmaps_of(detector: Detector | SamplesDetector, query: Samples) -> torch.Tensor:
-    """A detector's heatmaps (B, N, h, w) of B crops."""
+    """A detector's heatmaps (B, N, h, w) of B crops, of which the largest cell is the answer."""
     if isinstance(detector, SamplesDetector):
-        return detector.of(query)
+        return least_expected(detector.of(query), query)
     return detector(query.images)
+
+
+def least_expected(densities: torch.Tensor, query: Samples) -> torch.Tensor:
+    """Log densities (B, N, h, w) to minus the expected distance from each cell to the landmark.
+
+    In pixels of photos: what an error is measured in.
+    """
+    h, w = densities.shape[-2:]
+    shares = densities.flatten(2).softmax(-1).view_as(densities)
+    steps = (torch.arange(1 - n, n).to(shares) * (query.size / n) for n in (w, h))
+    x, y = (each * query.scale[:, i, None] for i, each in enumerate(steps))  # (B, 2 n - 1)
+    distances = torch.hypot(x.unsqueeze(1), y.unsqueeze(2)).unsqueeze(1)
+    sides = [3 * n - 2 for n in (h, w)]
+    both = torch.fft.rfft2(shares, sides) * torch.fft.rfft2(distances, sides)
+    return -torch.fft.irfft2(both, sides)[..., h - 1 : 2 * h - 1, w - 1 : 2 * w - 1]
 
 
 class Learner(nn.Module):

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,16 @@ import torch
 from fewshot_landmarks.support.files import written_whole
 
 DIGEST = 16  # bytes
+BATCH = 16  # images
 
 
 class Memo:
-    """A function of single images to vectors of half precision, remembered by the image's content.
+    """A function of images to vectors of half precision, remembered by each image's content.
 
     Images go through it one by one, so that a vector's bytes do not depend on which images came
-    with it, nor on whether it was remembered.
+    with it; those of a file go in batches, always the same, which is twice as fast.
 
-    compute: images (1, 3, S, S) to (1, L); capacity: bytes in memory, beyond which what was not read
+    compute: images (B, 3, S, S) to (B, L); capacity: bytes in memory, beyond which what was not read
     from files is computed anew.
     """
 
@@ -43,12 +45,15 @@ class Memo:
 
     def write(self, path: Path, images: Iterable[torch.Tensor]) -> None:
         """Store the vectors of images (3, S, S), each behind its image's digest, as .npy of bytes."""
-        rows = [
-            np.frombuffer(_digest(image) + self._one(image).cpu().numpy().tobytes(), np.uint8)
-            for image in images
-        ]
+        rows: list[np.ndarray] = []
+        waiting = iter(images)
+        while batch := list(islice(waiting, BATCH)):
+            with torch.no_grad():
+                found = self._compute(torch.stack(batch)).cpu().numpy()
+            digests = np.stack([np.frombuffer(_digest(image), np.uint8) for image in batch])
+            rows.append(np.concatenate([digests, found.view(np.uint8)], 1))
         with written_whole(path, summed=True) as file:
-            np.save(file, np.array(rows) if rows else np.empty((0, DIGEST), np.uint8))
+            np.save(file, np.concatenate(rows) if rows else np.empty((0, DIGEST), np.uint8))
 
     def _one(self, image: torch.Tensor) -> torch.Tensor:
         key = _digest(image)

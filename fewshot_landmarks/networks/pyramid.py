@@ -65,8 +65,13 @@ class PyramidFENet(FENet):
         """Write such a file, of images (3, S, S)."""
         self._frozen.memo.write(path, images)
 
+    def frozen_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Images (B, 3, S, S) to what the layers that are not trained make of them, finest first:
+        (B, C, h, w) each, of a squared length of C in the cells."""
+        return self._frozen.maps(images)
+
     def extract(self, images: torch.Tensor) -> torch.Tensor:
-        maps = self._frozen.maps(images)
+        maps = self.frozen_maps(images)
         sides = [side(each) for side, each in zip(self.sides, maps, strict=True)]
         merged = sides[-1]
         for side in reversed(sides[:-1]):
