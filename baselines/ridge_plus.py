@@ -105,8 +105,8 @@ class RIDGEPlus(Learner):
         """Trained features of crops, and ImageNet's where the network stands on them."""
         trained, own = fenet(samples.images), self.base.fenet
         frozen = own.frozen_maps(samples.images) if isinstance(own, PyramidFENet) else []
-        cells = [max(1, n // COARSE) for n in trained.shape[-2:]]
-        scaled = [_to(F.normalize(each, dim=1), cells) for each in frozen]
+        h, w = (max(1, n // COARSE) for n in trained.shape[-2:])
+        scaled = [_to(F.normalize(each, dim=1), (h, w)) for each in frozen]
         return Maps(trained, torch.cat(scaled, 1) if scaled else None)
 
     def parts(
@@ -172,8 +172,8 @@ def weighed(parts: torch.Tensor, log_weights: torch.Tensor) -> torch.Tensor:
     return torch.einsum("p,pbnhw->bnhw", log_weights.exp(), parts)
 
 
-def _to(maps: torch.Tensor, cells: list[int]) -> torch.Tensor:
+def _to(maps: torch.Tensor, cells: tuple[int, int]) -> torch.Tensor:
     """Maps of so many cells: means of finer ones, coarser ones between cells bilinearly."""
     if maps.shape[-1] >= cells[-1]:
-        return F.adaptive_avg_pool2d(maps, tuple(cells))
+        return F.adaptive_avg_pool2d(maps, cells)
     return F.interpolate(maps, cells, mode="bilinear")

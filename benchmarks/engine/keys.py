@@ -67,7 +67,7 @@ def feature_paths(experiment: Experiment, split: str) -> list[Path]:
     preset, garments = experiment.preset, getattr(experiment.data, split)
     if not issubclass(FENETS[preset.network], PyramidFENet):
         return []
-    frozen = ("name", "weights", "precision")
+    frozen = ("name", "weights")
     name = key(
         work="features",
         data=garments.fingerprint,

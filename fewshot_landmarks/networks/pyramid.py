@@ -11,6 +11,7 @@ from torch import nn
 from fewshot_landmarks.networks.fenet import ChannelNorm, FENet, block
 from fewshot_landmarks.networks.memo import Memo
 from fewshot_landmarks.networks.pretrained import TimmFENet
+from fewshot_landmarks.support.errors import UserError
 
 KEPT = 2**28  # bytes of maps in memory
 PLACE = 4  # channels that say where a cell lies
@@ -25,7 +26,8 @@ class PyramidFENet(FENet):
     of 1 x 1 follow. The last four channels say where in the crop a cell lies (see `PlacedNorm`).
 
     The maps of an image are computed once, whichever copy of this network asks (`remember`). They
-    are in half precision. name, weights: see `TimmFENet`.
+    are in half precision. name, weights: see `TimmFENet`. Raises `UserError` as that does, and for too
+    few channels.
     """
 
     stride = 4
@@ -42,7 +44,12 @@ class PyramidFENet(FENet):
         channels_last: bool = True,
     ):
         super().__init__(channels, precision, channels_last)
-        self._frozen = _Frozen(TimmFENet(name, weights, precision, channels_last))
+        if channels <= PLACE:
+            raise UserError(
+                f"{channels} channels: network pyramid needs more than {PLACE}, which say where "
+                "a cell lies"
+            )
+        self._frozen = _Frozen(TimmFENet(name, weights, channels_last=channels_last))
         self.sides = nn.ModuleList(
             nn.Conv2d(maps, width, 1) for maps in self._frozen.network.widths
         )
@@ -124,6 +131,10 @@ class _Frozen:
     def maps(self, images: torch.Tensor) -> list[torch.Tensor]:
         """The maps of images, finest first, each (B, C, h, w)."""
         shapes = self.network.shapes(images.shape[-2:])
-        parts = self.memo(images).split([prod(shape) for shape in shapes], 1)
+        with torch.autocast(
+            images.device.type, enabled=False
+        ):  # they are the same at any precision
+            flat = self.memo(images)
+        parts = flat.split([prod(shape) for shape in shapes], 1)
         found = [part.to(images).unflatten(1, shape) for part, shape in zip(parts, shapes)]
         return [F.normalize(each, dim=1) * each.shape[1] ** 0.5 for each in found]

@@ -27,7 +27,7 @@ def test_a_change_reaches_the_preset_or_the_settings():
 def test_a_side_that_the_network_cannot_halve_is_refused_and_others_run():
     for name, network in FENETS.items():
         options = {"weights": None} if network.pretrained else {}
-        options |= {"name": "test_resnet"} if name == "timm" else {"channels": 4}
+        options |= {"name": "test_resnet"} if name == "timm" else {"channels": 8}
         fenet, side = network(**options).eval(), max(network.multiple, 32)
         with torch.no_grad():
             features = fenet(torch.rand(1, 3, side, side))
