@@ -17,7 +17,7 @@ photo labels has no token, and its heatmap is zero.
 
 Differs from the papers in: a token is told from others by where its landmark lies in the support's
 crops (CapeFormer's carry the landmark's number in its category's list, which says nothing of another
-category); one refinement (three), two encoder layers (three), narrow ones, without dropout; the
+category); one refinement (three), two encoder layers (three), 64 wide (256), without dropout; the
 encoder sees F(x) pooled to 8 x 8 cells, as many as CapeFormer's, while similarities and heatmaps keep
 all cells; tokens meet cells in a plain product (CapeFormer modulates it by the token, POMNet
 convolves both); heatmaps have the cross-entropy of every learner here (squared errors); the refined
@@ -40,6 +40,7 @@ from fewshot_landmarks.learner import Detector, Learner
 from fewshot_landmarks.samples import Samples, Task
 from fewshot_landmarks.training import Training
 
+WIDTH, HEADS, LAYERS = 64, 4, 2  # of tokens; of attention; of the encoder
 GRID = 8  # cells a side that the encoder sees
 WAVES = 4  # of a place's encoding along each axis: 1/2, 1, 2 and 4 periods across the crop
 
@@ -67,15 +68,12 @@ class CAPE(Learner):
     class Settings(Learner.Settings):
         start_length: float = 1.0  # of detectors 2 s p at first, in mean lengths of base detectors
         place_weight: float = 10.0  # of the distance from refined to true places, in crop sides
-        width: int = 64  # of tokens
-        heads: int = 4  # of attention
-        layers: int = 2  # of the encoder
 
     def __init__(self, base, settings):
         super().__init__(base, settings)
         self.fenet = self.new_fenet()
         self.log_scale = distance_scale(base, settings.start_length)  # log s
-        self.head = TwoStages(base.channels, settings.width, settings.heads, settings.layers)
+        self.head = TwoStages(base.channels)
 
     def fit(self, training: Training) -> None:
         settings = self.settings
@@ -121,20 +119,20 @@ def landmarks_of(features: torch.Tensor, support: Samples) -> Landmarks:
 class TwoStages(nn.Module):
     """CapeFormer's head: tokens find places by similarity, and refine them."""
 
-    def __init__(self, channels: int, width: int, heads: int, layers: int):
+    def __init__(self, channels: int):
         super().__init__()
-        sizes = width, heads, 2 * width
+        sizes = WIDTH, HEADS, 2 * WIDTH
         options: dict = {"dropout": 0.0, "batch_first": True, "norm_first": True}
         encoder = nn.TransformerEncoderLayer(*sizes, **options)
         decoder = nn.TransformerDecoderLayer(*sizes, **options)
-        ends = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.encoder = nn.TransformerEncoder(encoder, layers, ends[0], enable_nested_tensor=False)
+        ends = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.encoder = nn.TransformerEncoder(encoder, LAYERS, ends[0], enable_nested_tensor=False)
         self.decoder = nn.TransformerDecoder(decoder, 1, ends[1])
-        self.feature = nn.Linear(channels, width)
-        self.place = nn.Linear(4 * WAVES, width)
-        self.of_tokens = nn.Linear(width, channels)  # V
-        self.of_cells = nn.Linear(width, channels)  # U
-        self.offset = nn.Linear(width, 2)  # W
+        self.feature = nn.Linear(channels, WIDTH)
+        self.place = nn.Linear(4 * WAVES, WIDTH)
+        self.of_tokens = nn.Linear(WIDTH, channels)  # V
+        self.of_cells = nn.Linear(WIDTH, channels)  # U
+        self.offset = nn.Linear(WIDTH, 2)  # W
         # b, at first that of a deviation of .16, which leaves PROTO's heatmaps nearly as they are.
         self.log_sharpness = nn.Parameter(torch.tensor(3.0))
         for layer in (self.of_tokens, self.of_cells, self.offset):
@@ -165,7 +163,7 @@ class TwoStages(nn.Module):
         return first, first + self.log_sharpness.exp() * near.unflatten(2, (h, w)), places
 
     def tokens(self, features: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        """Features (..., C) at places (..., 2), 0 to 1 across the crop, as tokens (..., width)."""
+        """Features (..., C) at places (..., 2), 0 to 1 across the crop, as tokens (..., WIDTH)."""
         frequencies = math.pi * 2.0 ** torch.arange(WAVES, device=places.device)
         angles = places.unsqueeze(-1) * frequencies
         waves = torch.cat([angles.sin(), angles.cos()], -1).flatten(-2)
