@@ -16,7 +16,8 @@ THIRDS = tuple(slice(first, None, 3) for first in (2, 0, 1))
 EPISODE_SEED = 700  # of the episodes of meta-test: the same for every learner and training seed
 B4_SEED = 4  # the paper does not name B-4's six random categories: one fixed draw, named in tables
 
-# Where each learner is, by its name: the nine of Table 2, Table 4's ablations, the untrained.
+# Where each learner is, by its name: the nine of Table 2, Table 4's ablations, the untrained, and
+# those beyond the paper.
 REGISTRY = {
     "FT": "baselines.ft:FT",
     "MAML": "baselines.maml:MAML",
@@ -35,9 +36,10 @@ REGISTRY = {
     "NEAREST": "baselines.untrained.nearest:NEAREST",
     "PLACE": "baselines.untrained.place:PLACE",
     "CLM": "baselines.untrained.clm:CLM",
+    "CAPE": "baselines.cape:CAPE",
 }
 NAMES = tuple(REGISTRY)
-LEARNERS, ABLATIONS, UNTRAINED = NAMES[:9], NAMES[9:13], NAMES[13:]
+LEARNERS, ABLATIONS, UNTRAINED, BEYOND = NAMES[:9], NAMES[9:13], NAMES[13:17], NAMES[17:]
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ from benchmarks.results.reading import (
 from benchmarks.tables.formats import Block, Cell, Rows, Table, to_csv, to_markdown, to_tex
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.metrics.intervals import mean_interval
-from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, LEARNERS, REGISTRY, SHOTS
+from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, BEYOND, LEARNERS, REGISTRY, SHOTS
 from fewshot_landmarks.support.files import write_text
 
 TITLES = {
@@ -207,11 +207,13 @@ def _caption(number: int, rows: pd.DataFrame, run: dict, blocks: Sequence[Block]
     counts = {c.episodes for b in blocks for cells in b.rows.values() for c in cells if c.episodes}
     episodes = " to ".join(map(str, sorted({min(counts), max(counts)}))) if counts else "no"
     draw = run_field(run, "benchmarks", "B-4", "seen")
+    beyond = [name for name in BEYOND if name in set(rows["learner"])]
     sentences = [
         f"{TITLES[number].format(_places(number, blocks))}: normalised error (NE), lower is "
         "better, the best of a column in bold",
         f"± is the 95% interval over episodes (1.96 standard errors), {episodes} episodes a value",
         f"B-4's draw of seen categories: {', '.join(draw)}" if draw and number == 2 else "",
+        f"Beyond the paper: {', '.join(beyond)}" if beyond else "",
         f"{data_said(run)}; training seeds {seeds_said(rows)}; "
         f"version {run_field(run, 'version', default='unknown')}",
         "A dash: not measured, or not in full",

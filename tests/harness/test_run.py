@@ -21,7 +21,7 @@ from benchmarks.engine.pool import do
 from benchmarks.presets import MINI, PRESETS, SMOKE
 from benchmarks.run import main
 from fewshot_landmarks import learner as registry
-from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, LEARNERS, UNTRAINED
+from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, BEYOND, LEARNERS, UNTRAINED
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.outputs import RECORD
 from tests.conftest import SOME
@@ -129,7 +129,7 @@ def test_all_is_every_cell_of_every_table():
     assert {(cell.benchmark.name, cell.learner) for cell in wanted} == {
         (benchmark, learner) for benchmark in BENCHMARKS for learner in LEARNERS
     } | {("B-2", learner) for learner in ABLATIONS}
-    assert (*LEARNERS, *ABLATIONS, *UNTRAINED) == tuple(registry.REGISTRY)
+    assert (*LEARNERS, *ABLATIONS, *UNTRAINED, *BEYOND) == tuple(registry.REGISTRY)
 
 
 def test_shared_stages_are_planned_once(in_smoke_folder, unbroken):

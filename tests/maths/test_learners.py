@@ -94,6 +94,7 @@ def test_fitting_moves_what_the_learner_learns(name):
         "MetaCloth": {"fenet"},  # phi is Base-FEN's
         "LD-Keep": {"fenet"},
         "Base-FEN": {"ppnet"},
+        "CAPE": {"fenet", "log_scale", "head"},
     }
     assert moved == expected[name]
 

@@ -16,7 +16,7 @@ from fewshot_landmarks.photos.boxes import around, box_of
 from fewshot_landmarks.photos.confidence import SIGNS, Calibration
 from fewshot_landmarks.photos.model import load
 from fewshot_landmarks.photos.stored import HEADER
-from fewshot_landmarks.protocol import LEARNERS
+from fewshot_landmarks.protocol import BEYOND, LEARNERS
 from fewshot_landmarks.support.errors import UserError
 from tests.colours import SHAPE, model, photo, photos, radius
 
@@ -51,7 +51,8 @@ def test_without_a_box_the_object_is_found_first(finder):
 
 
 @pytest.mark.parametrize(
-    "name, network", [*((name, "small") for name in LEARNERS), ("MetaCloth", "efficientnet")]
+    "name, network",
+    [*((name, "small") for name in LEARNERS + BEYOND), ("MetaCloth", "efficientnet")],
 )
 def test_a_file_holds_what_predicts(name, network, support, tmp_path, monkeypatch):
     images, landmarks, boxes = support

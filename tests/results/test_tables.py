@@ -31,7 +31,7 @@ from benchmarks.tables.build import (
 from benchmarks.tables.formats import to_csv, to_markdown, to_tex
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.metrics.intervals import mean_interval
-from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, LEARNERS
+from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, BEYOND, LEARNERS
 from fewshot_landmarks.support.errors import UserError
 
 GOLDEN = Path(__file__).parents[1] / "fixtures" / "table4.tex"
@@ -289,6 +289,15 @@ def test_a_users_learner_stands_after_the_nine_and_ablations_in_table_4_alone():
             for block in make(episodes, run).blocks
         )
     assert tuple(table4(episodes, run).blocks[0].rows) == (*ABLATIONS, "MetaCloth")
+
+
+def test_a_learner_beyond_the_paper_is_said_to_be_beyond_it():
+    episodes, run = skirts(lambda *key: 0.1, (*LEARNERS, *BEYOND, "Another"))
+    table = table2(episodes, run)
+    assert f"Beyond the paper: {', '.join(BEYOND)}." in table.caption
+    assert tuple(table.blocks[0].rows)[: len(LEARNERS)] == LEARNERS
+    episodes, run = skirts(lambda *key: 0.1, (*LEARNERS, "Another"))
+    assert "Beyond" not in table2(episodes, run).caption
 
 
 def test_a_learner_called_na_is_read_back(tmp_path):
