@@ -6,14 +6,13 @@
     w = argmin  sum over k of loss(log p without photo k; photo k) + ||log w - log w(K)||^2 / 2
     answer = argmin over x of the expected distance from x under p
 
-X are the support's cells, Y Gaussians around its landmarks (Bertinetto et al., "Meta-learning with
-differentiable closed-form solvers", ICLR 2019). Tasks teach the feature extractor, both lambdas and
-the weights w(K) to start from, through the closed form. Then each task says for itself, by leaving its
-photos out in turn, how far to trust what looks right and how far the place: far from what was seen
-features hold less than tasks of seen categories say. One photo cannot be left out.
+X are the support's cells, Y Gaussians around its landmarks (R2-D2's closed form: see `ridge` in
+baselines/untrained). Tasks teach F, lambda and the w(K) to start from; then a task's own photos, each
+left out in turn, say how far to trust the look and how far the place. With one photo w is w(K).
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -29,10 +28,14 @@ from fewshot_landmarks.samples import Samples, Task
 from fewshot_landmarks.training import Training
 
 SIGMA = 1.5  # cells of the trained features, of a target's Gaussian
+RIDGE = 1.0  # lambda on ImageNet's features
 COARSE = 2  # cells of the trained features a cell of ImageNet's
 FOLDS = 10  # parts that are left out in turn, at most
 STEPS = 12  # of the descent on the weights
 PRIOR = 4.0  # landmarks that the weights from tasks count for
+
+Maps = tuple[torch.Tensor, torch.Tensor]
+"""Features of crops: trained (B, C, h, w), and ImageNet's (B, D, h / COARSE, w / COARSE)."""
 
 
 class RIDGEPlus(Learner):
@@ -45,7 +48,7 @@ class RIDGEPlus(Learner):
     def __init__(self, base, settings):
         super().__init__(base, settings)
         self.fenet = self.new_fenet()
-        self.log_ridge = nn.Parameter(torch.tensor([0.1, 1.0]).log())  # in mean squared features
+        self.log_ridge = nn.Parameter(torch.tensor(0.1).log())  # lambda, in mean squared features
         self.log_weights = nn.Parameter(torch.tensor([12.0, 12.0, 0.7]).log())  # with one photo
         self.slopes = nn.Parameter(torch.zeros(3))  # of log w, by log K
 
@@ -63,76 +66,55 @@ class RIDGEPlus(Learner):
         return query_loss(weighed(parts, self.start(len(support))), task)
 
     def adapt(self, support: Samples) -> "RidgeDetector":
-        fenet = self.frozen(self.fenet)
-        maps = self.maps(support, fenet)
-        return RidgeDetector(self, fenet, support, maps, self.choose(support, maps))
+        maps = self.maps(support, self.frozen(self.fenet))
+        return RidgeDetector(self, support, maps, self.choose(support, maps))
 
-    def choose(self, support: Samples, maps: "Maps") -> torch.Tensor:
+    def choose(self, support: Samples, maps: Maps) -> torch.Tensor:
         """log w (3,), by leaving parts of the support out in turn."""
-        start = self.start(len(support)).detach()
+        weights = start = self.start(len(support)).detach()
         left_out = []
-        for fold in range(min(FOLDS, len(support))):
+        for fold in range(min(FOLDS, len(support)) if len(support) > 1 else 0):
             out = torch.arange(len(support)) % FOLDS == fold
             rest, one = support[~out], support[out]
-            known = one.labelled & rest.labelled.any(0)
-            if known.any():
-                found = self.parts(rest, maps[~out], one, maps[out]).detach()
-                left_out.append((found, one, known))
+            learnt, asked = ((maps[0][which], maps[1][which]) for which in (~out, out))
+            parts = self.parts(rest, learnt, one, asked).detach()
+            left_out.append((parts, one, one.labelled & rest.labelled.any(0)))
         total = sum(int(known.sum()) for *_, known in left_out)
-        log_weights = start
 
         def loss() -> torch.Tensor:
-            losses = [
-                heatmap_loss(weighed(found, log_weights), one.landmarks, one.size, known)
-                * known.sum()
-                for found, one, known in left_out
+            each = [
+                heatmap_loss(weighed(parts, weights), one.landmarks, one.size, known) * known.sum()
+                for parts, one, known in left_out
             ]
-            drift = (log_weights - start).square().sum() / 2
-            return (torch.stack(losses).sum() + PRIOR * drift) / total
+            return (sum(each) + PRIOR * (weights - start).square().sum() / 2) / total
 
         for _ in range(STEPS if total else 0):
             with torch.enable_grad():
-                log_weights = log_weights.detach().requires_grad_()
-                (gradient,) = torch.autograd.grad(loss(), log_weights)
-            log_weights = log_weights.detach() - gradient.clamp(-1, 1)
-        return log_weights
+                weights = weights.detach().requires_grad_()
+                (gradient,) = torch.autograd.grad(loss(), weights)
+            weights = weights.detach() - gradient.clamp(-1, 1)
+        return weights
 
     def start(self, shots: int) -> torch.Tensor:
         """log w(K) (3,)."""
         return self.log_weights + self.slopes * math.log(shots)
 
-    def maps(self, samples: Samples, fenet) -> "Maps":
-        """Trained features of crops, and ImageNet's where the network stands on them."""
+    def maps(self, samples: Samples, fenet: Callable[[torch.Tensor], torch.Tensor]) -> Maps:
+        """Trained features, and ImageNet's: of no channels, where the network has none."""
         trained, own = fenet(samples.images), self.base.fenet
-        frozen = own.frozen_maps(samples.images) if isinstance(own, PyramidFENet) else []
         h, w = (max(1, n // COARSE) for n in trained.shape[-2:])
-        scaled = [_to(F.normalize(each, dim=1), (h, w)) for each in frozen]
-        return Maps(trained, torch.cat(scaled, 1) if scaled else None)
+        frozen = own.frozen_maps(samples.images) if isinstance(own, PyramidFENet) else []
+        scaled = [F.interpolate(F.normalize(each, dim=1), (h, w), mode="area") for each in frozen]
+        return trained, torch.cat([trained.new_zeros(len(trained), 0, h, w), *scaled], 1)
 
-    def parts(
-        self, support: Samples, learnt: "Maps", query: Samples, asked: "Maps"
-    ) -> torch.Tensor:
+    def parts(self, support: Samples, learnt: Maps, query: Samples, asked: Maps) -> torch.Tensor:
         """What each says of the query: (3, B, N, h, w)."""
-        shape = asked.trained.shape[-2:]
-        look = ridge(learnt.trained, support, self.log_ridge[0].exp(), SIGMA)(asked.trained)
-        place = Place.of(support)(query, shape)
-        if learnt.frozen is None:
-            return torch.stack([look, torch.zeros_like(look), place])
+        shape = asked[0].shape[-2:]
+        look = ridge(learnt[0], support, self.log_ridge.exp(), SIGMA)(asked[0])
         with torch.no_grad():
-            detector = ridge(learnt.frozen, support, self.log_ridge[1].exp(), SIGMA / COARSE)
-            known = F.interpolate(detector(asked.frozen), shape, mode="bilinear")
-        return torch.stack([look, known, place])
-
-
-@dataclass(frozen=True)
-class Maps:
-    """Features of B crops."""
-
-    trained: torch.Tensor  # (B, C, h, w)
-    frozen: torch.Tensor | None  # (B, D, h / COARSE, w / COARSE)
-
-    def __getitem__(self, which: torch.Tensor) -> "Maps":
-        return Maps(self.trained[which], None if self.frozen is None else self.frozen[which])
+            known = ridge(learnt[1], support, RIDGE, SIGMA / COARSE)(asked[1])
+            known = F.interpolate(known, shape, mode="bilinear")
+        return torch.stack([look, known, Place.of(support)(query, shape)])
 
 
 @dataclass(frozen=True)
@@ -140,19 +122,17 @@ class RidgeDetector(SamplesDetector):
     """A learner's densities with chosen weights."""
 
     learner: RIDGEPlus
-    fenet: object
     support: Samples
     maps: Maps
     log_weights: torch.Tensor
 
+    @torch.no_grad()
     def of(self, query: Samples) -> torch.Tensor:
-        asked = self.learner.maps(query, self.fenet)
-        with torch.no_grad():
-            parts = self.learner.parts(self.support, self.maps, query, asked)
-        return weighed(parts, self.log_weights)
+        asked = self.learner.maps(query, self.learner.frozen(self.learner.fenet))
+        return weighed(self.learner.parts(self.support, self.maps, query, asked), self.log_weights)
 
 
-def ridge(features: torch.Tensor, support: Samples, strength: torch.Tensor, sigma: float):
+def ridge(features: torch.Tensor, support: Samples, strength: torch.Tensor | float, sigma: float):
     """Detectors in closed form on features (K, C, h, w): a function of features to (B, N, h, w)."""
     k, channels, *shape = features.shape
     cells = features.movedim(1, -1).flatten(0, 2)
@@ -170,10 +150,3 @@ def ridge(features: torch.Tensor, support: Samples, strength: torch.Tensor, sigm
 def weighed(parts: torch.Tensor, log_weights: torch.Tensor) -> torch.Tensor:
     """The weighted sum (B, N, h, w) of parts (3, B, N, h, w)."""
     return torch.einsum("p,pbnhw->bnhw", log_weights.exp(), parts)
-
-
-def _to(maps: torch.Tensor, cells: tuple[int, int]) -> torch.Tensor:
-    """Maps of so many cells: means of finer ones, coarser ones between cells bilinearly."""
-    if maps.shape[-1] >= cells[-1]:
-        return F.adaptive_avg_pool2d(maps, cells)
-    return F.interpolate(maps, cells, mode="bilinear")

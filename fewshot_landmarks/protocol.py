@@ -37,6 +37,7 @@ REGISTRY = {
     "PLACE": "baselines.untrained.place:PLACE",
     "CLM": "baselines.untrained.clm:CLM",
     "CAPE": "baselines.cape:CAPE",
+    "RIDGE+": "baselines.ridge_plus:RIDGEPlus",
 }
 NAMES = tuple(REGISTRY)
 LEARNERS, ABLATIONS, UNTRAINED, BEYOND = NAMES[:9], NAMES[9:13], NAMES[13:17], NAMES[17:]
