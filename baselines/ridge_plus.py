@@ -34,8 +34,7 @@ FOLDS = 10  # parts that are left out in turn, at most
 STEPS = 12  # of the descent on the weights
 PRIOR = 4.0  # landmarks that the weights from tasks count for
 
-Maps = tuple[torch.Tensor, torch.Tensor]
-"""Features of crops: trained (B, C, h, w), and ImageNet's (B, D, h / COARSE, w / COARSE)."""
+Maps = tuple[torch.Tensor, torch.Tensor]  # trained (B, C, h, w); ImageNet's, of fewer cells
 
 
 class RIDGEPlus(Learner):
@@ -71,8 +70,7 @@ class RIDGEPlus(Learner):
 
     def choose(self, support: Samples, maps: Maps) -> torch.Tensor:
         """log w (3,), by leaving parts of the support out in turn."""
-        weights = start = self.start(len(support)).detach()
-        left_out = []
+        left_out, start = [], self.start(len(support)).detach()
         for fold in range(min(FOLDS, len(support)) if len(support) > 1 else 0):
             out = torch.arange(len(support)) % FOLDS == fold
             rest, one = support[~out], support[out]
@@ -81,18 +79,17 @@ class RIDGEPlus(Learner):
             left_out.append((parts, one, one.labelled & rest.labelled.any(0)))
         total = sum(int(known.sum()) for *_, known in left_out)
 
-        def loss() -> torch.Tensor:
+        def loss(weights: torch.Tensor) -> torch.Tensor:
             each = [
                 heatmap_loss(weighed(parts, weights), one.landmarks, one.size, known) * known.sum()
                 for parts, one, known in left_out
             ]
             return (sum(each) + PRIOR * (weights - start).square().sum() / 2) / total
 
+        weights = start
         for _ in range(STEPS if total else 0):
-            with torch.enable_grad():
-                weights = weights.detach().requires_grad_()
-                (gradient,) = torch.autograd.grad(loss(), weights)
-            weights = weights.detach() - gradient.clamp(-1, 1)
+            gradient = torch.func.grad(loss)(weights)
+            weights = weights - gradient.clamp(-1, 1)
         return weights
 
     def start(self, shots: int) -> torch.Tensor:
