@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import shutil
+from importlib.util import find_spec
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -22,10 +23,22 @@ from tests.colours import model, photos
 from tests.photos.test_predict import NAMES, annotate, inputs, pairs, run
 
 pytestmark = pytest.mark.usefixtures("colours")
-FORMS = {"coco": "out.json", "labelme": "out", "cvat": "out.xml"}
+FORMS = {
+    "coco": "out.json",
+    "labelme": "out",
+    "cvat": "out.xml",
+    "label-studio": "tasks.json",
+    "yolo": "yolo",
+    "deeplabcut": "CollectedData_me.csv",
+    "sleap": "out.slp",
+}
+WRITTEN = ".json", ".xml", ".txt", ".yaml", ".csv", ".slp"
+BOXLESS = "deeplabcut", "sleap"
 ODD = ["left eye", "a/b\\c", "Å é 耳", "\"q\" 'r'", "<x> & ]]>", "&amp;", "tip-occluded", "7"]
 
-every_form = pytest.mark.parametrize("form", FORMS)
+needs_sleap = pytest.mark.skipif(not find_spec("sleap_io"), reason="needs sleap-io")
+params = [pytest.param(form, marks=[needs_sleap] if form == "sleap" else []) for form in FORMS]
+every_form = pytest.mark.parametrize("form", params)
 
 
 def picture(path, width, height):
@@ -93,9 +106,10 @@ def test_names_places_and_boxes_are_read_as_they_were_found(tmp_path, form):
     assert len(read) == len(wanted)
     for (where, kind, marks, box), (name, those, corners) in zip(read, wanted):
         assert where.path == tmp_path / "photos" / name and where.declared == size
-        assert kind == "<a> & b"
+        assert kind == ("<a> & b" if form != "deeplabcut" else tmp_path.name)
         same(marks, those)
-        np.testing.assert_allclose(box, corners, atol=0.01)
+        if form not in BOXLESS:
+            np.testing.assert_allclose(box, corners, atol=0.01)
 
 
 @every_form
@@ -107,7 +121,7 @@ def test_coordinates_are_continuous_up_to_the_photos_edges(tmp_path, form):
     out = written(form, tmp_path, searched(tmp_path, "tiny.png", one))
     ((_, _, marks, box),) = objects(out, tmp_path)
     same(marks, dict(zip(names, [(x, y, 2) for x, y in points])))
-    assert box.tolist() == [0, 0, 4, 3]
+    np.testing.assert_allclose(box, [0, 0, 4, 3], atol=1e-6)
 
 
 @every_form
@@ -123,7 +137,22 @@ def test_landmarks_without_a_place_in_the_photo_are_not_labelled(tmp_path, form)
     elif form == "cvat":
         points = ElementTree.parse(out).findall("image/skeleton/points")
         assert [point.get("outside") for point in points] == list("011100")
-    else:
+    elif form == "yolo":
+        (line,) = (out / "labels" / "1.txt").read_text().splitlines()
+        assert line.split()[5::3] == ["0.25", "0", "0", "0", "0.4", "1"]
+        assert line.split()[7::3] == list("200022")
+    elif form == "deeplabcut":
+        (line,) = out.read_text().splitlines()[3:]
+        assert line.split(",")[3:] == [
+            *"4.50 5.50".split(),
+            *[""] * 6,
+            *"7.50 8.50 19.50 14.50".split(),
+        ]
+    elif form == "label-studio":
+        said = json.loads(out.read_text())[0]["predictions"][0]["result"]
+        labels = [list(each["value"].values())[-1] for each in said]
+        assert labels == [["blobs"], ["a"], ["e"], ["f"]]
+    elif form == "labelme":
         said = json.loads((out / "1.json").read_text())["shapes"]
         assert [shape["label"] for shape in said] == ["blobs", "a", "e", "f"]
 
@@ -188,7 +217,7 @@ def test_cvat_has_what_cvat_asks_for(tmp_path):
     assert labels == {"a": ("points", "blobs"), "b": ("points", "blobs")}
 
 
-@pytest.mark.parametrize("form", ["coco", "cvat"])
+@pytest.mark.parametrize("form", ["coco", "cvat", "label-studio", params[-1]])
 def test_photos_of_one_name_are_told_apart(tmp_path, form):
     """By the folders that their names have, or else by their whole paths."""
     each = []
@@ -202,23 +231,28 @@ def test_photos_of_one_name_are_told_apart(tmp_path, form):
     assert [marks["a"][0] for _, _, marks, _ in read] == [1, 2, 3]
 
 
-def test_photos_that_would_have_one_file_of_labelmes_are_refused(tmp_path):
+def test_photos_that_would_have_one_file_are_refused(tmp_path):
     out = tmp_path / "out"
     for names in (["a/1.png", "b/1.png"], ["1.png", "1.jpg"], ["1.png", "x.png", "1.PNG"]):
-        with pytest.raises(UserError) as caught:
-            writing.files("labelme", out, [tmp_path / name for name in names])
-        line = str(caught.value)
-        assert names[0] in line and names[-1] in line and "\n" not in line
-        assert writing.files("cvat", out, [tmp_path / name for name in names]) == [out]
-    assert writing.files("labelme", out, [tmp_path / "1.png"] * 2) == [out / "1.json"]
+        photos = [(tmp_path / name, os.path.basename(name)) for name in names]
+        for form in ("labelme", "yolo"):
+            with pytest.raises(UserError) as caught:
+                writing.files(form, out, photos)
+            line = str(caught.value)
+            assert names[0] in line and names[-1] in line and "\n" not in line
+        assert writing.files("cvat", out, photos) == [out]
+    twice = [(tmp_path / "1.png", "1.png")] * 2
+    assert writing.files("labelme", out, twice) == [out / "1.json"]
+    assert writing.files("yolo", out, twice) == [out / "labels" / "1.txt", out / "data.yaml"]
 
 
-def test_names_that_tell_no_landmarks_apart_are_refused_but_by_coco(tmp_path):
+def test_names_that_tell_no_landmarks_apart_are_refused_but_where_order_does(tmp_path):
     for names in (["a", "b", "a"], ["a", ""]):
-        for form in ("labelme", "cvat"):
+        for form in FORMS.keys() - {"coco", "yolo"}:
             with pytest.raises(UserError, match="blobs"):
-                writing.check_names(form, "blobs", names)
-        writing.check_names("coco", "blobs", names)
+                writing.check_names(form, [("blobs", names)])
+        for form in ("coco", "yolo"):
+            writing.check_names(form, [("blobs", names)])
 
 
 @every_form
@@ -265,16 +299,18 @@ def made(tmp_path_factory, colours):
     return SimpleNamespace(one=folder / "one.safetensors", several=folder / "several.safetensors")
 
 
-def as_results(source, images, found) -> None:
+def as_results(form, source, images, found) -> None:
     """Annotations say of each object what the results say of it."""
     read = objects(source, images)
     assert len(read) == len(found)
     for (where, kind, marks, box), one in zip(read, found):
-        assert (where.name, kind) == (os.path.basename(one["file_name"]), one["category"])
+        assert where.name == os.path.basename(one["file_name"])
+        assert kind == one["category"] or form == "deeplabcut"
         each = np.reshape(one["keypoints"], (-1, 3))[:, :2]
         same(marks, dict(zip(one["keypoint_names"], [(*point, 2) for point in each])))
         x, y, width, height = one["bbox"]
-        np.testing.assert_allclose(box, (x, y, x + width, y + height), atol=0.01)
+        if form not in BOXLESS:
+            np.testing.assert_allclose(box, (x, y, x + width, y + height), atol=0.01)
 
 
 @every_form
@@ -288,7 +324,7 @@ def test_several_objects_are_written_as_the_results_have_them(made, tmp_path, fo
     assert run(made.several, out, *asked, "--format", form) == 0
     assert f"4 objects in {out}" in capsys.readouterr().out
     found = json.loads((tmp_path / "results.json").read_text())
-    as_results(out, tmp_path / "query", found)
+    as_results(form, out, tmp_path / "query", found)
 
     given = [str(each) for each in ("--annotations", out, *images)]
     results = ["--predictions", str(tmp_path / "results.json")]
@@ -298,6 +334,7 @@ def test_several_objects_are_written_as_the_results_have_them(made, tmp_path, fo
     assert main(["draw", *given, "--out", str(tmp_path / "sheet.png")]) == 0
     assert "4 of 4 objects" in capsys.readouterr().out
     command = ["adapt", "--support", str(out), *map(str, images), "--learner", "CLM"]
+    command += ["--category", "blobs"]
     command += ["--model", str(made.one.parent / "models")]
     assert main([*command, "--out", str(tmp_path / "again.safetensors")]) == 0
     support = load(tmp_path / "again.safetensors").support
@@ -327,15 +364,18 @@ def test_boxed_objects_are_written_in_their_annotations_terms(made, tmp_path, fo
     true = read_annotations(truth)
     (kind,) = read.categories.values()
     there = [name for name in names if name != "tail"]
-    assert kind.name == "mouse" and [n for n in kind.names if n != "tail"] == there
+    assert kind.name == ("mouse" if form != "deeplabcut" else tmp_path.name)
+    assert [name for name in kind.names if name != "tail"] == there
     assert [photo.declared for photo in read.photos] == [photo.declared for photo in true.photos]
-    np.testing.assert_allclose(read.index.box, true.index.box, atol=0.01)
+    if form not in BOXLESS:
+        np.testing.assert_allclose(read.index.box, true.index.box, atol=0.01)
     for i in range(2):
         (points, visible), (known, labelled) = read.index.landmarks(i), true.index.landmarks(i)
         assert np.abs(points[visible > 0] - known[labelled > 0]).max() < 12
+    if form in ("coco", "sleap"):
+        assert kind.edges == ((0, 1), (3, 4)) and kind.names == tuple(names)
     if form == "coco":
         assert read.index.item.tolist() == [110, 111]
-        assert kind.edges == ((0, 1), (3, 4)) and kind.names == tuple(names)
 
 
 @every_form
@@ -355,14 +395,14 @@ def test_stopped_and_run_again_the_same_is_written(made, tmp_path, form, monkeyp
     monkeypatch.setattr(predict, "AT_ONCE", 2)
     monkeypatch.setattr(predict, "_predict", stops)
     assert run(made.one, out, *asked) == 130
-    assert not any(path.suffix in (".json", ".xml") for path in inputs(tmp_path / "found"))
+    assert not any(path.suffix in WRITTEN for path in inputs(tmp_path / "found"))
     assert run(made.one, out, *asked) == 0
     assert len(searched) == 4
     both = [
         {path.relative_to(folder): content for path, content in inputs(folder).items()}
         for folder in (whole.parent, out.parent)
     ]
-    names = {path for path in both[0] if path.suffix in (".json", ".xml")}
+    names = {path for path in both[0] if path.suffix in WRITTEN}
     assert names and all(both[0][name] == both[1][name] for name in names)
     assert not list(tmp_path.rglob("*.unfinished"))
 
@@ -371,7 +411,7 @@ def test_stopped_and_run_again_the_same_is_written(made, tmp_path, form, monkeyp
 def test_a_persons_annotations_are_never_replaced(made, tmp_path, form, capsys):
     annotate(tmp_path / "query", [10, 11])
     out = tmp_path / "own" / FORMS[form]
-    file = out / "011.json" if form == "labelme" else out
+    file = {"labelme": out / "011.json", "yolo": out / "labels" / "011.txt"}.get(form, out)
     file.parent.mkdir(parents=True)
     file.write_text("by hand")
     asked = "--images", tmp_path / "query", "--format", form
@@ -383,7 +423,7 @@ def test_a_persons_annotations_are_never_replaced(made, tmp_path, form, capsys):
     file.unlink()
     assert run(made.one, out, *asked) == 0
     assert run(made.one, out, *asked) == 0  # over its own
-    file.write_text(file.read_text() + " ")  # corrected
+    file.write_bytes(file.read_bytes() + b" ")  # corrected
     before = inputs(tmp_path)
     for more in ([], ["--overwrite"]):
         assert run(made.one, out, *asked, *more) == 2

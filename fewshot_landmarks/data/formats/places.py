@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from fewshot_landmarks.data.formats.objects import Photo, Read
 from fewshot_landmarks.data.formats.values import folded
-from fewshot_landmarks.data.images import SUFFIXES, contradicts
+from fewshot_landmarks.data.images import SUFFIXES, Unreadable, contradicts, upright_size
 from fewshot_landmarks.support.errors import UserError
 
 BESIDE = "images", "image"  # folders of photos beside annotations; DeepFashion2 has the second
@@ -23,8 +23,9 @@ def find_photos(
 ) -> tuple[list[Photo], dict[object, int]]:
     """The photos that are there as annotated, and where among them each of `read.photos` is.
 
-    Where they are not `needed`, those that are not there count too. What is left out, and what is
-    found under another name, has a line in `read`. Raises `UserError` where none is there.
+    Where they are not `needed`, those that are not there count too, unless places are shares of
+    their sides. What is left out, and what is found under another name, has a line in `read`.
+    Raises `UserError` where none is there.
     """
     beside = source if source.is_dir() else source.parent
     folders = [Path(images)] if images else [beside, *(beside / name for name in BESIDE)]
@@ -34,7 +35,13 @@ def find_photos(
         path = files.get(key) or (None if needed else photo.path)
         lacking = "is not there, or empty, or another photo by its name"
         why = lacking if path is None else _contradicted(path, photo)
-        if path is None and photo.stem:
+        if read.unsized and path is not None and not why:
+            try:
+                width, height = upright_size(path)
+                photo = replace(photo, width=width, height=height)
+            except Unreadable as reason:
+                why = f"{reason}" if read.relative else ""
+        if path is None and photo.stem not in ("", photo.name):
             why += f", and {photo.stem}.json has none of its own name"
         if why or path is None:
             read.skipped.append(f"photo {photo.path}: {why}; its annotations are left out")
@@ -49,7 +56,7 @@ def find_photos(
             by_path[path] = len(photos)
             photos.append(replace(photo, path=path, stated=frozenset([photo.name])))
         place[key] = by_path[path]
-        if photo.name != photos[place[key]].name and key in files:
+        if photo.name not in (photo.stem, photos[place[key]].name) and key in files:
             otherwise.append(f"{photo.name} as {path.name}")
     if read.photos and not files and needed:
         raise UserError(

@@ -86,10 +86,12 @@ def execute(arguments: argparse.Namespace) -> int:
     finder.predict([], objects=objects)  # or a line why it cannot, before anything is written
     wanted = _own_pictures(_wanted(arguments, finder.names))
     if not own:
-        for kind, names in {(each.kind, each.names) for each in wanted}:
-            writing.check_names(form, kind or finder.support.category, names or finder.names)
-        claim(writing.files(form, arguments.out, [each.path for each in wanted]), None)
-    called = arguments.out.name if form == "labelme" else arguments.out.stem
+        kinds = {(each.kind, each.names) for each in wanted}
+        called = [(kind or finder.support.category, names or finder.names) for kind, names in kinds]
+        writing.check_names(form, called)
+        each_name = [(each.path, each.name or each.path.name) for each in wanted]
+        claim(writing.files(form, arguments.out, each_name), None)
+    called = arguments.out.stem if _suffix(form) else arguments.out.name
     drawings = arguments.drawings or arguments.out.with_name(f"{called}-drawn")
     drawings = None if arguments.no_drawings else drawings
     if drawings:
@@ -122,13 +124,17 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _check_out(arguments: argparse.Namespace, overwrite: bool | None) -> None:
-    """`check_out`, or `check_folder` where --out is LabelMe's."""
-    if arguments.format == "labelme":
-        arguments.out = writing.check_folder(arguments.out, arguments.boxes)
-    else:
+    """`check_out`, or `check_folder` where --out is a folder."""
+    if suffix := _suffix(arguments.format):
         asked = argparse.Namespace(out=arguments.out, overwrite=overwrite)
-        read = arguments.model, arguments.boxes, arguments.images
-        check_out(asked, *read, kind=".xml" if arguments.format == "cvat" else ".json")
+        check_out(asked, arguments.model, arguments.boxes, arguments.images, kind=suffix)
+    else:
+        arguments.out = writing.check_folder(arguments.format, arguments.out, arguments.boxes)
+
+
+def _suffix(form: str) -> str:
+    """What --out ends in; "" where it is a folder."""
+    return ".json" if form == "results" else writing.FORMS[form].SUFFIX
 
 
 def _wanted(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[Wanted]:
