@@ -126,9 +126,11 @@ def _read(source: Path, category: str | None, labelled: Labelled | None) -> Read
         raise UserError(f"{source} is a pickle, which is never opened: give JSON or XML")
     if content.startswith(b"PK"):
         raise UserError(f"{source} is a zip file: unpack it and give what is in it")
-    if content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+    start = content[:1000].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if start == b"<":
         return cvat.read(source, content, category)
-    if deeplabcut.is_labels(content) or source.suffix == deeplabcut.SUFFIX:
+    is_csv = source.suffix == deeplabcut.SUFFIX and start not in (b"[", b"{")
+    if is_csv or deeplabcut.is_labels(content):
         return deeplabcut.read(source, category)
     if source.suffix in yolo.ENDINGS:
         return yolo.read(source, category)

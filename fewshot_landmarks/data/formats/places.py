@@ -1,6 +1,7 @@
 """Which files the photos are that annotations speak of, and whether they are as annotated."""
 
 import os
+import re
 import stat
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -139,14 +140,17 @@ class _There:
         if (exact := _usable(folder / name)) is not None:
             return exact
         for part in name.parts:
-            names = self._listing(folder)[folded(unquote(part))]
+            listing = self._listing(folder)
+            names = listing[folded(unquote(part))] or listing[_uploaded(part)]
             if len(names) != 1:
                 return None
             folder = folder / names[0]
         return _usable(folder)
 
     def _listing(self, folder: Path) -> Mapping[str, list[str]]:
-        """Names in a folder by their folded form, decoded or not, and by their stem and a dot."""
+        """Names in a folder by their folded form, decoded or not, by their stem and a dot, and by
+        what an upload makes of them.
+        """
         if folder not in self._listings:
             found = self._listings[folder] = defaultdict(list)
             try:
@@ -154,9 +158,15 @@ class _There:
             except (OSError, ValueError):
                 names = []
             for name in names:
-                for form in {folded(name), folded(unquote(name)), folded(Path(name).stem) + "."}:
+                forms = {folded(name), folded(unquote(name)), folded(Path(name).stem) + "."}
+                for form in forms | {_uploaded(name)}:
                     found[form].append(name)
         return self._listings[folder]
+
+
+def _uploaded(name: str) -> str:
+    """A slash, and what Label Studio calls an uploaded photo of a name: without spaces and signs."""
+    return "/" + re.sub(r"[^-\w.]", "", folded(name).replace(" ", "_"))
 
 
 def _usable(path: Path) -> Path | None:

@@ -165,12 +165,18 @@ def _shapes(name: Path, results: list[dict], several: bool, lines: list[str]) ->
             skeleton = None
             if several and kind == "point" and group in owners:
                 skeleton = next(iter(_labels(owners[group])), None)
-            shapes.append(Shape(kind, _points(kind, r), group, label, 2, skeleton))
+            points = _points(kind, r)
+            shapes.append(Shape(kind, points, group, label, _visible(r, points), skeleton))
         except ValueError:
             lines.append(f"{name}: a {kind} has several labels: {', '.join(_labels(r))}")
         except Bad as reason:
             lines.append(f"{name}: {reason}")
     return shapes
+
+
+def _visible(result: dict, points: list[list[float]]) -> int:
+    """Label Studio has no visibility of its own, but its import of COCO's hides what is not seen."""
+    return 2 if result["value"].get("hidden") is not True else 1 if any(points[0]) else 0
 
 
 def _parents(results: list[dict], owners: Mapping[str, dict]) -> Iterator[tuple[str, str]]:

@@ -92,7 +92,7 @@ def _categories(source: Path, said: dict, lines: list[str]) -> dict[int, Categor
     if not landmarks or not 0 < landmarks <= MOST:
         raise UserError(f"{source}: kpt_shape has {brief(shape[0])} landmarks")
     pairs, names = _pairs(said.get("flip_idx"), landmarks, lines), _by_number(said.get("names"))
-    every = said.get("kpt_names")
+    every = said.get("kpt_names", said.get("node_names"))  # the latter of sleap-io's
     own = _by_number(every) if isinstance(every, dict) else dict.fromkeys(names, every)
     found = {}
     for number, name in names.items():
