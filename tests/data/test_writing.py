@@ -9,13 +9,15 @@ from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import PIL.Image
 import pytest
+import yaml
 
 from fewshot_landmarks.__main__ import main
 from fewshot_landmarks.data.formats import writing
 from fewshot_landmarks.data.formats.annotations import read_annotations
-from fewshot_landmarks.photos.commands import predict
+from fewshot_landmarks.photos.commands import parsers, predict
 from fewshot_landmarks.photos.model import load
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.outputs import RECORD
@@ -193,6 +195,105 @@ def test_labelme_has_what_labelme_asks_for(tmp_path):
     assert read_annotations(out).photos[0].path == tmp_path / "my photos" / "1.png"
 
 
+def test_label_studio_has_what_its_import_asks_for(tmp_path):
+    """As its SDK checks predictions: names of the configuration, per cents within the photo."""
+    rows = [
+        row("ab", [(1, 3, 0.9), (20, 15, 0.1)], (-2, 12, 30, 9), (20, 15)),
+        row("bc", [(1, 2, 0.9), (0, 0, 0)], (1, 1, 4, 5), (20, 15)),
+    ]
+    each = [
+        searched(tmp_path / folder, "1 é.png", *rows, number=k) for k, folder in enumerate("pq")
+    ]
+    out = written("label-studio", tmp_path, *each)
+    said = json.loads(out.read_text())
+    places = [task["data"]["image"] for task in said]
+    assert places == [f"/data/local-files/?d={folder}/1%20%C3%A9.png" for folder in "pq"]
+    config = ElementTree.parse(tmp_path / "tasks-config.xml").getroot()
+    names = {tag.get("name"): [each.get("value") for each in tag] for tag in config}
+    assert names == {"image": [], "box": ["blobs"], "landmark": ["a", "b", "c"]}
+    (found,) = said[0]["predictions"]
+    assert found["score"] == 0.5 and found["model_version"]
+    results, seen = found["result"], []
+    assert [r["score"] for r in results] == [0.5, 0.9, 0.1, 0.5, 0.9]
+    assert len({r["id"] for r in results}) == len(results)
+    for r in results:
+        assert (r["to_name"], r["original_width"], r["original_height"]) == ("image", 20, 15)
+        (label,) = r["value"][r["type"]]
+        assert label in names[r["from_name"]] and r.get("parentID", r["id"]) in {"1", "2"}
+        seen += [r["value"][key] for key in ("x", "y", "width", "height") if key in r["value"]]
+    assert all(0 <= share <= 100 for share in seen) and seen[:4] == [0, 80, 100, 20]
+    assert [where.path for where in read_annotations(out).photos] == [one.path for one in each]
+
+
+def test_yolo_has_what_ultralytics_asks_for(tmp_path):
+    """Classes that share the number of landmarks, and boxes within the photo."""
+    one = row(["left a", "b", "right a"], [(1, 3, 1)] * 3, (-2, 12, 30, 9), (20, 15))
+    other = row("xy", [(2, 3, 1), (20, 15, 1)], (0, 0, 20, 15), (20, 15), category_id=1)
+    first = searched(tmp_path / "images", "a/1.png", one)
+    other = searched(tmp_path / "images", "2.png", other, number=2, kind="bar")
+    writing.write("yolo", tmp_path, [first, other])
+    said = yaml.safe_load((tmp_path / "data.yaml").read_text("utf-8"))
+    assert said["kpt_shape"] == [3, 3] and said["names"] == {0: "bar", 1: "blobs"}
+    assert said["kpt_names"] == {0: ["x", "y"], 1: ["left a", "b", "right a"]}
+    assert said["train"] == said["val"] == "images" and "flip_idx" not in said
+    (line,) = (tmp_path / "labels" / "a" / "1.txt").read_text().splitlines()
+    assert line.split()[:5] == ["1", "0.5", "0.9", "1", "0.2"]
+    (line,) = (tmp_path / "labels" / "2.txt").read_text().splitlines()
+    assert line.split()[5:] == [*"0.1 0.2 2 1 1 2 0 0 0".split()]
+    found = read_annotations(tmp_path)
+    assert [kind.names for kind in found.categories.values()] == [
+        ("x", "y"),
+        ("left a", "b", "right a"),
+    ]
+    writing.write("yolo", tmp_path, [first])
+    assert yaml.safe_load((tmp_path / "data.yaml").read_text("utf-8"))["flip_idx"] == [2, 1, 0]
+
+
+def test_deeplabcut_has_what_deeplabcut_asks_for(tmp_path):
+    """As it reads its labels: a path in three columns, and individuals where there are several."""
+    rows = [row("ab", [(1, 2, 0.9), (0, 0, 0)], (1, 1, 4, 5), (20, 15))] * 2
+    each = [searched(tmp_path / "clip", f"{k}.png", *rows[:k], number=k) for k in (1, 2)]
+    out = written("deeplabcut", tmp_path, *each)
+    frame = pd.read_csv(out, header=[0, 1, 2, 3], index_col=[0, 1, 2])
+    assert frame.columns.names == ["scorer", "individuals", "bodyparts", "coords"]
+    assert set(frame.columns.get_level_values("scorer")) == {"me"}
+    assert list(frame.index) == [
+        ("labeled-data", "clip", "1.png"),
+        ("labeled-data", "clip", "2.png"),
+    ]
+    places = frame.xs("x", axis=1, level="coords").to_numpy()
+    np.testing.assert_equal(places, [[0.5, np.nan, np.nan, np.nan], [0.5, np.nan, 0.5, np.nan]])
+    written("deeplabcut", tmp_path, each[0])
+    frame = pd.read_csv(out, header=[0, 1, 2], index_col=[0, 1, 2])
+    assert frame.columns.names == ["scorer", "bodyparts", "coords"] and frame.shape == (1, 4)
+
+
+def test_what_deeplabcut_cannot_hold_is_refused(tmp_path):
+    out = tmp_path / "CollectedData_me.csv"
+    photos = [(tmp_path / name, name) for name in ("a/1.png", "b/1.png")]
+    with pytest.raises(UserError, match="one folder at a time"):
+        writing.files("deeplabcut", out, photos)
+    with pytest.raises(UserError, match="CollectedData_SCORER.csv"):
+        writing.check_file("deeplabcut", tmp_path / "labels.csv")
+    with pytest.raises(UserError, match="cat, dog"):
+        writing.check_names("deeplabcut", [("cat", ["a", "b"]), ("dog", ["a"])])
+
+
+@needs_sleap
+def test_sleap_has_predicted_instances_with_scores(tmp_path):
+    import sleap_io
+
+    rows = [row("ab", [(1, 2, 0.9), (0, 0, 0)], (1, 1, 4, 5), (20, 15))] * 2
+    large = row("ab", [(1, 2, 0.9), (3, 4, 0.1)], (1, 1, 4, 5), (40, 30))
+    each = [searched(tmp_path, "1.png", *rows), searched(tmp_path, "2.png", large, number=2)]
+    labels = sleap_io.load_slp(str(written("sleap", tmp_path, *each)), open_videos=False)
+    assert [tuple(video.shape) for video in labels.videos] == [(1, 15, 20, 3), (1, 30, 40, 3)]
+    assert [len(frame.predicted_instances) for frame in labels] == [2, 1]
+    (one,) = labels[1].predicted_instances
+    assert one.score == 0.5 and one.points["score"].tolist() == [0.9, 0.1]
+    assert one.numpy().tolist() == [[0.5, 1.5], [2.5, 3.5]]
+
+
 def test_cvat_has_what_cvat_asks_for(tmp_path):
     rows = [row("ab", [(1, 2, 0.9), (0, 0, 0)], (1, 1, 4, 5), (20, 15))] * 2
     boxed = searched(tmp_path, "2.png", rows[0] | {"annotation_id": 7}, number=5)
@@ -217,7 +318,7 @@ def test_cvat_has_what_cvat_asks_for(tmp_path):
     assert labels == {"a": ("points", "blobs"), "b": ("points", "blobs")}
 
 
-@pytest.mark.parametrize("form", ["coco", "cvat", "label-studio", params[-1]])
+@pytest.mark.parametrize("form", ["coco", "cvat", params[-1]])
 def test_photos_of_one_name_are_told_apart(tmp_path, form):
     """By the folders that their names have, or else by their whole paths."""
     each = []
@@ -431,6 +532,27 @@ def test_a_persons_annotations_are_never_replaced(made, tmp_path, form, capsys):
         assert str(file) in line and inputs(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    "form, file", [("label-studio", "tasks-config.xml"), ("yolo", "yolo/data.yaml")]
+)
+def test_nor_is_what_a_form_has_beside_them(made, tmp_path, form, file, capsys):
+    annotate(tmp_path / "query", [10]).unlink()
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("by hand")
+    asked = "--images", tmp_path / "query", "--format", form, "--no-drawings"
+    assert run(made.one, tmp_path / FORMS[form], *asked, "--overwrite") == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert file in line and (tmp_path / file).read_text() == "by hand"
+    assert (
+        not (tmp_path / "tasks.json").exists()
+        and not (tmp_path / "yolo" / "labels" / "010.txt").exists()
+    )
+
+
+def test_every_form_is_offered():
+    assert parsers.FORMS == ("results", *writing.FORMS)
+
+
 def test_labelmes_files_may_lie_beside_their_photos(made, tmp_path, monkeypatch):
     annotate(tmp_path / "query", [10, 11]).unlink()
     monkeypatch.chdir(tmp_path / "query")
@@ -454,6 +576,12 @@ def test_labelmes_files_may_lie_beside_their_photos(made, tmp_path, monkeypatch)
         ("cvat", "query", "query"),
         ("cvat", "found.json", "found.xml"),
         ("cvat", "found", "found.xml"),
+        ("label-studio", "found.xml", "found.json"),
+        ("yolo", "found.csv", "found.csv"),
+        ("yolo", "a file", "a file"),
+        ("deeplabcut", "labels.csv", "CollectedData_SCORER.csv"),
+        ("deeplabcut", "query", "query"),
+        pytest.param("sleap", "found.json", "found.slp", marks=needs_sleap),
     ],
 )
 def test_a_place_that_a_form_cannot_have_is_one_line(

@@ -51,6 +51,11 @@ class Searched:
     height: int
     objects: list[Found] = field(default_factory=list)
 
+    def box_within(self, one: Found) -> tuple[float, ...]:
+        """An object's corners, cut off at the photo: some annotators refuse others."""
+        sides = self.width, self.height, self.width, self.height
+        return tuple(min(max(n, 0), side) for n, side in zip(one.corners, sides))
+
     def add(self, row: dict, kind: str, edges: tuple[tuple[int, int], ...] = ()) -> None:
         """Add an entry of `predict`'s results, of a category that is called so."""
         marks = np.array(row["keypoints"], float).reshape(-1, 3)

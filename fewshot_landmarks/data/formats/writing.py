@@ -22,7 +22,16 @@ from fewshot_landmarks.data.formats.values import repeated
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.names import listed
 
-__all__ = ["FORMS", "Found", "Searched", "check_folder", "check_names", "files", "write"]
+__all__ = [
+    "FORMS",
+    "Found",
+    "Searched",
+    "check_file",
+    "check_folder",
+    "check_names",
+    "files",
+    "write",
+]
 
 FORMS: dict[str, ModuleType] = {
     "coco": coco,
@@ -51,6 +60,12 @@ def check_folder(form: str, out: Path, read: Path | None) -> Path:
     if not named.name:
         raise UserError(f"--out {out}: give the name of a folder in it")
     return named
+
+
+def check_file(form: str, out: Path) -> None:
+    """Raise `UserError` where a form's file cannot be called so."""
+    if form == "deeplabcut":
+        deeplabcut.check_name(out)
 
 
 def files(form: str, out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:

@@ -126,6 +126,7 @@ def execute(arguments: argparse.Namespace) -> int:
 def _check_out(arguments: argparse.Namespace, overwrite: bool | None) -> None:
     """`check_out`, or `check_folder` where --out is a folder."""
     if suffix := _suffix(arguments.format):
+        writing.check_file(arguments.format, arguments.out)
         asked = argparse.Namespace(out=arguments.out, overwrite=overwrite)
         check_out(asked, arguments.model, arguments.boxes, arguments.images, kind=suffix)
     else:

@@ -157,13 +157,17 @@ def _marks(row: list[str], parts: dict[str, dict[str, int]]) -> list[float]:
 # ------------------------------------------------------------------------------- writing
 
 
-def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
-    """One file for the photos of a folder; raises `UserError` for more, and for another name."""
+def check_name(out: Path) -> None:
+    """Raise `UserError` for a file that DeepLabCut would not look for."""
     if not _NAME.fullmatch(out.name):
         raise UserError(
             f"--out {out}: call it CollectedData_SCORER.csv, with the scorer of config.yaml, or a new "
             "one beside what that one labelled"
         )
+
+
+def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
+    """One file for the photos of a folder; raises `UserError` where they are in several."""
     if len(folders := sorted({path.parent for path, _ in photos})) > 1:
         raise UserError(
             f"DeepLabCut has a file for each folder of photos, and these are in {listed(folders)}: "

@@ -7,6 +7,7 @@ annotation, for beside these they are what nobody has looked at. Places are per 
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from math import cos, radians, sin
@@ -16,7 +17,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from fewshot_landmarks.data.formats.found import Found, Searched, distinct_names, whole, xml_text
+from fewshot_landmarks.data.formats.found import Found, Searched, xml_text
 from fewshot_landmarks.data.formats.objects import Photo, Read
 from fewshot_landmarks.data.formats.shapes import Shape, from_shapes
 from fewshot_landmarks.data.formats.values import Bad, key_of, numbered, numbers, pixels, plain
@@ -227,26 +228,30 @@ def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
 def write(out: Path, photos: Sequence[Searched]) -> None:
     """A task a photo with its objects as a prediction: a rectangle is the parent of its points.
 
-    A photo's place is that on this machine, as a storage of local files below "/" serves it.
+    A photo's place is that in a storage of local files, from the folder in which that of the photos
+    lies.
     """
-    tasks = []
-    for photo, name in zip(photos, distinct_names(photos)):
+    tasks, root = [], _root(photos)
+    for photo in photos:
         results = [r for number, one in enumerate(photo.objects, 1)
                    for r in _written(str(number), one, photo)]  # fmt: skip
-        place = name if photo.path.suffix.lower() == ".json" else whole(photo.path)
+        embedded = photo.path.suffix.lower() == ".json"
+        place = photo.name if embedded else os.path.relpath(os.path.abspath(photo.path), root)
         found = {
             "model_version": "fewshot-landmarks",
             "score": max(one.score for one in photo.objects),
             "result": results,
         }
-        image = f"/data/local-files/?d={quote(_bytes(place.lstrip('/')))}"
+        image = f"/data/local-files/?d={quote(os.fsencode(Path(place).as_posix()))}"
         tasks.append({"id": photo.id, "data": {"image": image}, "predictions": [found]})
     write_text(out, json.dumps(tasks, indent=1) + "\n")
     write_text(_config(out), _configuration(photos))
 
 
-def _bytes(name: str) -> bytes:
-    return name.encode("utf-8", "surrogateescape")
+def _root(photos: Sequence[Searched]) -> str:
+    """The folder in which those of all photos lie."""
+    folders = {os.path.dirname(os.path.dirname(os.path.abspath(photo.path))) for photo in photos}
+    return os.path.commonpath(folders) if folders else ""
 
 
 def _config(out: Path) -> Path:
@@ -262,7 +267,8 @@ def _written(number: str, one: Found, photo: Searched) -> Iterator[dict]:
     def share(*pixels: float) -> list[float]:
         return [round(100 * n / side, 6) for n, side in zip(pixels, size)]
 
-    (x, y), (width, height) = share(*one.box[:2]), share(*one.box[2:])
+    x1, y1, x2, y2 = photo.box_within(one)
+    (x, y), (width, height) = share(x1, y1), share(x2 - x1, y2 - y1)
     value = {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
     about = {"id": number, "type": "rectanglelabels", "from_name": "box", "score": one.score}
     yield about | common | {"value": value | {"rectanglelabels": [one.kind]}}

@@ -208,7 +208,7 @@ def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
 
 
 def write(out: Path, photos: Sequence[Searched]) -> None:
-    """Boxes are cut off at their photos, for of others Ultralytics leaves out the photo."""
+    """Classes are numbered in the order of their categories' ids."""
     if not photos:
         return
     every = dict(sorted(kinds(photos).items()))
@@ -217,7 +217,10 @@ def write(out: Path, photos: Sequence[Searched]) -> None:
     for photo in photos:
         rows = [_row(one, classes[one.category], photo, landmarks) for one in photo.objects]
         write_text(_file(out, photo.name), "\n".join(rows) + "\n")
-    folders = sorted({between(out, photo.path.parent) for photo in photos})
+    every_folder = {between(out, photo.path.parent) for photo in photos}
+    folders = sorted(
+        each for each in every_folder if not any(each.startswith(f"{f}/") for f in every_folder)
+    )
     said = {
         "train": folders if len(folders) > 1 else folders[0],
         "val": folders if len(folders) > 1 else folders[0],
@@ -246,7 +249,7 @@ def _flips(names: Sequence[str], landmarks: int) -> list[int]:
 
 def _row(one: Found, number: int, photo: Searched, landmarks: int) -> str:
     size = photo.width, photo.height
-    x1, y1, x2, y2 = (min(max(n, 0), side) for n, side in zip(one.corners, size * 2))
+    x1, y1, x2, y2 = photo.box_within(one)
     values = [(x1 + x2) / 2 / size[0], (y1 + y2) / 2 / size[1],
               (x2 - x1) / size[0], (y2 - y1) / size[1]]  # fmt: skip
     for (x, y), visible in zip(one.points.tolist(), one.visible.tolist()):
