@@ -17,21 +17,10 @@ from fewshot_landmarks.data.formats.annotators import (
     sleap,
     yolo,
 )
-from fewshot_landmarks.data.formats.found import Found, Searched
+from fewshot_landmarks.data.formats.found import Searched
 from fewshot_landmarks.data.formats.values import repeated
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.names import listed
-
-__all__ = [
-    "FORMS",
-    "Found",
-    "Searched",
-    "check_file",
-    "check_folder",
-    "check_names",
-    "files",
-    "write",
-]
 
 FORMS: dict[str, ModuleType] = {
     "coco": coco,
@@ -42,6 +31,7 @@ FORMS: dict[str, ModuleType] = {
     "deeplabcut": deeplabcut,
     "sleap": sleap,
 }
+FOLDERS = [form for form, module in FORMS.items() if not module.SUFFIX]  # of several files
 BY_ORDER = "coco", "yolo"  # forms that tell landmarks by their order, not by their names
 
 
@@ -62,10 +52,11 @@ def check_folder(form: str, out: Path, read: Path | None) -> Path:
     return named
 
 
-def check_file(form: str, out: Path) -> None:
-    """Raise `UserError` where a form's file cannot be called so."""
+def check_file(form: str, out: Path) -> str:
+    """What the name of a form's file ends in; raises `UserError` where it has to say more."""
     if form == "deeplabcut":
         deeplabcut.check_name(out)
+    return FORMS[form].SUFFIX
 
 
 def files(form: str, out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:

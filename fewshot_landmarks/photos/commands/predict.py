@@ -86,12 +86,12 @@ def execute(arguments: argparse.Namespace) -> int:
     finder.predict([], objects=objects)  # or a line why it cannot, before anything is written
     wanted = _own_pictures(_wanted(arguments, finder.names))
     if not own:
-        kinds = {(each.kind, each.names) for each in wanted}
-        called = [(kind or finder.support.category, names or finder.names) for kind, names in kinds]
-        writing.check_names(form, called)
-        each_name = [(each.path, each.name or each.path.name) for each in wanted]
-        claim(writing.files(form, arguments.out, each_name), None)
-    called = arguments.out.stem if _suffix(form) else arguments.out.name
+        kinds = dict.fromkeys((each.kind, each.names) for each in wanted)
+        category, own_names = finder.support.category, finder.names
+        writing.check_names(form, [(k or category, names or own_names) for k, names in kinds])
+        named = [(each.path, each.name or each.path.name) for each in wanted]
+        claim(writing.files(form, arguments.out, named), None)
+    called = arguments.out.name if form in writing.FOLDERS else arguments.out.stem
     drawings = arguments.drawings or arguments.out.with_name(f"{called}-drawn")
     drawings = None if arguments.no_drawings else drawings
     if drawings:
@@ -125,17 +125,13 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _check_out(arguments: argparse.Namespace, overwrite: bool | None) -> None:
     """`check_out`, or `check_folder` where --out is a folder."""
-    if suffix := _suffix(arguments.format):
-        writing.check_file(arguments.format, arguments.out)
-        asked = argparse.Namespace(out=arguments.out, overwrite=overwrite)
-        check_out(asked, arguments.model, arguments.boxes, arguments.images, kind=suffix)
+    form, out, boxes = arguments.format, arguments.out, arguments.boxes
+    if form in writing.FOLDERS:
+        arguments.out = writing.check_folder(form, out, boxes)
     else:
-        arguments.out = writing.check_folder(arguments.format, arguments.out, arguments.boxes)
-
-
-def _suffix(form: str) -> str:
-    """What --out ends in; "" where it is a folder."""
-    return ".json" if form == "results" else writing.FORMS[form].SUFFIX
+        kind = ".json" if form == "results" else writing.check_file(form, out)
+        asked = argparse.Namespace(out=out, overwrite=overwrite)
+        check_out(asked, arguments.model, boxes, arguments.images, kind=kind)
 
 
 def _wanted(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[Wanted]:
