@@ -205,6 +205,20 @@ def test_two_objects_that_nothing_ties_are_one_line(given):
     assert "a_b.png" in line and "occurs twice" in line
 
 
+def test_tasks_that_nobody_labelled_are_photos_without_objects(given):
+    for name in ("label_studio.json", "label_studio_min.json"):
+        said = json.loads((given / name).read_text("utf-8"))
+        said = [
+            {"id": 1, "image": "c.png"} if "min" in name else said[1] | {"annotations": []},
+            said[0],
+            7,
+        ]
+        (given / name).write_text(json.dumps(said))
+        found = read_annotations(given / name)
+        assert [each.path.name for each in found.photos] == ["c.png", "a b.png"]
+        assert found.index.photo.tolist() == [1, 1] and found.index.skipped == ("7: not a task",)
+
+
 def test_a_list_that_is_no_tasks_is_refused(tmp_path):
     for said, word in [
         ([{"image_id": 1, "keypoints": []}], "results"),

@@ -40,12 +40,12 @@ def is_a_task(document: object) -> bool:
 def read(source: Path, document: object, wanted: str | None) -> Read:
     """What the tasks of a file say; raises `UserError` where there is none."""
     entries = document if isinstance(document, list) else [document]
-    tasks = [task for task in entries if isinstance(task, dict) and _is_used(task)]
-    if not tasks:
+    tasks = [task for task in entries if isinstance(task, dict)]
+    if not any(map(_is_used, tasks)):
         results = any(isinstance(each, dict) and "image_id" in each for each in entries)
         why = "COCO results, not annotations" if results else "a list, but not of tasks"
         raise UserError(f"{source} is {why} of Label Studio's: {_EXPORT}")
-    lines = [f"task {brief(each)}: not a task" for each in entries if each not in tasks]
+    lines = [f"{brief(each)}: not a task" for each in entries if not isinstance(each, dict)]
     notes: list[str] = []
     annotated = any(_annotations(task) for task in tasks)
     told = [_results(task, annotated, notes) for task in tasks]
@@ -95,7 +95,7 @@ def _results(task: dict, annotated: bool, notes: list[str]) -> list[dict]:
         those = [row for row in said if isinstance(row, dict)] if isinstance(said, list) else []
     if not those:
         return []
-    said = max(those, key=_rank).get("result")
+    said = sorted(those, key=_rank)[-1].get("result")
     return [row for row in said if isinstance(row, dict)] if isinstance(said, list) else []
 
 
