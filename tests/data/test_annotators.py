@@ -279,6 +279,8 @@ def test_yolos_visibility_with_and_without_it(tmp_path):
 
 
 def test_yolos_classes_share_the_longest_list_of_landmarks(tmp_path):
+    data_set(tmp_path, GOOD, kpt_names={0: ["a", "b"], 1: ["c"]})  # and none has them all
+    assert list(marks(read_annotations(tmp_path), 0)) == ["a", "b"]
     names = {0: ["a", "b"], 1: ["x", "y", "z"]}
     rows = GOOD, "1 .5 .5 .5 .5 .25 .5 2 .5 .1 2 .1 .1 2"
     found = read_annotations(
@@ -467,6 +469,8 @@ def test_hdf5_that_is_not_sleaps_is_refused(tmp_path):
 
     with h5py.File(tmp_path / "CollectedData_me.h5", "w") as file:
         file["df_with_missing"] = [1.0]
+    (tmp_path / "a.nwb").write_bytes((tmp_path / "CollectedData_me.h5").read_bytes())
+    refused(tmp_path / "a.nwb", "a.nwb", "HDF5")
     (tmp_path / "cut.slp").write_bytes((GIVEN / "sleap.slp").read_bytes()[:2000])
     refused(tmp_path / "CollectedData_me.h5", "CollectedData_me.h5", "CollectedData_SCORER.csv")
     refused(tmp_path / "cut.slp", "cut.slp")
@@ -506,6 +510,19 @@ def test_files_are_told_by_what_is_in_them(given, source, name):
 def test_what_is_no_annotators_file_is_one_line(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     refused(tmp_path / name, name)
+
+
+def test_labelmes_files_count_beside_what_others_wrote_into_their_folder(tmp_path):
+    """Of a folder; the others' are read by their files' names."""
+    data_set(tmp_path, GOOD)
+    table(tmp_path, ["1.png", 1, 2, 3, 4])
+    places = {"own": [3, 4], "other": [5, 9]}
+    shapes = [{"label": k, "points": [v], "shape_type": "point"} for k, v in places.items()]
+    (tmp_path / "1.json").write_text(json.dumps({"shapes": shapes, "imagePath": "1.png"}))
+    assert read_annotations(tmp_path).categories[1].names == ("own", "other")
+    assert read_annotations(tmp_path / "CollectedData_me.csv").categories[1].names == ("a", "b")
+    assert read_annotations(tmp_path / "data.yaml").categories[0].names == ("1", "2", "3")
+    refused(tmp_path / "labels" / "1.txt", "1.txt", "data.yaml")
 
 
 def objects(source) -> int:

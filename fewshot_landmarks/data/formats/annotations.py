@@ -109,10 +109,10 @@ def _why_none(read: Read) -> str:
 
 def _read(source: Path, category: str | None, labelled: Labelled | None) -> Read:
     if os.path.isdir(source):
-        if deeplabcut.collected(source):
-            return deeplabcut.read(source, category)
-        if config := yolo.configured(source):
-            return yolo.read(config, category)
+        collected, config = deeplabcut.collected(source), yolo.configured(source)
+        # LabelMe's first: of these three they alone cannot be told by the name of a file.
+        if (collected or config) and not labelme.are_in(source):
+            return yolo.read(config, category) if config else deeplabcut.read(source, category)
         return labelme.read(source, category)
     try:
         with open_regular(source) as file:
@@ -134,6 +134,8 @@ def _read(source: Path, category: str | None, labelled: Labelled | None) -> Read
         return deeplabcut.read(source, category)
     if source.suffix in yolo.ENDINGS:
         return yolo.read(source, category)
+    if source.suffix == ".txt" and start not in (b"[", b"{"):
+        raise UserError(f"{source} is text: of YOLO's labels give the data.yaml, or its folder")
     try:
         document = parsed(source, content, compacted)
     except Bad as reason:

@@ -49,6 +49,17 @@ def read(folder: Path, wanted: str | None) -> Read:
     return from_shapes(folder, files, lines, wanted)
 
 
+def are_in(folder: Path) -> bool:
+    """Whether a folder has files of LabelMe's."""
+    for path in folder.glob("[!.]*.json"):
+        try:
+            if b'"shapes"' in read_regular(path):
+                return True
+        except OSError:
+            continue
+    return False
+
+
 def _photo(path: Path, number: int, lines: list[str]) -> tuple[Photo, list[Shape]]:
     document, shapes = parsed(path, read_regular(path)), []
     said = document if isinstance(document, dict) else {}

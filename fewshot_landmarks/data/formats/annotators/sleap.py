@@ -29,6 +29,10 @@ def read(source: Path, wanted: str | None) -> Read:
     """What a file says; raises `UserError` where it is not SLEAP's, `ModuleNotFoundError` without
     sleap-io.
     """
+    if source.suffix == ".h5":
+        raise UserError(
+            f"{source} is not read: give the .slp, or of DeepLabCut the CollectedData_SCORER.csv"
+        )
     import sleap_io
 
     try:
@@ -39,8 +43,7 @@ def read(source: Path, wanted: str | None) -> Read:
     except Exception as error:  # h5py and sleap-io raise nearly anything for another's file
         why = " ".join(str(error).split())[:100] or type(error).__name__
         raise UserError(
-            f"{source} is not a file of SLEAP's labels ({why}): give a .slp, or of DeepLabCut "
-            "CollectedData_SCORER.csv"
+            f"{source} is HDF5, but no file of SLEAP's labels ({why}): save it as .slp"
         ) from None
     found = Read({}, [], categories=Categories(known.values()))
     if wanted is not None:

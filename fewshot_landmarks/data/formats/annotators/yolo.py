@@ -44,12 +44,13 @@ def read(source: Path, wanted: str | None) -> Read:
     Raises `UserError` where it does not say what the labels are, or there are none.
     """
     lines: list[str] = []
-    known = _categories(source, _said(source), lines)
+    said = _said(source)
+    known, landmarks = _categories(source, said, lines)
     found = Read({}, lines, unsized=True, relative=True)
     found.categories = Categories(known.values())
     if wanted is not None:
         found.categories = Categories([found.categories.find(wanted)])
-    root, labels = _labels(source)
+    root, labels = _labels(source, said.get("path"))
     item = 0
     for number, path in enumerate(labels, 1):
         found.photos[number] = _photo(number, root, path, source)
@@ -63,7 +64,9 @@ def read(source: Path, wanted: str | None) -> Read:
             try:
                 if row.strip():
                     item += 1
-                    _add(found, _object(name, row, number, item, known))
+                    one = _object(name, row, number, item, known, landmarks)
+                    if one.category.id in found.categories:
+                        found.objects.append(one)
             except Bad as reason:
                 lines.append(f"{name}: {reason}")
     return found
@@ -80,8 +83,8 @@ def _said(source: Path) -> dict:
     return said if isinstance(said, dict) else {}
 
 
-def _categories(source: Path, said: dict, lines: list[str]) -> dict[int, Category]:
-    """The classes by their numbers; raises `UserError`."""
+def _categories(source: Path, said: dict, lines: list[str]) -> tuple[dict[int, Category], int]:
+    """The classes by their numbers, and how many landmarks a line has; raises `UserError`."""
     shape = said.get("kpt_shape")
     if not (isinstance(shape, list) and len(shape) == 2 and whole(shape[1]) in (2, 3)):
         raise UserError(
@@ -108,7 +111,7 @@ def _categories(source: Path, said: dict, lines: list[str]) -> dict[int, Categor
         )
     if not found:
         raise UserError(f"{source} says no names of classes, as names: {{0: dress}}")
-    return found
+    return found, landmarks
 
 
 def _by_number(said: object) -> dict:
@@ -133,10 +136,10 @@ def _pairs(said: object, landmarks: int, lines: list[str]) -> tuple[tuple[int, i
     return tuple((i, int(k)) for i, k in enumerate(said) if i < int(k) and int(said[int(k)]) == i)
 
 
-def _labels(source: Path) -> tuple[Path, list[Path]]:
+def _labels(source: Path, elsewhere: object) -> tuple[Path, list[Path]]:
     """The folder below which the labels lie, and their files; raises `UserError`."""
     roots = [source.parent]
-    if isinstance(elsewhere := _said(source).get("path"), str):
+    if isinstance(elsewhere, str):
         roots.append(source.parent / elsewhere)
     for root in roots:
         every = sorted(path for path in root.rglob("[!.]*.txt") if path.name != "classes.txt")
@@ -159,7 +162,9 @@ def _photo(number: int, root: Path, path: Path, source: Path) -> Photo:
     return Photo(number, name if root == source.parent else root / name, None, None, stem=path.stem)
 
 
-def _object(name: str, row: str, photo: int, item: int, known: dict[int, Category]) -> Object:
+def _object(
+    name: str, row: str, photo: int, item: int, known: dict[int, Category], landmarks: int
+) -> Object:
     """An object with its places as shares of the photo's sides; raises `Bad`."""
     try:
         values = [float(text) for text in row.split()]
@@ -175,7 +180,7 @@ def _object(name: str, row: str, photo: int, item: int, known: dict[int, Categor
     box = (
         (x - width / 2, y - height / 2, x + width / 2, y + height / 2) if any(values[1:5]) else None
     )
-    places = _places(values[5:], category, max(kind.landmarks for kind in known.values()))
+    places = _places(values[5:], category, landmarks)
     return Object(name, photo, item, category, places, box, None)
 
 
@@ -191,11 +196,6 @@ def _places(values: list[float], category: Category, most: int) -> list[float]:
         values = [n for x, y in pairs for n in (x, y, 2 if x or y else 0)]
     own = values[: 3 * category.landmarks] or [0] * 3 * category.landmarks
     return marks(own, "it", category.landmarks)
-
-
-def _add(found: Read, one: Object) -> None:
-    if one.category.id in found.categories:
-        found.objects.append(one)
 
 
 # ------------------------------------------------------------------------------- writing
