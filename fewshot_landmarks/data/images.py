@@ -94,6 +94,12 @@ def contradicts(path: Path, declared: tuple[int, int]) -> tuple[int, int] | None
         return None
 
 
+def upright_size(path: Path) -> tuple[int, int]:
+    """A photo's width and height when it is turned as its EXIF asks; raises `Unreadable`."""
+    with open_photo(path) as image:
+        return image.size[::-1] if _orientation(image) >= 5 else image.size
+
+
 def find_photos(folder_or_file: str | os.PathLike) -> list[Path]:
     """The photos right in a folder, by their suffix and in order of their names; or the one file.
 

@@ -14,6 +14,7 @@ EXTRAS = {
     "ray": "ray",
     "requests": "bench",
     "sklearn": "export",
+    "sleap_io": "sleap",
     "starlette": "page",
     "torchopt": "peers",
     "uvicorn": "page",

@@ -4,17 +4,20 @@ import base64
 import json
 import os
 import shutil
+from importlib.util import find_spec
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import PIL.Image
 import pytest
+import yaml
 
 from fewshot_landmarks.__main__ import main
 from fewshot_landmarks.data.formats import writing
 from fewshot_landmarks.data.formats.annotations import read_annotations
-from fewshot_landmarks.photos.commands import predict
+from fewshot_landmarks.photos.commands import parsers, predict
 from fewshot_landmarks.photos.model import load
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.outputs import RECORD
@@ -22,10 +25,22 @@ from tests.colours import model, photos
 from tests.photos.test_predict import NAMES, annotate, inputs, pairs, run
 
 pytestmark = pytest.mark.usefixtures("colours")
-FORMS = {"coco": "out.json", "labelme": "out", "cvat": "out.xml"}
+FORMS = {
+    "coco": "out.json",
+    "labelme": "out",
+    "cvat": "out.xml",
+    "label-studio": "tasks.json",
+    "yolo": "yolo",
+    "deeplabcut": "CollectedData_me.csv",
+    "sleap": "out.slp",
+}
+WRITTEN = ".json", ".xml", ".txt", ".yaml", ".csv", ".slp"
+BOXLESS = "deeplabcut", "sleap"
 ODD = ["left eye", "a/b\\c", "Å é 耳", "\"q\" 'r'", "<x> & ]]>", "&amp;", "tip-occluded", "7"]
 
-every_form = pytest.mark.parametrize("form", FORMS)
+needs_sleap = pytest.mark.skipif(not find_spec("sleap_io"), reason="needs sleap-io")
+params = [pytest.param(form, marks=[needs_sleap] if form == "sleap" else []) for form in FORMS]
+every_form = pytest.mark.parametrize("form", params)
 
 
 def picture(path, width, height):
@@ -93,9 +108,10 @@ def test_names_places_and_boxes_are_read_as_they_were_found(tmp_path, form):
     assert len(read) == len(wanted)
     for (where, kind, marks, box), (name, those, corners) in zip(read, wanted):
         assert where.path == tmp_path / "photos" / name and where.declared == size
-        assert kind == "<a> & b"
+        assert kind == ("<a> & b" if form != "deeplabcut" else tmp_path.name)
         same(marks, those)
-        np.testing.assert_allclose(box, corners, atol=0.01)
+        if form not in BOXLESS:
+            np.testing.assert_allclose(box, corners, atol=0.01)
 
 
 @every_form
@@ -107,7 +123,7 @@ def test_coordinates_are_continuous_up_to_the_photos_edges(tmp_path, form):
     out = written(form, tmp_path, searched(tmp_path, "tiny.png", one))
     ((_, _, marks, box),) = objects(out, tmp_path)
     same(marks, dict(zip(names, [(x, y, 2) for x, y in points])))
-    assert box.tolist() == [0, 0, 4, 3]
+    np.testing.assert_allclose(box, [0, 0, 4, 3], atol=1e-6)
 
 
 @every_form
@@ -123,7 +139,22 @@ def test_landmarks_without_a_place_in_the_photo_are_not_labelled(tmp_path, form)
     elif form == "cvat":
         points = ElementTree.parse(out).findall("image/skeleton/points")
         assert [point.get("outside") for point in points] == list("011100")
-    else:
+    elif form == "yolo":
+        (line,) = (out / "labels" / "1.txt").read_text().splitlines()
+        assert line.split()[5::3] == ["0.25", "0", "0", "0", "0.4", "1"]
+        assert line.split()[7::3] == list("200022")
+    elif form == "deeplabcut":
+        (line,) = out.read_text().splitlines()[3:]
+        assert line.split(",")[3:] == [
+            *"4.50 5.50".split(),
+            *[""] * 6,
+            *"7.50 8.50 19.50 14.50".split(),
+        ]
+    elif form == "label-studio":
+        said = json.loads(out.read_text())[0]["predictions"][0]["result"]
+        labels = [list(each["value"].values())[-1] for each in said]
+        assert labels == [["blobs"], ["a"], ["e"], ["f"]]
+    elif form == "labelme":
         said = json.loads((out / "1.json").read_text())["shapes"]
         assert [shape["label"] for shape in said] == ["blobs", "a", "e", "f"]
 
@@ -164,6 +195,105 @@ def test_labelme_has_what_labelme_asks_for(tmp_path):
     assert read_annotations(out).photos[0].path == tmp_path / "my photos" / "1.png"
 
 
+def test_label_studio_has_what_its_import_asks_for(tmp_path):
+    """As its SDK checks predictions: names of the configuration, per cents within the photo."""
+    rows = [
+        row("ab", [(1, 3, 0.9), (20, 15, 0.1)], (-2, 12, 30, 9), (20, 15)),
+        row("bc", [(1, 2, 0.9), (0, 0, 0)], (1, 1, 4, 5), (20, 15)),
+    ]
+    each = [
+        searched(tmp_path / folder, "1 é.png", *rows, number=k) for k, folder in enumerate("pq")
+    ]
+    out = written("label-studio", tmp_path, *each)
+    said = json.loads(out.read_text())
+    places = [task["data"]["image"] for task in said]
+    assert places == [f"/data/local-files/?d={folder}/1%20%C3%A9.png" for folder in "pq"]
+    config = ElementTree.parse(tmp_path / "tasks-config.xml").getroot()
+    names = {tag.get("name"): [each.get("value") for each in tag] for tag in config}
+    assert names == {"image": [], "box": ["blobs"], "landmark": ["a", "b", "c"]}
+    (found,) = said[0]["predictions"]
+    assert found["score"] == 0.5 and found["model_version"]
+    results, seen = found["result"], []
+    assert [r["score"] for r in results] == [0.5, 0.9, 0.1, 0.5, 0.9]
+    assert len({r["id"] for r in results}) == len(results)
+    for r in results:
+        assert (r["to_name"], r["original_width"], r["original_height"]) == ("image", 20, 15)
+        (label,) = r["value"][r["type"]]
+        assert label in names[r["from_name"]] and r.get("parentID", r["id"]) in {"1", "2"}
+        seen += [r["value"][key] for key in ("x", "y", "width", "height") if key in r["value"]]
+    assert all(0 <= share <= 100 for share in seen) and seen[:4] == [0, 80, 100, 20]
+    assert [where.path for where in read_annotations(out).photos] == [one.path for one in each]
+
+
+def test_yolo_has_what_ultralytics_asks_for(tmp_path):
+    """Classes that share the number of landmarks, and boxes within the photo."""
+    one = row(["left a", "b", "right a"], [(1, 3, 1)] * 3, (-2, 12, 30, 9), (20, 15))
+    other = row("xy", [(2, 3, 1), (20, 15, 1)], (0, 0, 20, 15), (20, 15), category_id=1)
+    first = searched(tmp_path / "images", "a/1.png", one)
+    other = searched(tmp_path / "images", "2.png", other, number=2, kind="bar")
+    writing.write("yolo", tmp_path, [first, other])
+    said = yaml.safe_load((tmp_path / "data.yaml").read_text("utf-8"))
+    assert said["kpt_shape"] == [3, 3] and said["names"] == {0: "bar", 1: "blobs"}
+    assert said["kpt_names"] == {0: ["x", "y"], 1: ["left a", "b", "right a"]}
+    assert said["train"] == said["val"] == "images" and "flip_idx" not in said
+    (line,) = (tmp_path / "labels" / "a" / "1.txt").read_text().splitlines()
+    assert line.split()[:5] == ["1", "0.5", "0.9", "1", "0.2"]
+    (line,) = (tmp_path / "labels" / "2.txt").read_text().splitlines()
+    assert line.split()[5:] == [*"0.1 0.2 2 1 1 2 0 0 0".split()]
+    found = read_annotations(tmp_path)
+    assert [kind.names for kind in found.categories.values()] == [
+        ("x", "y"),
+        ("left a", "b", "right a"),
+    ]
+    writing.write("yolo", tmp_path, [first])
+    assert yaml.safe_load((tmp_path / "data.yaml").read_text("utf-8"))["flip_idx"] == [2, 1, 0]
+
+
+def test_deeplabcut_has_what_deeplabcut_asks_for(tmp_path):
+    """As it reads its labels: a path in three columns, and individuals where there are several."""
+    rows = [row("ab", [(1, 2, 0.9), (0, 0, 0)], (1, 1, 4, 5), (20, 15))] * 2
+    each = [searched(tmp_path / "clip", f"{k}.png", *rows[:k], number=k) for k in (1, 2)]
+    out = written("deeplabcut", tmp_path, *each)
+    frame = pd.read_csv(out, header=[0, 1, 2, 3], index_col=[0, 1, 2])
+    assert frame.columns.names == ["scorer", "individuals", "bodyparts", "coords"]
+    assert set(frame.columns.get_level_values("scorer")) == {"me"}
+    assert list(frame.index) == [
+        ("labeled-data", "clip", "1.png"),
+        ("labeled-data", "clip", "2.png"),
+    ]
+    places = frame.xs("x", axis=1, level="coords").to_numpy()
+    np.testing.assert_equal(places, [[0.5, np.nan, np.nan, np.nan], [0.5, np.nan, 0.5, np.nan]])
+    written("deeplabcut", tmp_path, each[0])
+    frame = pd.read_csv(out, header=[0, 1, 2], index_col=[0, 1, 2])
+    assert frame.columns.names == ["scorer", "bodyparts", "coords"] and frame.shape == (1, 4)
+
+
+def test_what_deeplabcut_cannot_hold_is_refused(tmp_path):
+    out = tmp_path / "CollectedData_me.csv"
+    photos = [(tmp_path / name, name) for name in ("a/1.png", "b/1.png")]
+    with pytest.raises(UserError, match="one folder at a time"):
+        writing.files("deeplabcut", out, photos)
+    with pytest.raises(UserError, match="CollectedData_SCORER.csv"):
+        writing.check_file("deeplabcut", tmp_path / "labels.csv")
+    with pytest.raises(UserError, match="cat, dog"):
+        writing.check_names("deeplabcut", [("cat", ["a", "b"]), ("dog", ["a"])])
+
+
+@needs_sleap
+def test_sleap_has_predicted_instances_with_scores(tmp_path):
+    import sleap_io
+
+    rows = [row("ab", [(1, 2, 0.9), (0, 0, 0)], (1, 1, 4, 5), (20, 15))] * 2
+    large = row("ab", [(1, 2, 0.9), (3, 4, 0.1)], (1, 1, 4, 5), (40, 30))
+    each = [searched(tmp_path, "1.png", *rows), searched(tmp_path, "2.png", large, number=2)]
+    labels = sleap_io.load_slp(str(written("sleap", tmp_path, *each)), open_videos=False)
+    assert [tuple(video.shape) for video in labels.videos] == [(1, 15, 20, 3), (1, 30, 40, 3)]
+    assert [len(frame.predicted_instances) for frame in labels] == [2, 1]
+    (one,) = labels[1].predicted_instances
+    assert one.score == 0.5 and one.points["score"].tolist() == [0.9, 0.1]
+    assert one.numpy().tolist() == [[0.5, 1.5], [2.5, 3.5]]
+
+
 def test_cvat_has_what_cvat_asks_for(tmp_path):
     rows = [row("ab", [(1, 2, 0.9), (0, 0, 0)], (1, 1, 4, 5), (20, 15))] * 2
     boxed = searched(tmp_path, "2.png", rows[0] | {"annotation_id": 7}, number=5)
@@ -188,7 +318,7 @@ def test_cvat_has_what_cvat_asks_for(tmp_path):
     assert labels == {"a": ("points", "blobs"), "b": ("points", "blobs")}
 
 
-@pytest.mark.parametrize("form", ["coco", "cvat"])
+@pytest.mark.parametrize("form", ["coco", "cvat", params[-1]])
 def test_photos_of_one_name_are_told_apart(tmp_path, form):
     """By the folders that their names have, or else by their whole paths."""
     each = []
@@ -202,23 +332,28 @@ def test_photos_of_one_name_are_told_apart(tmp_path, form):
     assert [marks["a"][0] for _, _, marks, _ in read] == [1, 2, 3]
 
 
-def test_photos_that_would_have_one_file_of_labelmes_are_refused(tmp_path):
+def test_photos_that_would_have_one_file_are_refused(tmp_path):
     out = tmp_path / "out"
     for names in (["a/1.png", "b/1.png"], ["1.png", "1.jpg"], ["1.png", "x.png", "1.PNG"]):
-        with pytest.raises(UserError) as caught:
-            writing.files("labelme", out, [tmp_path / name for name in names])
-        line = str(caught.value)
-        assert names[0] in line and names[-1] in line and "\n" not in line
-        assert writing.files("cvat", out, [tmp_path / name for name in names]) == [out]
-    assert writing.files("labelme", out, [tmp_path / "1.png"] * 2) == [out / "1.json"]
+        photos = [(tmp_path / name, os.path.basename(name)) for name in names]
+        for form in ("labelme", "yolo"):
+            with pytest.raises(UserError) as caught:
+                writing.files(form, out, photos)
+            line = str(caught.value)
+            assert names[0] in line and names[-1] in line and "\n" not in line
+        assert writing.files("cvat", out, photos) == [out]
+    twice = [(tmp_path / "1.png", "1.png")] * 2
+    assert writing.files("labelme", out, twice) == [out / "1.json"]
+    assert writing.files("yolo", out, twice) == [out / "labels" / "1.txt", out / "data.yaml"]
 
 
-def test_names_that_tell_no_landmarks_apart_are_refused_but_by_coco(tmp_path):
+def test_names_that_tell_no_landmarks_apart_are_refused_but_where_order_does(tmp_path):
     for names in (["a", "b", "a"], ["a", ""]):
-        for form in ("labelme", "cvat"):
+        for form in FORMS.keys() - {"coco", "yolo"}:
             with pytest.raises(UserError, match="blobs"):
-                writing.check_names(form, "blobs", names)
-        writing.check_names("coco", "blobs", names)
+                writing.check_names(form, [("blobs", names)])
+        for form in ("coco", "yolo"):
+            writing.check_names(form, [("blobs", names)])
 
 
 @every_form
@@ -265,16 +400,18 @@ def made(tmp_path_factory, colours):
     return SimpleNamespace(one=folder / "one.safetensors", several=folder / "several.safetensors")
 
 
-def as_results(source, images, found) -> None:
+def as_results(form, source, images, found) -> None:
     """Annotations say of each object what the results say of it."""
     read = objects(source, images)
     assert len(read) == len(found)
     for (where, kind, marks, box), one in zip(read, found):
-        assert (where.name, kind) == (os.path.basename(one["file_name"]), one["category"])
+        assert where.name == os.path.basename(one["file_name"])
+        assert kind == one["category"] or form == "deeplabcut"
         each = np.reshape(one["keypoints"], (-1, 3))[:, :2]
         same(marks, dict(zip(one["keypoint_names"], [(*point, 2) for point in each])))
         x, y, width, height = one["bbox"]
-        np.testing.assert_allclose(box, (x, y, x + width, y + height), atol=0.01)
+        if form not in BOXLESS:
+            np.testing.assert_allclose(box, (x, y, x + width, y + height), atol=0.01)
 
 
 @every_form
@@ -288,7 +425,7 @@ def test_several_objects_are_written_as_the_results_have_them(made, tmp_path, fo
     assert run(made.several, out, *asked, "--format", form) == 0
     assert f"4 objects in {out}" in capsys.readouterr().out
     found = json.loads((tmp_path / "results.json").read_text())
-    as_results(out, tmp_path / "query", found)
+    as_results(form, out, tmp_path / "query", found)
 
     given = [str(each) for each in ("--annotations", out, *images)]
     results = ["--predictions", str(tmp_path / "results.json")]
@@ -298,6 +435,7 @@ def test_several_objects_are_written_as_the_results_have_them(made, tmp_path, fo
     assert main(["draw", *given, "--out", str(tmp_path / "sheet.png")]) == 0
     assert "4 of 4 objects" in capsys.readouterr().out
     command = ["adapt", "--support", str(out), *map(str, images), "--learner", "CLM"]
+    command += ["--category", "blobs"]
     command += ["--model", str(made.one.parent / "models")]
     assert main([*command, "--out", str(tmp_path / "again.safetensors")]) == 0
     support = load(tmp_path / "again.safetensors").support
@@ -327,15 +465,18 @@ def test_boxed_objects_are_written_in_their_annotations_terms(made, tmp_path, fo
     true = read_annotations(truth)
     (kind,) = read.categories.values()
     there = [name for name in names if name != "tail"]
-    assert kind.name == "mouse" and [n for n in kind.names if n != "tail"] == there
+    assert kind.name == ("mouse" if form != "deeplabcut" else tmp_path.name)
+    assert [name for name in kind.names if name != "tail"] == there
     assert [photo.declared for photo in read.photos] == [photo.declared for photo in true.photos]
-    np.testing.assert_allclose(read.index.box, true.index.box, atol=0.01)
+    if form not in BOXLESS:
+        np.testing.assert_allclose(read.index.box, true.index.box, atol=0.01)
     for i in range(2):
         (points, visible), (known, labelled) = read.index.landmarks(i), true.index.landmarks(i)
         assert np.abs(points[visible > 0] - known[labelled > 0]).max() < 12
+    if form in ("coco", "sleap"):
+        assert kind.edges == ((0, 1), (3, 4)) and kind.names == tuple(names)
     if form == "coco":
         assert read.index.item.tolist() == [110, 111]
-        assert kind.edges == ((0, 1), (3, 4)) and kind.names == tuple(names)
 
 
 @every_form
@@ -355,14 +496,14 @@ def test_stopped_and_run_again_the_same_is_written(made, tmp_path, form, monkeyp
     monkeypatch.setattr(predict, "AT_ONCE", 2)
     monkeypatch.setattr(predict, "_predict", stops)
     assert run(made.one, out, *asked) == 130
-    assert not any(path.suffix in (".json", ".xml") for path in inputs(tmp_path / "found"))
+    assert not any(path.suffix in WRITTEN for path in inputs(tmp_path / "found"))
     assert run(made.one, out, *asked) == 0
     assert len(searched) == 4
     both = [
         {path.relative_to(folder): content for path, content in inputs(folder).items()}
         for folder in (whole.parent, out.parent)
     ]
-    names = {path for path in both[0] if path.suffix in (".json", ".xml")}
+    names = {path for path in both[0] if path.suffix in WRITTEN}
     assert names and all(both[0][name] == both[1][name] for name in names)
     assert not list(tmp_path.rglob("*.unfinished"))
 
@@ -371,7 +512,7 @@ def test_stopped_and_run_again_the_same_is_written(made, tmp_path, form, monkeyp
 def test_a_persons_annotations_are_never_replaced(made, tmp_path, form, capsys):
     annotate(tmp_path / "query", [10, 11])
     out = tmp_path / "own" / FORMS[form]
-    file = out / "011.json" if form == "labelme" else out
+    file = {"labelme": out / "011.json", "yolo": out / "labels" / "011.txt"}.get(form, out)
     file.parent.mkdir(parents=True)
     file.write_text("by hand")
     asked = "--images", tmp_path / "query", "--format", form
@@ -383,12 +524,33 @@ def test_a_persons_annotations_are_never_replaced(made, tmp_path, form, capsys):
     file.unlink()
     assert run(made.one, out, *asked) == 0
     assert run(made.one, out, *asked) == 0  # over its own
-    file.write_text(file.read_text() + " ")  # corrected
+    file.write_bytes(file.read_bytes() + b" ")  # corrected
     before = inputs(tmp_path)
     for more in ([], ["--overwrite"]):
         assert run(made.one, out, *asked, *more) == 2
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert str(file) in line and inputs(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "form, file", [("label-studio", "tasks-config.xml"), ("yolo", "yolo/data.yaml")]
+)
+def test_nor_is_what_a_form_has_beside_them(made, tmp_path, form, file, capsys):
+    annotate(tmp_path / "query", [10]).unlink()
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("by hand")
+    asked = "--images", tmp_path / "query", "--format", form, "--no-drawings"
+    assert run(made.one, tmp_path / FORMS[form], *asked, "--overwrite") == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert file in line and (tmp_path / file).read_text() == "by hand"
+    assert (
+        not (tmp_path / "tasks.json").exists()
+        and not (tmp_path / "yolo" / "labels" / "010.txt").exists()
+    )
+
+
+def test_every_form_is_offered():
+    assert parsers.FORMS == ("results", *writing.FORMS)
 
 
 def test_labelmes_files_may_lie_beside_their_photos(made, tmp_path, monkeypatch):
@@ -414,6 +576,12 @@ def test_labelmes_files_may_lie_beside_their_photos(made, tmp_path, monkeypatch)
         ("cvat", "query", "query"),
         ("cvat", "found.json", "found.xml"),
         ("cvat", "found", "found.xml"),
+        ("label-studio", "found.xml", "found.json"),
+        ("yolo", "found.csv", "found.csv"),
+        ("yolo", "a file", "a file"),
+        ("deeplabcut", "labels.csv", "CollectedData_SCORER.csv"),
+        ("deeplabcut", "query", "query"),
+        pytest.param("sleap", "found.json", "found.slp", marks=needs_sleap),
     ],
 )
 def test_a_place_that_a_form_cannot_have_is_one_line(

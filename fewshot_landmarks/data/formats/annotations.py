@@ -1,4 +1,4 @@
-"""Landmark annotations of one's own photos: COCO keypoint JSON, LabelMe, CVAT "for images".
+"""Landmark annotations of one's own photos: COCO keypoint JSON, and what annotators write.
 
 All become one `Index`, as DeepFashion2's. Coordinates are continuous: pixel i covers [i, i + 1).
 """
@@ -9,14 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
-from fewshot_landmarks.data.formats import coco, cvat, labelme
-from fewshot_landmarks.data.formats.columns import Labelled
+from fewshot_landmarks.data.formats import coco
+from fewshot_landmarks.data.formats.annotators import (
+    cvat,
+    deeplabcut,
+    label_studio,
+    labelme,
+    sleap,
+    yolo,
+)
+from fewshot_landmarks.data.formats.columns import Labelled, compacted
 from fewshot_landmarks.data.formats.objects import Annotations, Ignored, Object, Photo, Read
 from fewshot_landmarks.data.formats.places import find_photos
-from fewshot_landmarks.data.formats.values import Bad, repeated
+from fewshot_landmarks.data.formats.values import Bad, parsed, repeated
 from fewshot_landmarks.data.index import Index
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import LIMIT, read_regular
+from fewshot_landmarks.support.files import LIMIT, open_regular, read_regular
 from fewshot_landmarks.support.names import listed
 
 __all__ = ["Annotations", "Photo", "read_annotations"]
@@ -36,13 +44,16 @@ def read_annotations(
     """The objects with landmarks of a file or folder of annotations.
 
     Args:
-        source: a COCO keypoint JSON file; a folder of LabelMe's JSON files, one a photo; or a
-            CVAT "for images 1.1" XML file, or a folder that holds it as annotations.xml.
+        source: a file, or a folder, that is told by what is in it, not by what it is called. Of
+            COCO keypoints or Label Studio's tasks: JSON. LabelMe: a folder of JSON files, one a
+            photo. CVAT "for images 1.1": XML, or a folder that holds it as annotations.xml. YOLO
+            pose: its data.yaml, or the folder that holds it. DeepLabCut: a CollectedData_*.csv, or
+            a folder of photos or of a project that holds such. SLEAP: a .slp.
         images: folder of the photos. Without it they are looked for beside the annotations, and
             in the folders `images` and `image` beside them. Their names are those that the
             annotations give; see `places` for the forms that are tried.
-        category: id or name of the only category to keep. For LabelMe and CVAT: what to call it,
-            or which skeleton of CVAT's to keep.
+        category: id or name of the only category to keep. Where annotators' files have a single
+            one without a name of its own: what to call it.
         photos_needed: whether annotations of photos that are not there are left out.
         labelled: `labelled` of another COCO file of the same categories, whose landmarks shall be
             the same; see `columns` for what landmarks a category has.
@@ -98,8 +109,16 @@ def _why_none(read: Read) -> str:
 
 def _read(source: Path, category: str | None, labelled: Labelled | None) -> Read:
     if os.path.isdir(source):
+        collected, config = deeplabcut.collected(source), yolo.configured(source)
+        # LabelMe's first: of these three they alone cannot be told by the name of a file.
+        if (collected or config) and not labelme.are_in(source):
+            return yolo.read(config, category) if config else deeplabcut.read(source, category)
         return labelme.read(source, category)
     try:
+        with open_regular(source) as file:
+            start = file.read(len(sleap.MAGIC))
+        if start == sleap.MAGIC:
+            return sleap.read(source, category)
         content = read_regular(source, LARGEST if source.suffix == ".json" else LIMIT)
     except OSError as error:
         raise UserError(f"cannot read {source}: {error.strerror or error}") from None
@@ -107,9 +126,23 @@ def _read(source: Path, category: str | None, labelled: Labelled | None) -> Read
         raise UserError(f"{source} is a pickle, which is never opened: give JSON or XML")
     if content.startswith(b"PK"):
         raise UserError(f"{source} is a zip file: unpack it and give what is in it")
-    if content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+    start = content[:1000].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if start == b"<":
         return cvat.read(source, content, category)
-    return coco.read(source, content, category, labelled)
+    is_csv = source.suffix == deeplabcut.SUFFIX and start not in (b"[", b"{")
+    if is_csv or deeplabcut.is_labels(content):
+        return deeplabcut.read(source, category)
+    if source.suffix in yolo.ENDINGS:
+        return yolo.read(source, category)
+    if source.suffix == ".txt" and start not in (b"[", b"{"):
+        raise UserError(f"{source} is text: of YOLO's labels give the data.yaml, or its folder")
+    try:
+        document = parsed(source, content, compacted)
+    except Bad as reason:
+        raise UserError(str(reason)) from None
+    if isinstance(document, list) or label_studio.is_a_task(document):
+        return label_studio.read(source, document, category)
+    return coco.read(source, document, category, labelled)
 
 
 def _row(one: Object, photos: list[Photo], place: dict[object, int], read: Read) -> tuple | None:
@@ -117,6 +150,8 @@ def _row(one: Object, photos: list[Photo], place: dict[object, int], read: Read)
     if one.photo not in place:
         return None
     size = _size(photos[place[one.photo]])
+    if read.relative:
+        one = _in_pixels(one, size)
     marks = np.array(one.marks).reshape(-1, 3)
     points, visible = marks[:, :2], np.ceil(marks[:, 2]).astype(np.uint8)
     outside = (visible > 0) & ((points < 0) | (points > size)).any(axis=1)
@@ -136,6 +171,13 @@ def _row(one: Object, photos: list[Photo], place: dict[object, int], read: Read)
         read.ignored.append(replace(one, box=None))
         return None
     return place[one.photo], one.item, one.category.id, box, _area(one, box), points, visible
+
+
+def _in_pixels(one: Object, size: np.ndarray) -> Object:
+    """An object whose places are shares of its photo's sides."""
+    marks = np.array(one.marks).reshape(-1, 3) * [*size, 1]
+    box = None if one.box is None else tuple((np.array(one.box) * [*size, *size]).tolist())
+    return replace(one, marks=marks.ravel().tolist(), box=box)
 
 
 def _ignored(one: Object, photos: list[Photo], place: dict[object, int]) -> Ignored | None:

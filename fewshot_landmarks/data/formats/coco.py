@@ -7,6 +7,7 @@ others from 1. Pairs of mirrored landmarks are "flip_pairs" (from 0) or told by 
 left and right. Keypoints that several categories share are each one's own alone: see `columns`.
 """
 
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -19,13 +20,13 @@ import numpy as np
 from fewshot_landmarks.data.categories import Categories, Category
 from fewshot_landmarks.data.formats.columns import (
     Labelled,
-    compacted,
     labelled_columns,
     length,
     own_marks,
     told,
     with_own_columns,
 )
+from fewshot_landmarks.data.formats.found import Searched, distinct_names, kinds
 from fewshot_landmarks.data.formats.objects import Object, Photo, Read
 from fewshot_landmarks.data.formats.values import (
     Bad,
@@ -34,31 +35,32 @@ from fewshot_landmarks.data.formats.values import (
     mirrored,
     numbered,
     numbers,
-    parsed,
     pixels,
     plain,
     said_true,
 )
 from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import write_text
 
+SUFFIX = ".json"
 PARTS = ("images", "annotations", "categories")
 
 
 def read(
-    source: Path, content: bytes, wanted: str | None, labelled: Labelled | None = None
+    source: Path, document: object, wanted: str | None, labelled: Labelled | None = None
 ) -> Read:
-    """What the file says of all its categories, or of one, by its id or name.
+    """What a file's document says of all its categories, or of one, by its id or name.
 
     labelled: keypoints that another file's objects label too; see `columns`.
 
     Raises `UserError` for what is not COCO's, no category with landmarks, an unknown category.
     """
     lines: list[str] = []
-    images, rows, kinds = _parts(source, content, lines)
+    images, rows, listed = _parts(source, document, lines)
     found = Read(_photos(images, lines), lines)
-    by_key = _categories(source, kinds, rows, lines)
+    by_key = _categories(source, listed, rows, lines)
     found.labelled = _united(labelled_columns(by_key, rows), labelled or {})
-    by_key = with_own_columns(by_key, _shared(kinds), found.labelled)
+    by_key = with_own_columns(by_key, _shared(listed), found.labelled)
     found.categories = Categories(by_key.values())
     if wanted is not None:
         only = found.categories.find(wanted)
@@ -88,11 +90,7 @@ def read(
     return found
 
 
-def _parts(source: Path, content: bytes, lines: list[str]) -> list[list[dict]]:
-    try:
-        document = parsed(source, content, compacted)
-    except Bad as reason:
-        raise UserError(str(reason)) from None
+def _parts(source: Path, document: object, lines: list[str]) -> list[list[dict]]:
     said = document if isinstance(document, dict) else {}
     if not all(isinstance(said.get(part), list) for part in PARTS):
         raise UserError(
@@ -245,6 +243,30 @@ def _structure(row: dict, landmarks: int) -> tuple[tuple, tuple, tuple]:
 
 
 # ------------------------------------------------------------------------------- writing
+
+
+def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
+    """One file for all photos."""
+    return [out]
+
+
+def write(out: Path, photos: Sequence[Searched]) -> None:
+    """A whole data set, whose annotations have scores besides."""
+    images, rows = [], []
+    for photo, name in zip(photos, distinct_names(photos)):
+        images.append(image_row(photo.id, name, photo.width, photo.height))
+        for one in photo.objects:
+            points = np.where(one.visible[:, None] > 0, one.points, 0)
+            item = len(rows) + 1 if one.item is None else one.item
+            ids = {"id": item, "image_id": photo.id, "category_id": one.category}
+            area = round(one.box[2] * one.box[3], 2)
+            scores = {"score": one.score, "keypoint_scores": one.scores.tolist()}
+            rows.append(ids | annotation_row(points, one.visible, one.box, area) | scores)
+    categories = [
+        category_row(number, one.kind, one.names, [(a + 1, b + 1) for a, b in one.edges])
+        for number, one in kinds(photos).items()
+    ]
+    write_text(out, json.dumps(dict(zip(PARTS, (images, rows, categories)))) + "\n")
 
 
 def image_row(number: int, name: str, width: int, height: int) -> dict:

@@ -21,7 +21,7 @@ class Photo:
     keys: tuple[int | str, ...] = field(default=(), compare=False)  # its ids as they are written
     stated: frozenset[str] = field(default=frozenset(), compare=False)  # names that it is listed by
     called: str = ""  # its file's name, where `path` is not the photo's own
-    stem: str = field(default="", compare=False)  # of LabelMe's file, often the photo's too
+    stem: str = field(default="", compare=False)  # of its own annotations' file, often its too
 
     @property
     def name(self) -> str:
@@ -89,4 +89,6 @@ class Read:
     categories: Categories = field(default_factory=lambda: Categories(()))
     objects: list[Object] = field(default_factory=list)
     ignored: list[Object] = field(default_factory=list)
+    unsized: bool = False  # it says no sizes of photos: those of the files count
+    relative: bool = False  # places and boxes are shares of their photo's width and height
     labelled: Mapping[int, np.ndarray] = field(default_factory=dict)  # of COCO; see `columns`

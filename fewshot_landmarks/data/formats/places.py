@@ -1,6 +1,7 @@
 """Which files the photos are that annotations speak of, and whether they are as annotated."""
 
 import os
+import re
 import stat
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ from urllib.parse import unquote
 
 from fewshot_landmarks.data.formats.objects import Photo, Read
 from fewshot_landmarks.data.formats.values import folded
-from fewshot_landmarks.data.images import SUFFIXES, contradicts
+from fewshot_landmarks.data.images import SUFFIXES, Unreadable, contradicts, upright_size
 from fewshot_landmarks.support.errors import UserError
 
 BESIDE = "images", "image"  # folders of photos beside annotations; DeepFashion2 has the second
@@ -23,8 +24,9 @@ def find_photos(
 ) -> tuple[list[Photo], dict[object, int]]:
     """The photos that are there as annotated, and where among them each of `read.photos` is.
 
-    Where they are not `needed`, those that are not there count too. What is left out, and what is
-    found under another name, has a line in `read`. Raises `UserError` where none is there.
+    Where they are not `needed`, those that are not there count too, unless places are shares of
+    their sides. What is left out, and what is found under another name, has a line in `read`.
+    Raises `UserError` where none is there.
     """
     beside = source if source.is_dir() else source.parent
     folders = [Path(images)] if images else [beside, *(beside / name for name in BESIDE)]
@@ -34,7 +36,13 @@ def find_photos(
         path = files.get(key) or (None if needed else photo.path)
         lacking = "is not there, or empty, or another photo by its name"
         why = lacking if path is None else _contradicted(path, photo)
-        if path is None and photo.stem:
+        if read.unsized and path is not None and not why:
+            try:
+                width, height = upright_size(path)
+                photo = replace(photo, width=width, height=height)
+            except Unreadable as reason:
+                why = f"{reason}" if read.relative else ""
+        if path is None and photo.stem not in ("", photo.name):
             why += f", and {photo.stem}.json has none of its own name"
         if why or path is None:
             read.skipped.append(f"photo {photo.path}: {why}; its annotations are left out")
@@ -49,7 +57,7 @@ def find_photos(
             by_path[path] = len(photos)
             photos.append(replace(photo, path=path, stated=frozenset([photo.name])))
         place[key] = by_path[path]
-        if photo.name != photos[place[key]].name and key in files:
+        if photo.name not in (photo.stem, photos[place[key]].name) and key in files:
             otherwise.append(f"{photo.name} as {path.name}")
     if read.photos and not files and needed:
         raise UserError(
@@ -132,14 +140,17 @@ class _There:
         if (exact := _usable(folder / name)) is not None:
             return exact
         for part in name.parts:
-            names = self._listing(folder)[folded(unquote(part))]
+            listing = self._listing(folder)
+            names = listing[folded(unquote(part))] or listing[_uploaded(part)]
             if len(names) != 1:
                 return None
             folder = folder / names[0]
         return _usable(folder)
 
     def _listing(self, folder: Path) -> Mapping[str, list[str]]:
-        """Names in a folder by their folded form, decoded or not, and by their stem and a dot."""
+        """Names in a folder by their folded form, decoded or not, by their stem and a dot, and by
+        what an upload makes of them.
+        """
         if folder not in self._listings:
             found = self._listings[folder] = defaultdict(list)
             try:
@@ -147,9 +158,15 @@ class _There:
             except (OSError, ValueError):
                 names = []
             for name in names:
-                for form in {folded(name), folded(unquote(name)), folded(Path(name).stem) + "."}:
+                forms = {folded(name), folded(unquote(name)), folded(Path(name).stem) + "."}
+                for form in forms | {_uploaded(name)}:
                     found[form].append(name)
         return self._listings[folder]
+
+
+def _uploaded(name: str) -> str:
+    """A slash, and what Label Studio calls an uploaded photo of a name: without spaces and signs."""
+    return "/" + re.sub(r"[^-\w.]", "", folded(name).replace(" ", "_"))
 
 
 def _usable(path: Path) -> Path | None:

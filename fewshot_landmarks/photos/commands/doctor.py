@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from fewshot_landmarks.data.crops import Garments
 from fewshot_landmarks.data.formats.annotations import read_annotations
+from fewshot_landmarks.data.formats.annotators import yolo
 from fewshot_landmarks.data.index import SPLITS
 from fewshot_landmarks.data.keypoints import Keypoints, KeypointSplit, names_a_split
 from fewshot_landmarks.data.source import Source, find_source
@@ -58,7 +59,8 @@ def execute(arguments: argparse.Namespace) -> int:
 def _open(arguments: argparse.Namespace) -> tuple[dict[str, Garments], Source | None]:
     """The sides of the data, and the data set whose benchmarks are run on them."""
     data = arguments.data
-    if names_a_split(data) or (data / "train").is_dir() or not data.exists():
+    folders = (data / "train").is_dir() and not yolo.configured(data)
+    if names_a_split(data) or folders or not data.exists():
         source = find_source(data)
         options = {"size": SIZE, "strict": False, "cache": arguments.cache, "progress": True}
         splits = {split: source.open(split, **options) for split in SPLITS}

@@ -19,7 +19,11 @@ UNTRAINED_ON = (
 )
 MADE_WITH = "the network that the model was made with, where no package carries its weights"
 MOST_OBJECTS = 50  # that are looked for in a photo
-SOURCES = "COCO keypoint JSON, a folder of LabelMe files, or CVAT XML"
+SOURCES = (
+    "COCO keypoint JSON, a folder of LabelMe files, CVAT XML, Label Studio's JSON, a YOLO pose "
+    "data.yaml, DeepLabCut's CollectedData_SCORER.csv, or SLEAP's .slp"
+)
+FORMS = "results", "coco", "labelme", "cvat", "label-studio", "yolo", "deeplabcut", "sleap"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -103,18 +107,18 @@ def predict(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument(
         "--format",
-        choices=("results", "coco", "labelme", "cvat"),
+        choices=FORMS,
         default="results",
-        help="of --out: COCO results (default), or annotations as COCO keypoints, LabelMe (a folder "
-        "with a file a photo) or CVAT for images 1.1 (.xml); an annotation that somebody made or "
-        "changed is never replaced",
+        help="of --out: COCO results (default), or annotations as COCO keypoints, or as an "
+        "annotator opens them; what somebody annotated or changed is never replaced",
     )
     made.add_argument(
         "--out",
         type=Path,
         required=True,
         metavar="PATH",
-        help=".json; cvat: .xml; labelme: a folder",
+        help=".json; cvat: .xml; deeplabcut: CollectedData_SCORER.csv; sleap: .slp; labelme, yolo: "
+        "a folder",
     )
     made.add_argument(
         "--drawings", type=Path, metavar="DIR", help="default: NAME-drawn beside --out"
@@ -138,9 +142,7 @@ def evaluate(made: argparse.ArgumentParser) -> None:
     the same landmarks, a control that looks at no photo.
     """
     made.add_argument("--predictions", type=Path, required=True, metavar="FILE")
-    made.add_argument(
-        "--annotations", type=Path, required=True, metavar="PATH", help="COCO, LabelMe or CVAT"
-    )
+    made.add_argument("--annotations", type=Path, required=True, metavar="PATH", help=SOURCES)
     made.add_argument(
         "--images", type=Path, metavar="DIR", help="photos, where they are not beside these"
     )
@@ -223,9 +225,7 @@ def draw(made: argparse.ArgumentParser) -> None:
     landmark and a ring an occluded one; of predictions, colours run from red (score 0) to green (1).
     """
     source = made.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--annotations", type=Path, metavar="PATH", help="COCO JSON, LabelMe folder or CVAT XML"
-    )
+    source.add_argument("--annotations", type=Path, metavar="PATH", help=SOURCES)
     source.add_argument("--predictions", type=Path, metavar="JSON", help="what predict wrote")
     made.add_argument("--images", type=Path, metavar="DIR", help="folder of the photos")
     made.add_argument("--category", metavar="NAME", help="draw this one only (name or id)")

@@ -86,10 +86,12 @@ def execute(arguments: argparse.Namespace) -> int:
     finder.predict([], objects=objects)  # or a line why it cannot, before anything is written
     wanted = _own_pictures(_wanted(arguments, finder.names))
     if not own:
-        for kind, names in {(each.kind, each.names) for each in wanted}:
-            writing.check_names(form, kind or finder.support.category, names or finder.names)
-        claim(writing.files(form, arguments.out, [each.path for each in wanted]), None)
-    called = arguments.out.name if form == "labelme" else arguments.out.stem
+        kinds = dict.fromkeys((each.kind, each.names) for each in wanted)
+        category, own_names = finder.support.category, finder.names
+        writing.check_names(form, [(k or category, names or own_names) for k, names in kinds])
+        named = [(each.path, each.name or each.path.name) for each in wanted]
+        claim(writing.files(form, arguments.out, named), None)
+    called = arguments.out.name if form in writing.FOLDERS else arguments.out.stem
     drawings = arguments.drawings or arguments.out.with_name(f"{called}-drawn")
     drawings = None if arguments.no_drawings else drawings
     if drawings:
@@ -122,13 +124,14 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _check_out(arguments: argparse.Namespace, overwrite: bool | None) -> None:
-    """`check_out`, or `check_folder` where --out is LabelMe's."""
-    if arguments.format == "labelme":
-        arguments.out = writing.check_folder(arguments.out, arguments.boxes)
+    """`check_out`, or `check_folder` where --out is a folder."""
+    form, out, boxes = arguments.format, arguments.out, arguments.boxes
+    if form in writing.FOLDERS:
+        arguments.out = writing.check_folder(form, out, boxes)
     else:
-        asked = argparse.Namespace(out=arguments.out, overwrite=overwrite)
-        read = arguments.model, arguments.boxes, arguments.images
-        check_out(asked, *read, kind=".xml" if arguments.format == "cvat" else ".json")
+        kind = ".json" if form == "results" else writing.check_file(form, out)
+        asked = argparse.Namespace(out=out, overwrite=overwrite)
+        check_out(asked, arguments.model, boxes, arguments.images, kind=kind)
 
 
 def _wanted(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[Wanted]:

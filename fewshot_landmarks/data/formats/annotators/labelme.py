@@ -5,10 +5,13 @@ photo, it is that of the file of its name; the other's is the photo of its own n
 one. A landmark's label may end in what is seen of it: "cuff-occluded".
 """
 
+import json
 import re
+from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 from reprlib import repr as brief
 
+from fewshot_landmarks.data.formats.found import Searched, a_file_each, between
 from fewshot_landmarks.data.formats.objects import Photo, Read
 from fewshot_landmarks.data.formats.shapes import Shape, from_shapes
 from fewshot_landmarks.data.formats.values import (
@@ -22,8 +25,10 @@ from fewshot_landmarks.data.formats.values import (
     whole,
 )
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import read_regular
+from fewshot_landmarks.support.files import read_regular, write_text
 
+SUFFIX = ""
+VERSION = "5.5.0"  # of LabelMe, whose layout is written
 KINDS = {"point": ("point", 1), "rectangle": ("box", 2), "polygon": ("polygon", 3)}  # least points
 SEEN = re.compile(r"(.+)[-_ ](visible|occluded|hidden|invisible)", re.IGNORECASE)  # in a label
 
@@ -38,8 +43,21 @@ def read(folder: Path, wanted: str | None) -> Read:
             lines.append(str(reason))
     if not files:
         hint = f" ({lines[0]}; if it is COCO's, give the file itself)" if lines else ""
-        raise UserError(f"no LabelMe file and no annotations.xml in the folder {folder}{hint}")
+        raise UserError(
+            f"no LabelMe file, annotations.xml, data.yaml or CollectedData_*.csv in {folder}{hint}"
+        )
     return from_shapes(folder, files, lines, wanted)
+
+
+def are_in(folder: Path) -> bool:
+    """Whether a folder has files of LabelMe's."""
+    for path in folder.glob("[!.]*.json"):
+        try:
+            if b'"shapes"' in read_regular(path):
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def _photo(path: Path, number: int, lines: list[str]) -> tuple[Photo, list[Shape]]:
@@ -90,3 +108,63 @@ def _visible(row: dict) -> int:
         return told
     hidden = any(said_true(said.get(word)) for word in ("occluded", "hidden", "invisible"))
     return 1 if hidden or not said_true(said.get("visible", True)) else 2
+
+
+# ------------------------------------------------------------------------------- writing
+
+
+def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
+    """A file a photo, called as the photo is."""
+    return a_file_each("LabelMe", photos, lambda photo, _: _file(out, photo))
+
+
+def write(out: Path, photos: Sequence[Searched]) -> None:
+    """An object's points and its rectangle have one group."""
+    for photo in photos:
+        text = json.dumps(_document(photo, out), indent=2) + "\n"
+        write_text(_file(out, photo.path), text)
+
+
+def _file(folder: Path, photo: Path) -> Path:
+    return folder / f"{photo.stem}.json"
+
+
+def _document(photo: Searched, folder: Path) -> dict:
+    shapes = []
+    for group, one in enumerate(photo.objects, 1):
+        x1, y1, x2, y2 = one.corners
+        shapes.append(_drawn("rectangle", one.kind, [[x1, y1], [x2, y2]], group, one.score))
+        each = zip(one.names, one.points.tolist(), one.scores.tolist(), one.visible)
+        for name, point, score, visible in each:
+            if visible:  # of a name that says what is seen, the reader takes the last word
+                label = f"{name}-visible" if SEEN.fullmatch(name) else name
+                shapes.append(_drawn("point", label, [point], group, score))
+    embedded = photo.path.suffix.lower() == ".json"
+    return {
+        "version": VERSION,
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": photo.name if embedded else between(folder, photo.path),
+        "imageData": _data(photo.path) if embedded else None,
+        "imageHeight": photo.height,
+        "imageWidth": photo.width,
+    }
+
+
+def _drawn(kind: str, label: str, points: list[list[float]], group: int, score: float) -> dict:
+    return {
+        "label": label,
+        "points": points,
+        "group_id": group,
+        "description": json.dumps({"score": score}),  # where LabelMe has its own models' scores
+        "shape_type": kind,
+        "flags": {},
+    }
+
+
+def _data(file: Path) -> str:
+    """The photo that one of LabelMe's files embeds, as the next one has to."""
+    try:
+        return json.loads(read_regular(file))["imageData"].rpartition(",")[2]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        raise UserError(f"{file} has changed since its photo was read: run it again") from None

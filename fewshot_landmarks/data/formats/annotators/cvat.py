@@ -1,13 +1,15 @@
 """CVAT's "for images 1.1" XML. A document type or entity, which CVAT never writes, is refused."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 from reprlib import repr as brief
 from xml.etree import ElementTree
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, SubElement
 
 import cv2
 
+from fewshot_landmarks.data.formats.found import Found, Searched, distinct_names, xml_text
 from fewshot_landmarks.data.formats.objects import Photo, Read
 from fewshot_landmarks.data.formats.shapes import Shape, from_shapes
 from fewshot_landmarks.data.formats.values import (
@@ -20,7 +22,9 @@ from fewshot_landmarks.data.formats.values import (
     said_true,
 )
 from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import write_text
 
+SUFFIX = ".xml"
 _AS_IMAGES = 'export the annotations as "CVAT for images 1.1"'
 
 
@@ -127,3 +131,79 @@ def _numbers(texts: list[str]) -> list[float]:
         return numbers([float(text) for text in texts], "a place")
     except ValueError:
         raise Bad(f"not a number: {brief(texts)}") from None
+
+
+# ------------------------------------------------------------------------------- writing
+
+
+def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
+    """One file for all photos."""
+    return [out]
+
+
+def write(out: Path, photos: Sequence[Searched]) -> None:
+    """An object is a skeleton and a box of one group; the labels that CVAT's task needs for both
+    stand in the file's head.
+    """
+    root = Element("annotations")
+    SubElement(root, "version").text = "1.1"
+    labels = SubElement(SubElement(SubElement(root, "meta"), "task"), "labels")
+    for kind, one in {one.kind: one for photo in photos for one in photo.objects}.items():
+        _label(labels, kind, "skeleton")
+        for name in one.names:
+            _label(labels, name, "points", kind)
+        _label(labels, _box_of(kind), "rectangle")
+    group = 0
+    for photo, name in zip(photos, distinct_names(photos)):
+        size = {"width": str(photo.width), "height": str(photo.height)}
+        # CVAT counts photos from 0 and goes by that where it knows none of the name; results of a
+        # folder count from 1, and those of boxes as their annotations do.
+        number = photo.id - all(one.item is None for one in photo.objects)
+        image = _element(root, "image", id=str(number), name=name, **size)
+        for one in photo.objects:
+            group += 1
+            _object(image, one, {"source": "auto", "z_order": "0", "group_id": str(group)})
+    ElementTree.indent(root)
+    head = '<?xml version="1.0" encoding="utf-8"?>\n'
+    write_text(out, head + ElementTree.tostring(root, encoding="unicode") + "\n")
+
+
+def _object(image: Element, one: Found, common: dict[str, str]) -> None:
+    x1, y1, x2, y2 = one.corners
+    skeleton = _element(image, "skeleton", label=one.kind, **common)
+    for name, (x, y), score, visible in zip(one.names, one.points, one.scores, one.visible):
+        if not visible:  # a skeleton of CVAT's has all its points
+            x, y = (x1 + x2) / 2, (y1 + y2) / 2
+        seen = {"outside": "0" if visible else "1", "occluded": "0", "source": "auto"}
+        point = _element(skeleton, "points", label=name, points=f"{x:.2f},{y:.2f}", **seen)
+        _score(point, score)
+    _score(skeleton, one.score)
+    sides = {side: f"{n:.2f}" for side, n in zip(("xtl", "ytl", "xbr", "ybr"), one.corners)}
+    _score(
+        _element(image, "box", label=_box_of(one.kind), occluded="0", **sides, **common), one.score
+    )
+
+
+def _score(element: Element, score: float) -> None:
+    SubElement(element, "attribute", name="score").text = f"{score:g}"
+
+
+def _box_of(kind: str) -> str:
+    """The label of a category's boxes: one of CVAT's is a skeleton's or a rectangle's alone."""
+    return f"{kind} box"
+
+
+def _label(labels: Element, name: str, form: str, parent: str = "") -> None:
+    label = SubElement(labels, "label")
+    said = {"name": name, "type": form, **({"parent": parent} if parent else {})}
+    for tag, text in said.items():
+        SubElement(label, tag).text = xml_text(text)
+    attribute = SubElement(SubElement(label, "attributes"), "attribute")
+    number = {"name": "score", "mutable": "True", "input_type": "number", "default_value": "0",
+              "values": "0\n1\n0.0001"}  # fmt: skip
+    for tag, text in number.items():
+        SubElement(attribute, tag).text = text
+
+
+def _element(parent: Element, tag: str, **said: str) -> Element:
+    return SubElement(parent, tag, {key: xml_text(text) for key, text in said.items()})

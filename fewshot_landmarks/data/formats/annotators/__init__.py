@@ -1,0 +1,5 @@
+"""The forms of annotators, one a module: what `read` reads and `write` writes.
+
+`files` says which files are written for some photos, each its path and name, and raises `UserError`
+where the form cannot hold them; `SUFFIX` is what `--out` ends in, "" where it is a folder.
+"""
