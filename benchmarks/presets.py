@@ -128,9 +128,9 @@ SMOKE = Preset(
 MINI = Preset(
     name="mini",
     drawn=Drawn("garments-mini", 3200, 220, 900, 65),
-    size=48,
-    network="small",
-    network_options={"channels": 32, "width": 16},
+    size=96,
+    network="pyramid",
+    network_options={"channels": 64},
     base_epochs=6,
     base_batch=32,
     base_rate=2e-3,
@@ -146,15 +146,17 @@ MINI = Preset(
         "inner_steps": 3,
         "inner_rate": 0.01,  # the paper's
         "tuning_steps": 8,
+        "detector_rate": 0.5,  # half of 32 channels', for |F|^2 is twice theirs
     },
-    tuned="small",
+    learners={"MRN": {"few_shot_rate": 0.075}},
 )
 
-FULL = replace(
+# Features that hold: ImageNet's, frozen, and a neck on them that adapts, which knows the place.
+PYRAMID = replace(
     MINI,
-    name="full",
+    name="pyramid",
     drawn=Drawn("garments-full", 24_000, 1500, 2600, 190),
-    base_epochs=8,
+    base_epochs=4,
     episodes=100,
     common={
         **MINI.common,
@@ -164,6 +166,19 @@ FULL = replace(
         "regression_tasks": 1000,
     },
     tuning=Tuning(trials=5, finalists=2, episodes=10, shots=(1, 5, 10)),
+)
+
+# Of drawn garments alone: the network of `results/full`.
+FULL = replace(
+    PYRAMID,
+    name="full",
+    size=48,
+    network="small",
+    network_options={"channels": 32, "width": 16},
+    base_epochs=8,
+    common={name: value for name, value in PYRAMID.common.items() if name != "detector_rate"},
+    learners={},
+    tuned="small",
 )
 
 # Does tuning make the order? Section 4.2's inner loop on full's data and network, nothing tuned.
@@ -199,19 +214,6 @@ DEEP = replace(
     common={**FULL.common, "detector_rate": 0.5},  # half of 32 channels', for |F|^2 is twice theirs
     learners={"MRN": {"few_shot_rate": 0.075}},
     tuned="efficientnet",
-)
-
-# Features that hold: ImageNet's, frozen, and a neck on them that adapts, which knows the place.
-PYRAMID = replace(
-    FULL,
-    name="pyramid",
-    size=96,
-    network="pyramid",
-    network_options={"channels": 64},
-    base_epochs=4,
-    common={**FULL.common, "detector_rate": 0.5},  # half of 32 channels', for |F|^2 is twice theirs
-    learners={"MRN": {"few_shot_rate": 0.075}},
-    tuned="",
 )
 
 # Nothing trained: a network of ImageNet's as it is, for RIDGE, NEAREST, PLACE and CLM.
