@@ -18,7 +18,7 @@ from benchmarks.commands.options import Command
 from benchmarks.commands.work import asked_preset, benchmarks_of, open_experiment
 from benchmarks.engine.experiment import Experiment
 from benchmarks.engine.keys import episodes_key, key
-from benchmarks.engine.plan import Job, after, base_job, missing, source
+from benchmarks.engine.plan import Job, after, base_jobs, missing, source
 from benchmarks.engine.pool import do_jobs
 from benchmarks.engine.stages import Report
 from benchmarks.results.schemas import HORIZON
@@ -70,7 +70,7 @@ def plan(experiment: Experiment, points: Sequence[tuple]) -> list[Job]:
     """The points that are missing, and the base models that they need."""
     jobs = []
     for place, learner, tasks in points:
-        base = base_job(experiment, place.rehearsal, learner.base_kind)
+        bases = base_jobs(experiment, place.rehearsal, learner)
         point = Job(
             "tune",
             place,
@@ -81,7 +81,7 @@ def plan(experiment: Experiment, points: Sequence[tuple]) -> list[Job]:
             paths=(point_path(experiment, place, learner, tasks),),
             weight=0.2 * tasks,
         )
-        jobs += after([base], [point])
+        jobs += after(bases, [point])
     return missing(jobs)
 
 

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewshot_landmarks.protocol import UNTRAINED
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import SMALL, read_regular
 
@@ -57,6 +58,7 @@ class Preset:
     base_rate: float
     base_optimiser: str  # of training.OPTIMISERS
     episodes: int  # a category
+    control_episodes: int  # of these, the first that controls meet, which take seconds each
     queries: int  # query garments an episode
     train_queries: int  # query garments a training task, the same for every learner
     meta_batch: int  # training tasks whose losses are averaged before each outer step
@@ -81,6 +83,11 @@ class Preset:
     def settings_on(self, benchmark: "Benchmark", learner: "type[Learner]") -> "Learner.Settings":
         """`settings` on a benchmark, which may have those of another."""
         return self.settings(learner, benchmark.like or benchmark.name)
+
+    def episodes_of(self, learner: "type[Learner]") -> int:
+        """How many episodes of a category a learner meets: the first of them."""
+        few = min(self.episodes, self.control_episodes)
+        return few if learner.name in UNTRAINED else self.episodes
 
     def _changed(self, learner: str, known: Container[str]) -> dict:
         """What --set gave to every learner, and then what to this one."""
@@ -108,6 +115,7 @@ SMOKE = Preset(
     base_rate=2e-3,
     base_optimiser="adam",
     episodes=2,
+    control_episodes=2,
     queries=4,
     train_queries=4,
     meta_batch=1,
@@ -136,6 +144,7 @@ MINI = Preset(
     base_rate=2e-3,
     base_optimiser="adam",
     episodes=5,
+    control_episodes=5,
     queries=24,
     train_queries=12,
     meta_batch=1,
@@ -156,6 +165,7 @@ FULL = replace(
     drawn=Drawn("garments-full", 24_000, 1500, 2600, 190),
     base_epochs=8,
     episodes=100,
+    control_episodes=20,
     common={
         **MINI.common,
         "tasks": 300,
@@ -201,18 +211,6 @@ DEEP = replace(
     tuned="efficientnet",
 )
 
-# Nothing trained: a network of ImageNet's as it is, for RIDGE, NEAREST, PLACE and CLM.
-UNTRAINED = replace(
-    MINI,
-    name="untrained",
-    size=160,
-    network="timm",
-    network_options={},
-    base_epochs=0,
-    tuned="",
-    tuning=None,
-)
-
 PAPER = Preset(  # section 4.2
     name="paper",
     drawn=None,
@@ -224,6 +222,7 @@ PAPER = Preset(  # section 4.2
     base_rate=1e-2,
     base_optimiser="sgd",
     episodes=100,
+    control_episodes=20,
     queries=24,
     train_queries=12,
     meta_batch=1,
@@ -250,7 +249,7 @@ PAPER = Preset(  # section 4.2
     },
 )
 
-PRESETS = {preset.name: preset for preset in (SMOKE, MINI, FULL, STATED, DEEP, UNTRAINED, PAPER)}
+PRESETS = {preset.name: preset for preset in (SMOKE, MINI, FULL, STATED, DEEP, PAPER)}
 TUNED = Path(__file__).with_name("tuned")  # a file a network: what tuning chose
 
 

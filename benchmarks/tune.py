@@ -23,7 +23,7 @@ from benchmarks.commands.options import Command
 from benchmarks.commands.overrides import check_choices
 from benchmarks.commands.work import asked_preset, benchmarks_of, open_experiment
 from benchmarks.engine.experiment import Experiment
-from benchmarks.engine.plan import Job, after, base_job, missing, source
+from benchmarks.engine.plan import Job, after, base_jobs, missing, source
 from benchmarks.engine.pool import do_jobs
 from benchmarks.presets import TUNED, Preset, read_choices
 from benchmarks.results.schemas import REHEARSED, TRIALS
@@ -40,8 +40,9 @@ def plan(experiment: Experiment, places: Sequence[Benchmark], learners: Sequence
     """The studies that are missing, and the base models that they need."""
     jobs, tuning = [], experiment.preset.tuning
     for place, learner in itertools.product(places, map(find_learner, learners)):
-        bases = [base_job(experiment, r, learner.base_kind) for r in rehearsals(experiment, place)]
-        weight = 10.0 * (tuning.trials + tuning.finalists * (len(bases) - 1))
+        judged = rehearsals(experiment, place)
+        bases = [job for one in judged for job in base_jobs(experiment, one, learner)]
+        weight = 10.0 * (tuning.trials + tuning.finalists * (len(judged) - 1))
         where: dict = {"paths": (study_path(experiment, place, learner),), "weight": weight}
         jobs += after(bases, [Job("tune", place, learner.name, study, source(learner), **where)])
     return missing(jobs)

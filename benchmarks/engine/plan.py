@@ -6,7 +6,13 @@ from pathlib import Path
 
 from benchmarks.engine import stages
 from benchmarks.engine.experiment import Experiment
-from benchmarks.engine.keys import base_path, episodes_path, fit_path, predictions_path
+from benchmarks.engine.keys import (
+    base_path,
+    episodes_path,
+    fit_path,
+    is_shared,
+    predictions_path,
+)
 from fewshot_landmarks.learner import Learner, find_learner, fits
 from fewshot_landmarks.protocol import Benchmark
 from fewshot_landmarks.support.files import is_whole
@@ -64,8 +70,8 @@ def training_jobs(
     experiment: Experiment, benchmark: Benchmark, learner: type[Learner]
 ) -> list[Job]:
     """All that makes a learner what is tested, first things first, whether it is there or not."""
-    links, jobs = chain(learner), [base_job(experiment, benchmark, learner.base_kind)]
-    for link in links:
+    jobs = base_jobs(experiment, benchmark, learner)
+    for link in chain(learner):
         paths = (fit_path(experiment, benchmark, link),)
         cost = 0.2 * experiment.preset.settings_on(benchmark, link).tasks
         job = Job("fit", benchmark, link.name, stages.fit, source(link), paths=paths, weight=cost)
@@ -73,10 +79,12 @@ def training_jobs(
     return jobs
 
 
-def base_job(experiment: Experiment, benchmark: Benchmark, kind: str) -> Job:
-    """Training of a base model."""
+def base_jobs(experiment: Experiment, benchmark: Benchmark, learner: type[Learner]) -> list[Job]:
+    """Training of a learner's base model, if that is trained."""
+    if (kind := learner.base_kind) == "untrained":
+        return []
     path, weight = base_path(experiment, benchmark, kind), 8.0 * experiment.preset.base_epochs
-    return Job("base", benchmark, kind, stages.train_base, paths=(path,), weight=weight)
+    return [Job("base", benchmark, kind, stages.train_base, paths=(path,), weight=weight)]
 
 
 def chain(learner: type[Learner]) -> list[type[Learner]]:
@@ -94,6 +102,7 @@ def evaluations(
     experiment: Experiment, benchmark: Benchmark, learner: type[Learner], shots: Iterable[int]
 ) -> Iterator[Job]:
     """A job for each unseen category, with the numbers of shots that have no record yet."""
+    each = 1.0 if is_shared(learner) else 0.1  # seconds
     for tested in benchmark.unseen:
         files = {k: episodes_path(experiment, benchmark, learner, tested, k) for k in shots}
         files = {k: (path, predictions_path(path)) for k, path in files.items()}
@@ -107,7 +116,7 @@ def evaluations(
             (tested, tuple(lacking)),
             experiment.data.source.categories[tested].name,
             paths=tuple(path for k in lacking for path in files[k]),
-            weight=0.1 * experiment.preset.episodes * len(lacking),
+            weight=each * experiment.preset.episodes_of(learner) * len(lacking),
         )
 
 
