@@ -64,7 +64,8 @@ class Records:
 
     def has(self, benchmark: str, learner: str) -> bool:
         """Whether a learner was run on a benchmark, if only in part."""
-        return bool((self.episodes[["benchmark", "learner"]] == [benchmark, learner]).all(1).any())
+        rows = self.episodes[self.episodes["benchmark"] == benchmark]
+        return learner in set(rows["learner"])
 
     def unseen(self, benchmark: str) -> tuple[str, ...]:
         rows = self.episodes[self.episodes["benchmark"] == benchmark]

@@ -84,6 +84,7 @@ GROUPS = {  # of claims: the functions that judge them
     "weights": ["weights"],
     "table 4": ["table4"],
     "shots": ["shots"],
+    "controls": ["controls"],
     "benchmarks": ["benchmarks"],
     "categories": ["categories", "harder_categories"],
     "figure 5": ["figure5"],
