@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fewshot_landmarks.protocol import UNTRAINED
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import SMALL, read_regular
 
@@ -86,6 +85,8 @@ class Preset:
 
     def episodes_of(self, learner: "type[Learner]") -> int:
         """How many episodes of a category a learner meets: the first of them."""
+        from fewshot_landmarks.protocol import UNTRAINED  # imports NumPy, which --help does without
+
         few = min(self.episodes, self.control_episodes)
         return few if learner.name in UNTRAINED else self.episodes
 

@@ -68,7 +68,8 @@ def figure_ranks(episodes: pd.DataFrame, run: dict) -> Figure:
     sets, learners = errors.shape
     if learners < 3 or sets < 2:
         raise Absent("fewer than three learners have every cell of two benchmarks or shots")
-    p = friedmanchisquare(*errors.to_numpy().T).pvalue
+    with np.errstate(invalid="ignore"):  # where all have the same errors there is no statistic
+        p = float(np.nan_to_num(friedmanchisquare(*errors.to_numpy().T).pvalue, nan=1.0))
     ranks, difference = average_ranks(errors), critical_difference(learners, sets)
     figure = Figure(figsize=(8, 1.4 + 0.21 * learners), layout="constrained")
     _draw(figure.subplots(), ranks, difference if p < LEVEL else math.inf)

@@ -213,6 +213,7 @@ def report(directory: str | Path) -> str:
         seeds=sorted(map(int, episodes[trained]["seed"].unique())),
         compared=len(set(episodes[trained]["learner"]) - set(ABLATIONS)),
         ablations=len(set(episodes["learner"]) & set(ABLATIONS)),
+        control_count=len(set(episodes[~trained]["learner"])),
         controls=sections.beside_controls(beside_controls),
         controls_caption=caption(beside_controls, run),
         records=len(episodes),
