@@ -70,7 +70,7 @@ def plan(experiment: Experiment, points: Sequence[tuple]) -> list[Job]:
     """The points that are missing, and the base models that they need."""
     jobs = []
     for place, learner, tasks in points:
-        bases = base_jobs(experiment, place.rehearsal, learner)
+        bases = base_jobs(experiment, place.rehearsal, learner.base_kind)
         point = Job(
             "tune",
             place,

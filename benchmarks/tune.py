@@ -40,9 +40,9 @@ def plan(experiment: Experiment, places: Sequence[Benchmark], learners: Sequence
     """The studies that are missing, and the base models that they need."""
     jobs, tuning = [], experiment.preset.tuning
     for place, learner in itertools.product(places, map(find_learner, learners)):
-        judged = rehearsals(experiment, place)
-        bases = [job for one in judged for job in base_jobs(experiment, one, learner)]
-        weight = 10.0 * (tuning.trials + tuning.finalists * (len(judged) - 1))
+        rehearsed, kind = rehearsals(experiment, place), learner.base_kind
+        bases = [job for each in rehearsed for job in base_jobs(experiment, each, kind)]
+        weight = 10.0 * (tuning.trials + tuning.finalists * (len(rehearsed) - 1))
         where: dict = {"paths": (study_path(experiment, place, learner),), "weight": weight}
         jobs += after(bases, [Job("tune", place, learner.name, study, source(learner), **where)])
     return missing(jobs)

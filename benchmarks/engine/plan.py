@@ -70,8 +70,8 @@ def training_jobs(
     experiment: Experiment, benchmark: Benchmark, learner: type[Learner]
 ) -> list[Job]:
     """All that makes a learner what is tested, first things first, whether it is there or not."""
-    jobs = base_jobs(experiment, benchmark, learner)
-    for link in chain(learner):
+    links, jobs = chain(learner), base_jobs(experiment, benchmark, learner.base_kind)
+    for link in links:
         paths = (fit_path(experiment, benchmark, link),)
         cost = 0.2 * experiment.preset.settings_on(benchmark, link).tasks
         job = Job("fit", benchmark, link.name, stages.fit, source(link), paths=paths, weight=cost)
@@ -79,9 +79,9 @@ def training_jobs(
     return jobs
 
 
-def base_jobs(experiment: Experiment, benchmark: Benchmark, learner: type[Learner]) -> list[Job]:
-    """Training of a learner's base model, if that is trained."""
-    if (kind := learner.base_kind) == "untrained":
+def base_jobs(experiment: Experiment, benchmark: Benchmark, kind: str) -> list[Job]:
+    """Training of a base model; none of one that is not trained."""
+    if kind == "untrained":
         return []
     path, weight = base_path(experiment, benchmark, kind), 8.0 * experiment.preset.base_epochs
     return [Job("base", benchmark, kind, stages.train_base, paths=(path,), weight=weight)]
