@@ -42,7 +42,8 @@ from fewshot_landmarks.metrics.calibration import reliability
 from fewshot_landmarks.metrics.landmarks import normalised_error
 from fewshot_landmarks.photos.confidence import THRESHOLD, Calibration, search
 from fewshot_landmarks.photos.model import Model
-from fewshot_landmarks.protocol import LEARNERS, Benchmark, benchmark
+from fewshot_landmarks.protocol import LEARNERS, UNTRAINED, Benchmark, benchmark
+from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import is_whole, write_text, written_whole
 from fewshot_landmarks.support.markup import csv_text
 
@@ -213,6 +214,8 @@ def execute(arguments: argparse.Namespace) -> None:
     known = benchmarks_of(arguments, preset)
     places = [benchmark(name, known) for name in arguments.benchmark or list(known)[:1]]
     learners = arguments.learner or LEARNERS
+    if control := next((name for name in learners if name in UNTRAINED), ""):
+        raise UserError(f"{control} is trained on nothing: fewshot-landmarks adapt has it as it is")
     wanted = [find_learner(name) for name in learners]
     paths = {learner: f"models/{learner.name}.safetensors" for learner in wanted}
     out, experiment = open_experiment(arguments, preset, [CALIBRATION.name, *paths.values()])

@@ -57,6 +57,7 @@ class Preset:
     base_rate: float
     base_optimiser: str  # of training.OPTIMISERS
     episodes: int  # a category
+    control_episodes: int  # of these, the first that controls meet, which take seconds each
     queries: int  # query garments an episode
     train_queries: int  # query garments a training task, the same for every learner
     meta_batch: int  # training tasks whose losses are averaged before each outer step
@@ -81,6 +82,13 @@ class Preset:
     def settings_on(self, benchmark: "Benchmark", learner: "type[Learner]") -> "Learner.Settings":
         """`settings` on a benchmark, which may have those of another."""
         return self.settings(learner, benchmark.like or benchmark.name)
+
+    def episodes_of(self, learner: "type[Learner]") -> int:
+        """How many episodes of a category a learner meets: the first of them."""
+        from fewshot_landmarks.protocol import UNTRAINED  # imports NumPy, which --help does without
+
+        few = min(self.episodes, self.control_episodes)
+        return few if learner.name in UNTRAINED else self.episodes
 
     def _changed(self, learner: str, known: Container[str]) -> dict:
         """What --set gave to every learner, and then what to this one."""
@@ -108,6 +116,7 @@ SMOKE = Preset(
     base_rate=2e-3,
     base_optimiser="adam",
     episodes=2,
+    control_episodes=2,
     queries=4,
     train_queries=4,
     meta_batch=1,
@@ -136,6 +145,7 @@ MINI = Preset(
     base_rate=2e-3,
     base_optimiser="adam",
     episodes=5,
+    control_episodes=2,
     queries=24,
     train_queries=12,
     meta_batch=1,
@@ -158,6 +168,7 @@ PYRAMID = replace(
     drawn=Drawn("garments-full", 24_000, 1500, 2600, 190),
     base_epochs=4,
     episodes=100,
+    control_episodes=20,
     common={
         **MINI.common,
         "tasks": 300,
@@ -216,18 +227,6 @@ DEEP = replace(
     tuned="efficientnet",
 )
 
-# Nothing trained: a network of ImageNet's as it is, for RIDGE, NEAREST, PLACE and CLM.
-UNTRAINED = replace(
-    MINI,
-    name="untrained",
-    size=160,
-    network="timm",
-    network_options={},
-    base_epochs=0,
-    tuned="",
-    tuning=None,
-)
-
 PAPER = Preset(  # section 4.2
     name="paper",
     drawn=None,
@@ -239,6 +238,7 @@ PAPER = Preset(  # section 4.2
     base_rate=1e-2,
     base_optimiser="sgd",
     episodes=100,
+    control_episodes=20,
     queries=24,
     train_queries=12,
     meta_batch=1,
@@ -265,9 +265,7 @@ PAPER = Preset(  # section 4.2
     },
 )
 
-PRESETS = {
-    preset.name: preset for preset in (SMOKE, MINI, FULL, STATED, DEEP, PYRAMID, UNTRAINED, PAPER)
-}
+PRESETS = {preset.name: preset for preset in (SMOKE, MINI, FULL, STATED, DEEP, PYRAMID, PAPER)}
 TUNED = Path(__file__).with_name("tuned")  # a file a network: what tuning chose
 
 

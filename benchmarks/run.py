@@ -1,7 +1,7 @@
 """Run the benchmark: python -m benchmarks.run --all
 
-Trains and evaluates what is missing, then writes Tables 2, 3 and 4, and with --all the figures, the
-claims and the report too. Killed at any moment and run again, it goes on where it was.
+Trains and evaluates what is missing, then writes the tables, and with --all the figures, the claims
+and the report too. Killed at any moment and run again, it goes on where it was.
 """
 
 import argparse
@@ -15,7 +15,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all",
         action="store_true",
-        help="every cell of Tables 2, 3 and 4, figures, claims and the report",
+        help="every cell of the tables, figures, claims and the report",
     )
     parser.add_argument(
         "--shots", type=int, action="append", default=[], metavar="K", help="may be repeated"

@@ -69,7 +69,8 @@ class Learner(nn.Module):
     """To be raised when what it computes changes; work of another version is made anew. None: any
     change of its code is one."""
     base_kind = "linear"
-    """The base model it starts from: "linear", or "cosine" (detectors by cosine similarity)."""
+    """The base model it starts from: "linear", or "cosine" (detectors by cosine similarity), both
+    trained on the seen categories; or "untrained", EfficientNet-Lite0 with ImageNet's weights."""
     starts_from: type["Learner"] | None = None
     """A learner whose fitted parameters it starts from; that learner is then fitted once."""
     square = False

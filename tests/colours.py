@@ -38,7 +38,8 @@ def model(
     learner = find_learner(name)
     torch.manual_seed(0)
     fenet = FENETS[network](**options)
-    base = BaseModel(fenet, {7: 10, 9: 8}, learner.base_kind, 39)
+    kind = "cosine" if learner.base_kind == "cosine" else "linear"
+    base = BaseModel(fenet, {7: 10, 9: 8}, kind, 39)
     fitted = learner(base, learner.Settings(feature_cache=0)).eval()
     about = {"preset": "toy"}
     return Model(fitted, name, network, options, size, calibration, about)

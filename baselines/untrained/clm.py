@@ -42,6 +42,7 @@ class CLM(Learner):
 
     name = "CLM"
     version = 1
+    base_kind = "untrained"
     square = True
 
     @dataclass(frozen=True)

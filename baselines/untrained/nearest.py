@@ -27,6 +27,7 @@ class NEAREST(Learner):
 
     name = "NEAREST"
     version = 1
+    base_kind = "untrained"
     square = True
 
     @dataclass(frozen=True)

@@ -19,6 +19,7 @@ class PLACE(Learner):
 
     name = "PLACE"
     version = 1
+    base_kind = "untrained"
     square = True
 
     def adapt(self, support: Samples) -> "PlaceDetector":

@@ -24,6 +24,7 @@ class RIDGE(Learner):
 
     name = "RIDGE"
     version = 1
+    base_kind = "untrained"
     square = True
 
     @dataclass(frozen=True)

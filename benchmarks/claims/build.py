@@ -23,6 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.claims import control_claims as ours
 from benchmarks.claims import figure_claims as figures
 from benchmarks.claims import table_claims as tables
 from benchmarks.claims.page import to_csv, to_markdown
@@ -38,6 +39,7 @@ from benchmarks.results.reading import (
 )
 from benchmarks.results.schemas import CLAIMS, SIMILARITIES
 from benchmarks.tables.build import seeds_said
+from fewshot_landmarks.protocol import UNTRAINED
 from fewshot_landmarks.support.files import write_text
 
 FEW = 10  # episodes a category, below which the page says that intervals mean little
@@ -47,6 +49,7 @@ ANYWHERE = (  # these say something of any benchmarks
     tables.weights,
     tables.table4,
     tables.shots,
+    ours.controls,
 )
 OF_THE_PAPERS = (
     tables.benchmarks,
@@ -90,9 +93,10 @@ def judged_claims(records: Records) -> list[dict]:
 def _of(
     seed: int, episodes: pd.DataFrame, similarities: pd.DataFrame | None
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """The records of one training seed."""
+    """The records of one training seed, and those of controls, which no seed changes."""
     own = None if similarities is None else similarities[similarities["seed"] == seed]
-    return episodes[episodes["seed"] == seed], own
+    kept = (episodes["seed"] == seed) | episodes["learner"].isin(UNTRAINED)
+    return episodes[kept], own
 
 
 def _by_seed(row: dict, *alone: dict) -> dict:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from benchmarks.claims.records import Records, averaged
+from benchmarks.claims.records import Records
 from benchmarks.claims.rows import LEAST, row
 from benchmarks.claims.statistics import judged, paired
 from benchmarks.paper.facts import (
@@ -17,8 +17,8 @@ from benchmarks.paper.facts import (
     RIVALS,
     TABLE3_SHOTS,
 )
+from benchmarks.results.episodes import averaged, episodes_needed
 from benchmarks.results.schemas import SIMILARITIES
-from benchmarks.tables.build import episodes_needed
 from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.protocol import LEARNERS
 

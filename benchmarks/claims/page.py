@@ -47,6 +47,12 @@ GROUPS = {  # what is said of each: first what holds of any benchmarks, then of 
         "step.",
         "",
     ),
+    "controls": (
+        "No claims of the paper: each learner against what learns nothing from tasks, the mean "
+        "position (PLACE) and detectors on ImageNet's features with a place (CLM), on the episodes "
+        "that both met.",
+        "",
+    ),
     "benchmarks": (
         "",
         "What the paper says of its first three benchmarks, and of B-3 among all four; where its "
@@ -139,7 +145,8 @@ def to_markdown(frame: pd.DataFrame) -> str:
     for group, rows in frame.groupby("group", sort=False):
         sources = "; ".join(dict.fromkeys(rows["source"]))
         text = _steps if group == "shots" else _table
-        said = markdown(f"{about(group, benchmarks)} Source: {sources}.")
+        source = f"Source: {sources}." if sources else ""
+        said = markdown(f"{about(group, benchmarks)} {source}".strip())
         parts += [f"## {group.capitalize()}", said, text(rows)]
     return "\n\n".join(filter(None, parts)) + "\n"
 

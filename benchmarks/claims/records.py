@@ -9,9 +9,14 @@ import pandas as pd
 from benchmarks.claims.statistics import Comparison, paired
 from benchmarks.paper.facts import are_the_papers
 from benchmarks.paper.numbers import read_paper
+from benchmarks.results.episodes import (
+    averaged,
+    controls_needed,
+    episodes_needed,
+    unseen_categories,
+)
 from benchmarks.results.reading import titles
-from benchmarks.tables.build import episodes_needed, unseen_categories
-from fewshot_landmarks.protocol import ABLATIONS, LEARNERS, SHOTS
+from fewshot_landmarks.protocol import ABLATIONS, LEARNERS, SHOTS, UNTRAINED
 
 
 @dataclass(frozen=True)
@@ -30,17 +35,19 @@ class Records:
     @classmethod
     def of(cls, episodes: pd.DataFrame, similarities: pd.DataFrame | None, run: dict) -> "Records":
         """The records of all benchmarks of a run."""
-        episodes = episodes[episodes["learner"].isin(LEARNERS + ABLATIONS)]
+        of_the_paper = LEARNERS + ABLATIONS
+        episodes = episodes[episodes["learner"].isin(of_the_paper + UNTRAINED)]
         episodes = episodes.assign(ne=episodes["ne"].where(np.isfinite(episodes["ne"])))
-        cells = pd.MultiIndex.from_product([LEARNERS + ABLATIONS, SHOTS])
         benchmarks, errors = tuple(titles(run)), {}
         for benchmark in benchmarks:
-            rows = episodes[episodes["benchmark"] == benchmark]
-            needed = episodes_needed(run, rows) * len(unseen_categories(run, benchmark, rows))
-            seeds = rows.groupby("learner")["seed"].nunique()
-            found = averaged(rows, ["learner", "shots"], "ne", needed, seeds)
-            found = found.reindex(columns=cells)
-            errors[benchmark] = {learner: found[learner] for learner in LEARNERS + ABLATIONS}
+            here, errors[benchmark] = episodes[episodes["benchmark"] == benchmark], {}
+            for names, count in ((of_the_paper, episodes_needed), (UNTRAINED, controls_needed)):
+                rows = here[here["learner"].isin(names)]
+                needed = count(run, rows) * len(unseen_categories(run, benchmark, rows))
+                seeds = rows.groupby("learner")["seed"].nunique()
+                found = averaged(rows, ["learner", "shots"], "ne", needed, seeds)
+                found = found.reindex(columns=pd.MultiIndex.from_product([names, SHOTS]))
+                errors[benchmark] |= {learner: found[learner] for learner in names}
         papers = are_the_papers(benchmarks)
         paper, ablation = [_paper(table) if papers else {} for table in (2, 4)]
         by_category = _by_category() if papers else {}
@@ -55,26 +62,14 @@ class Records:
     ) -> Comparison:
         return paired(self.error(benchmark, first, shots), self.error(benchmark, second, shots))
 
+    def has(self, benchmark: str, learner: str) -> bool:
+        """Whether a learner was run on a benchmark, if only in part."""
+        rows = self.episodes[self.episodes["benchmark"] == benchmark]
+        return learner in set(rows["learner"])
+
     def unseen(self, benchmark: str) -> tuple[str, ...]:
         rows = self.episodes[self.episodes["benchmark"] == benchmark]
         return unseen_categories(self.run, benchmark, rows)
-
-
-def averaged(
-    rows: pd.DataFrame, keys: Sequence[str], value: str, needed: int, seeds: pd.Series
-) -> pd.DataFrame:
-    """Each episode's value averaged over training seeds, a column for each value of the keys.
-
-    A column that lacks any of the `needed` episodes in any of its learner's seeds (`seeds` is
-    how many; the first key is the learner) is left out. NaN in one seed is NaN in the average.
-    """
-    grouped = rows.groupby([*keys, "category", "episode"])[value]
-    means = grouped.mean().where(grouped.count() == grouped.size())
-    columns = rows.groupby(list(keys)).size().to_frame("rows")
-    columns["episodes"] = means.groupby(level=list(keys)).size()
-    wanted = needed * columns.index.get_level_values(0).map(seeds)
-    whole = columns.index[(columns["episodes"] == needed) & (columns["rows"] == wanted)]
-    return means.unstack(list(keys)).reindex(columns=whole)
 
 
 def _paper(number: int) -> dict[tuple[str, str, str], float]:

@@ -19,7 +19,14 @@ from benchmarks.paper.facts import TABLE4_SHOTS, ablated
 from benchmarks.presets import Preset
 from benchmarks.tables import build as tables
 from fewshot_landmarks.learner import find_learner
-from fewshot_landmarks.protocol import ABLATIONS, LEARNERS, SHOTS, Benchmark, benchmark
+from fewshot_landmarks.protocol import (
+    ABLATIONS,
+    LEARNERS,
+    SHOTS,
+    UNTRAINED,
+    Benchmark,
+    benchmark,
+)
 from fewshot_landmarks.support.devices import find_device
 from fewshot_landmarks.support.distributed import Ranks, join
 from fewshot_landmarks.support.errors import UserError
@@ -36,7 +43,7 @@ def cells(arguments: argparse.Namespace, benchmarks: Mapping[str, Benchmark]) ->
     asked_for = [benchmark(name, benchmarks) for name in arguments.benchmark]
     chosen = asked_for or list(benchmarks.values())
     found = []
-    for name in arguments.learner or (*LEARNERS, *ABLATIONS):
+    for name in arguments.learner or (*LEARNERS, *ABLATIONS, *UNTRAINED):
         find_learner(name)
         ablation = name in ABLATIONS
         kept = tuple(k for k in shots if k in TABLE4_SHOTS) if ablation else shots
@@ -87,7 +94,7 @@ def execute(arguments: argparse.Namespace) -> None:
             store.gather(experiment, out)
             probes.gather(experiment, store.seeds(experiment.work), out)
     if ranks.first:
-        notes, written = tables.write_tables(out), "Tables 2, 3 and 4"
+        notes, written = tables.write_tables(out), "The tables"
         if arguments.all:
             notes += _write_pages(out)
             written += ", the figures, claims.md and report.html"

@@ -22,8 +22,8 @@ WORDS: dict[str, Collection[str]] = {
     "tuned": sorted({preset.tuned for preset in PRESETS.values()}),
 }
 POSITIVE = (
-    *("size", "episodes", "queries", "train_queries", "meta_batch", "base_batch"),
-    *("channels", "width"),
+    *("size", "episodes", "control_episodes", "queries", "train_queries", "meta_batch"),
+    *("base_batch", "channels", "width"),
 )
 
 

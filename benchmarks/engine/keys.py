@@ -24,8 +24,9 @@ from benchmarks.engine.experiment import Experiment
 from benchmarks.presets import Preset
 from fewshot_landmarks.learner import Learner, fits
 from fewshot_landmarks.networks.fenets import FENETS
+from fewshot_landmarks.networks.pretrained import TimmFENet
 from fewshot_landmarks.networks.pyramid import PyramidFENet
-from fewshot_landmarks.protocol import Benchmark
+from fewshot_landmarks.protocol import UNTRAINED, Benchmark
 from fewshot_landmarks.support.errors import UserError
 
 SPLITS = "train", "validation"
@@ -87,19 +88,32 @@ def fit_path(experiment: Experiment, benchmark: Benchmark, learner: type[Learner
 
 def fit_key(experiment: Experiment, benchmark: Benchmark, learner: type[Learner]) -> str:
     """The key of the parameters that a learner is tested with."""
+    untrained, seen = learner.base_kind == "untrained", {}
     if learner.starts_from:
         start = fit_key(experiment, benchmark, learner.starts_from)
+    elif untrained:
+        start = untrained_key()
     else:
         start = base_key(experiment, benchmark, learner.base_kind)
     if not fits(learner):
         return start
+    if untrained:  # of other base models the key says what they have seen
+        data = experiment.data.train.fingerprint
+        seen = {"seen": benchmark.seen, "data": data, **_numbers(experiment.preset, "size")}
     return key(
         work="fit",
         start=start,
         seed=experiment.seed,
+        **seen,
         **_learner(experiment, benchmark, learner),
         **_numbers(experiment.preset, "train_queries", "meta_batch"),
     )
+
+
+@cache
+def untrained_key() -> str:
+    """The key of the base model that nothing trains, the same for every benchmark."""
+    return key(work="base", kind="untrained", network=TimmFENet().fingerprint)
 
 
 def episodes_path(
@@ -107,7 +121,16 @@ def episodes_path(
 ) -> Path:
     """The errors of a learner on a category, a row an episode."""
     name = episodes_key(experiment, benchmark, learner, tested, shots)
-    return experiment.work / "episodes" / benchmark.name / learner.name / f"{name}.csv"
+    place = "any" if is_shared(learner) else benchmark.name
+    return experiment.work / "episodes" / place / learner.name / f"{name}.csv"
+
+
+def is_shared(learner: type[Learner]) -> bool:
+    """Whether a category's errors are the same on all benchmarks and for all training seeds.
+
+    So they are for controls, which neither learn nor draw anything.
+    """
+    return learner.name in UNTRAINED
 
 
 def predictions_path(episodes: Path) -> Path:
@@ -119,16 +142,17 @@ def episodes_key(
     experiment: Experiment, benchmark: Benchmark, learner: type[Learner], tested: int, shots: int
 ) -> str:
     """The key of a learner's errors on a category."""
+    own = {} if is_shared(learner) else {"seed": experiment.seed, "benchmark": benchmark.name}
     return key(
         work="episodes",
         fitted=fit_key(experiment, benchmark, learner),
         data=experiment.data.validation.fingerprint,
         category=tested,
         shots=shots,
-        seed=experiment.seed,
-        benchmark=benchmark.name,
+        episodes=experiment.preset.episodes_of(learner),
+        **own,
         **_learner(experiment, benchmark, learner),
-        **_numbers(experiment.preset, "episodes", "queries", "size"),
+        **_numbers(experiment.preset, "queries", "size"),
     )
 
 

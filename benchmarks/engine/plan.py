@@ -13,6 +13,7 @@ from benchmarks.engine.keys import (
     episodes_path,
     feature_paths,
     fit_path,
+    is_shared,
     predictions_path,
 )
 from fewshot_landmarks.learner import Learner, find_learner, fits
@@ -82,7 +83,12 @@ def training_jobs(
 
 
 def base_jobs(experiment: Experiment, benchmark: Benchmark, kind: str) -> list[Job]:
-    """Training of a base model, and what its network's frozen layers make of the data before."""
+    """Training of a base model, and what its network's frozen layers make of the data before.
+
+    None of one that is not trained.
+    """
+    if kind == "untrained":
+        return []
     path, weight = base_path(experiment, benchmark, kind), 8.0 * experiment.preset.base_epochs
     first = [job for split in SPLITS for job in feature_jobs(experiment, benchmark, split)]
     needs = _paths(first)
@@ -114,6 +120,7 @@ def evaluations(
     experiment: Experiment, benchmark: Benchmark, learner: type[Learner], shots: Iterable[int]
 ) -> Iterator[Job]:
     """A job for each unseen category, with the numbers of shots that have no record yet."""
+    each = 1.0 if is_shared(learner) else 0.1  # seconds
     for tested in benchmark.unseen:
         files = {k: episodes_path(experiment, benchmark, learner, tested, k) for k in shots}
         files = {k: (path, predictions_path(path)) for k, path in files.items()}
@@ -127,7 +134,7 @@ def evaluations(
             (tested, tuple(lacking)),
             experiment.data.source.categories[tested].name,
             paths=tuple(path for k in lacking for path in files[k]),
-            weight=0.1 * experiment.preset.episodes * len(lacking),
+            weight=each * experiment.preset.episodes_of(learner) * len(lacking),
         )
 
 

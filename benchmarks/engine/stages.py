@@ -31,6 +31,7 @@ from fewshot_landmarks.learner import Learner, fits
 from fewshot_landmarks.networks.base import BaseModel
 from fewshot_landmarks.networks.fenet import FENet
 from fewshot_landmarks.networks.fenets import FENETS
+from fewshot_landmarks.networks.pretrained import TimmFENet
 from fewshot_landmarks.networks.pyramid import PyramidFENet
 from fewshot_landmarks.protocol import EPISODE_SEED, SHOTS, Benchmark
 from fewshot_landmarks.support.errors import UserError
@@ -99,12 +100,13 @@ def evaluate(
     """A learner's errors on all episodes of one unseen category, two files for each shots."""
     model, episodes = fitted(experiment, benchmark, learner), episodes_of(experiment, tested)
     found: dict[int, list[Predictions]] = {k: [] for k in shots}
-    for number in range(len(episodes)):
+    count = experiment.preset.episodes_of(learner)
+    for number in range(count):
         task = episodes[number].to(experiment.device)
         for k in shots:
             seed_episode(experiment, number, k)
             found[k].append(predict_episode(model, task, k))
-        report((number + 1) / len(episodes))
+        report((number + 1) / count)
     name = experiment.data.source.categories[tested].name
     for k, each in found.items():
         path = episodes_path(experiment, benchmark, learner, tested, k)
@@ -161,8 +163,9 @@ def fitted(experiment: Experiment, benchmark: Benchmark, learner: type[Kind]) ->
 
 def _start(experiment: Experiment, benchmark: Benchmark, learner: type[Kind]) -> Kind:
     """A learner as it begins its own stage."""
-    base = _new_base(experiment, benchmark, learner.base_kind)
-    base.load_state_dict(_weights(base_path(experiment, benchmark, learner.base_kind)))
+    base, kind = _new_base(experiment, benchmark, learner.base_kind), learner.base_kind
+    if kind != "untrained":
+        base.load_state_dict(_weights(base_path(experiment, benchmark, kind)))
     torch.manual_seed(experiment.seed)
     model = learner(base, experiment.preset.settings_on(benchmark, learner)).to(experiment.device)
     if learner.starts_from:
@@ -172,7 +175,11 @@ def _start(experiment: Experiment, benchmark: Benchmark, learner: type[Kind]) ->
 
 def _new_base(experiment: Experiment, benchmark: Benchmark, kind: str) -> BaseModel:
     torch.manual_seed(experiment.seed)
-    fenet, categories = _new_fenet(experiment), experiment.data.source.categories
+    categories = experiment.data.source.categories
+    if kind == "untrained":
+        fenet, kind = TimmFENet(), "linear"
+    else:
+        fenet = _new_fenet(experiment)
     seen, most = categories.landmarks(benchmark.seen), categories.most_landmarks
     return BaseModel(fenet, seen, kind, most).to(experiment.device)
 

@@ -19,7 +19,7 @@ import pandas as pd
 from safetensors import safe_open
 
 from benchmarks.engine.experiment import Experiment
-from benchmarks.engine.keys import episodes_path
+from benchmarks.engine.keys import episodes_path, is_shared
 from benchmarks.engine.plan import Job, training_jobs
 from benchmarks.results.reading import remembered
 from benchmarks.results.schemas import COSTS, CURVES, EPISODES, RUN, keeps_landmarks
@@ -35,7 +35,7 @@ from fewshot_landmarks.support.files import (
     write_bytes,
     write_text,
 )
-from fewshot_landmarks.support.markup import csv_text
+from fewshot_landmarks.support.markup import csv_text, unquoted
 
 FILES = (EPISODES.name, CURVES.name, COSTS.name, RUN)
 LOCK = ".lock"  # of learners.json and costs.json, which several runs may change
@@ -158,17 +158,30 @@ def gather(experiment: Experiment, out: Path) -> None:
 
 
 def _records(experiment: Experiment, place: Benchmark, learner: type[Learner]) -> Iterator[str]:
-    """The lines of `EPISODES`, errors of single landmarks only where they are shown."""
-    for tested in place.unseen:
-        for k in SHOTS:
-            path = episodes_path(experiment, place, learner, tested, k)
-            if is_whole(path):
-                lines = path.read_text("utf-8").splitlines()[1:]
+    """The lines of `EPISODES`, errors of single landmarks only where they are shown.
+
+    Of what is shared by benchmarks a benchmark has what its unseen categories have all.
+    """
+    shared = is_shared(learner)
+    for k in SHOTS:
+        paths = {c: episodes_path(experiment, place, learner, c, k) for c in place.unseen}
+        whole = {tested: path for tested, path in paths.items() if is_whole(path)}
+        for tested, path in whole.items():
+            if not shared or len(whole) == len(paths):
+                text = _as_of(place, experiment.seed, path) if shared else path.read_text("utf-8")
+                lines = text.splitlines()[1:]
                 if not keeps_landmarks(
                     place.name, experiment.data.source.categories[tested].name, k
                 ):
                     lines = [line[: line.rindex(",") + 1] for line in lines]
                 yield from lines
+
+
+def _as_of(place: Benchmark, seed: int, path: Path) -> str:
+    """A record that is that of all benchmarks and training seeds, as that of one of them."""
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    named = {"benchmark": place.name, "seed": seed, "category": unquoted(frame["category"])}
+    return csv_text(frame.assign(**named))
 
 
 def _write_gzip(path: Path, text: str) -> None:
@@ -227,7 +240,12 @@ def _run(experiment: Experiment, seeds: list[int]) -> dict:
             }
             for name, benchmark in source.benchmarks.items()
         },
-        "plan": {"episodes": preset.episodes, "queries": preset.queries, "shots": list(SHOTS)},
+        "plan": {
+            "episodes": preset.episodes,
+            "control_episodes": min(preset.episodes, preset.control_episodes),
+            "queries": preset.queries,
+            "shots": list(SHOTS),
+        },
         "numbers": asdict(preset),
         "settings": {
             place: {name: asdict(preset.settings(find_learner(name), place)) for name in REGISTRY}

@@ -1,12 +1,12 @@
-"""The paper's figures 4, 5 and 6 and three of our own from what is stored: no training, no torch.
+"""The paper's figures 4, 5 and 6 and four of our own from what is stored: no training, no torch.
 
     python -m benchmarks.figures --results results/full
 
 reads a results directory and writes each figure there as .png and .pdf, a pure function of:
 
 - heatmaps.npz: figure4, heatmaps of the same garment by models of different benchmarks;
-- episodes.csv.gz: figure5, errors of each landmark of trousers, and figure_shots, errors against
-  shots beside the paper's;
+- episodes.csv.gz: figure5, errors of each landmark of trousers, figure_shots, errors against
+  shots beside the paper's, and figure_ranks, average ranks of learners;
 - similarities.csv: figure6, landmark features before and after tuning;
 - curves.csv.gz: figure_curves, losses in training;
 - calibration.csv: figure_trust, shares of landmarks found against their scores.
@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from benchmarks.figures.captions import OF_THE_PAPER
 from benchmarks.figures.curves import figure_curves, figure_shots, figure_trust
 from benchmarks.figures.landmarks import figure4, figure5, figure6
+from benchmarks.figures.ranks import figure_ranks
 from benchmarks.figures.style import Absent, styled
 from benchmarks.paper.facts import are_the_papers
 from benchmarks.results.reading import (
@@ -54,6 +55,7 @@ FIGURES: dict[str, tuple] = {  # by name: what draws it, and the files whose con
     "figure5": (figure5, EPISODES.name),
     "figure6": (figure6, SIMILARITIES.name),
     "figure_shots": (figure_shots, EPISODES.name, RUN),
+    "figure_ranks": (figure_ranks, EPISODES.name, RUN),
     "figure_curves": (figure_curves, CURVES.name),
     "figure_trust": (figure_trust, CALIBRATION.name),
 }

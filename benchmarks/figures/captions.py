@@ -22,6 +22,15 @@ CAPTIONS = {  # of each figure by its name: its title, and what is plotted
         "Mean NE (no unit) over a benchmark's episodes against the number of annotated photos, a "
         "line a learner, ours above and the paper's below; bars are 95% intervals over episodes.",
     ),
+    "figure_ranks": (
+        "Who is better, by average rank",
+        "Each learner's rank by mean NE, averaged over benchmarks and numbers of shots, farther "
+        "left is better: learners whose ranks one black bar spans are not told apart at the 5% "
+        "level (Friedman's and Nemenyi's tests; Demsar, 2006). Numbers of shots of one benchmark "
+        "share their episodes, and benchmarks share categories, so these are fewer independent "
+        "comparisons than the tests take them for, and differences look surer than they are; and "
+        "a rank does not say by how much errors differ.",
+    ),
     "figure_curves": (
         "Learning curves",
         "Training loss against the step of training, a panel a learner and a line a benchmark: "

@@ -37,13 +37,15 @@ from benchmarks.results.reading import (
 )
 from benchmarks.results.schemas import ADEQUACY, CALIBRATION, CLAIMS, COSTS, HORIZON, TRIALS
 from benchmarks.tables.build import table2, table3, table4
+from benchmarks.tables.controls import caption, table5
 from benchmarks.tables.formats import Block, Cell, Table, printed
 from fewshot_landmarks.metrics.intervals import mean_interval
-from fewshot_landmarks.protocol import ABLATIONS
+from fewshot_landmarks.protocol import ABLATIONS, UNTRAINED
 from fewshot_landmarks.support.files import write_text
 
 FEW = "5"  # photos of the engineer who asks which learner to use
 TRUST = "figure_trust"  # has a section of its own
+RANKS = "figure_ranks"  # stands in the answer in short
 OPTIONAL = (CLAIMS, TRIALS, COSTS, ADEQUACY, HORIZON, CALIBRATION)
 
 
@@ -188,13 +190,14 @@ def report(directory: str | Path) -> str:
     episodes, run = read_episodes(directory), read_run(directory)
     judged, trials, costs, data, longer, scores = (read_optional(directory, s) for s in OPTIONAL)
     tables = [make(episodes, run) for make in (table2, table3, table4)]
+    beside_controls, trained = table5(episodes, run), ~episodes["learner"].isin(UNTRAINED)
     if costs is None:
         costs = pd.DataFrame(columns=list(COSTS.columns))
     places = titles(run)
     beside = are_the_papers(places)
     pictures = figures(directory, beside)
     drawn = {Path(picture["name"]).stem: picture for picture in pictures}
-    wanted = set(CAPTIONS) - {TRUST} - (set() if beside else set(OF_THE_PAPER))
+    wanted = set(CAPTIONS) - {TRUST, RANKS} - (set() if beside else set(OF_THE_PAPER))
     environment = Environment(
         loader=PackageLoader("benchmarks.report", ""),
         autoescape=True,
@@ -207,9 +210,12 @@ def report(directory: str | Path) -> str:
         data=run.get("data") or {},
         numbers=run.get("numbers") or {},
         plan=run.get("plan") or {},
-        seeds=sorted(map(int, episodes["seed"].unique())),
-        compared=len(set(episodes["learner"]) - set(ABLATIONS)),
+        seeds=sorted(map(int, episodes[trained]["seed"].unique())),
+        compared=len(set(episodes[trained]["learner"]) - set(ABLATIONS)),
         ablations=len(set(episodes["learner"]) & set(ABLATIONS)),
+        control_count=len(set(episodes[~trained]["learner"])),
+        controls=sections.beside_controls(beside_controls),
+        controls_caption=caption(beside_controls, run),
         records=len(episodes),
         hours=fixed(costs["seconds"].sum() / 3600, 1) if len(costs) else "",
         papers=beside,
@@ -221,9 +227,10 @@ def report(directory: str | Path) -> str:
         claims=None if judged is None else groups_of_claims(judged, list(places)),
         verdicts=None if judged is None else verdicts(judged),
         others=OTHERS,
-        figures=[picture for name, picture in drawn.items() if name != TRUST],
+        figures=[picture for name, picture in drawn.items() if name not in (TRUST, RANKS)],
         no_figures=[f"{name}.png" for name in CAPTIONS if name in wanted - set(drawn)],
         trust_figure=drawn.get(TRUST),
+        ranks_figure=drawn.get(RANKS),
         calibration_errors=None if scores is None else sections.calibration_table(scores),
         spread=sections.spread(episodes),
         agreement=sections.agreement(episodes),

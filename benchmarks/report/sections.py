@@ -15,8 +15,9 @@ import pandas as pd
 from benchmarks.report.text_table import DASH, TextTable, fixed, interval, ordered
 from benchmarks.results.reading import calibration_errors, titles
 from benchmarks.results.schemas import LABELLED, REHEARSED, UNSEEN
+from benchmarks.tables.controls import AGAINST, HEADS, called, is_better
 from fewshot_landmarks.metrics.intervals import mean_interval
-from fewshot_landmarks.protocol import LEARNERS
+from fewshot_landmarks.protocol import LEARNERS, UNTRAINED
 
 # ----------------------------------------------------------------------------- scores
 
@@ -33,6 +34,24 @@ def calibration_table(frame: pd.DataFrame) -> TextTable:
         for learner in ordered(frame["learner"])
     ]
     return TextTable(("learner", *(f"{place}, {kinds[kind]}" for place, kind in keys)), rows)
+
+
+# --------------------------------------------------------------------------- controls
+
+
+def beside_controls(table: pd.DataFrame) -> list[tuple[str, TextTable]]:
+    """Table 5, a table a benchmark; a difference that is surely below zero has a tick."""
+    found = []
+    for benchmark, rows in table.groupby("benchmark", sort=False):
+        lines = []
+        for row in rows.to_dict("records"):
+            pairs = [
+                (row[f"less_{short}"], row[f"less_{short}_ci95"]) for short in AGAINST.values()
+            ]
+            less = [interval(*pair, sign=True) + " ✓" * is_better(*pair) for pair in pairs]
+            lines.append((called(row["learner"]), interval(row["ne"], row["ci95"]), *less))
+        found.append((str(benchmark), TextTable(("learner", "NE", *HEADS.values()), lines)))
+    return found
 
 
 # ---------------------------------------------------------------------- training seeds
@@ -59,7 +78,7 @@ def spread(episodes: pd.DataFrame) -> dict | None:
     A difference is a seed's error less the first seed's, episode by episode.
     """
     trained = episodes.groupby("learner")["seed"].agg(lambda seeds: sorted(map(int, set(seeds))))
-    trained = {name: seeds for name, seeds in trained.items() if len(seeds) > 1}
+    trained = {n: seeds for n, seeds in trained.items() if len(seeds) > 1 and n not in UNTRAINED}
     if not trained:
         return None
     every = sorted({seed for seeds in trained.values() for seed in seeds})
@@ -204,11 +223,18 @@ def _plain(value: object) -> str:
 
 
 def per_episode(costs: pd.DataFrame, episodes: pd.DataFrame) -> dict[str, float]:
-    """Milliseconds of an evaluated episode by learner: to adapt, and to answer its queries."""
+    """Milliseconds of an evaluated episode by learner: to adapt, and to answer its queries.
+
+    A control's episode is evaluated once, for all benchmarks and training seeds.
+    """
     found = {}
     counts = episodes.groupby(["learner", "benchmark", "seed"]).size()
+    once = episodes.drop_duplicates(["learner", "category", "episode", "shots"])["learner"]
     for learner, own in costs[costs["stage"] == "evaluate"].groupby("name"):
         if learner not in counts:
+            continue
+        if learner in UNTRAINED:
+            found[learner] = 1000 * float(own["seconds"].sum()) / int((once == learner).sum())
             continue
         seconds = own.groupby(["benchmark", "seed"])["seconds"].sum()
         both = pd.concat({"seconds": seconds, "rows": counts[learner]}, axis=1, join="inner")

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fewshot_landmarks.protocol import ABLATIONS, LEARNERS
+from fewshot_landmarks.protocol import ABLATIONS, LEARNERS, UNTRAINED
 
 DASH = "—"
 
@@ -33,6 +33,7 @@ def interval(value: float, ci95: float, sign: bool = False, decimals: int = 3) -
 
 
 def ordered(learners: Iterable[str]) -> list[str]:
-    """Learners as the tables order them: the nine, the ablations, others by name."""
+    """Learners as the tables order them: the nine, the ablations, others by name, controls."""
     found, usual = set(learners), LEARNERS + ABLATIONS
-    return [name for name in usual if name in found] + sorted(found - set(usual))
+    others = sorted(found - {*usual, *UNTRAINED})
+    return [name for name in (*usual, *others, *UNTRAINED) if name in found]

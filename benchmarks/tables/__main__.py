@@ -1,4 +1,4 @@
-"""python -m benchmarks.tables: write Tables 2, 3 and 4 from stored errors."""
+"""python -m benchmarks.tables: write the tables from stored errors."""
 
 import sys
 

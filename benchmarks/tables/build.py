@@ -1,9 +1,10 @@
-"""The paper's Tables 2, 3 and 4 from stored per-episode errors: no training and no torch.
+"""The paper's Tables 2, 3 and 4, and Table 5 of controls, from stored per-episode errors: no torch.
 
     python -m benchmarks.tables --results results/mini
 
 reads `episodes.csv.gz` and `run.json` there and writes each table as .tex, .csv and .md beside
-them: a pure function of the two files, so the same records give the same bytes.
+them: a pure function of the two files, so the same records give the same bytes. Table 5, which
+`benchmarks.tables.controls` makes, is left out where no control was run.
 
 What a cell says:
 - NE, the mean over its episodes, and 1.96 standard errors over them. Where learners were trained
@@ -37,6 +38,7 @@ from benchmarks.paper.facts import (
     are_the_papers,
 )
 from benchmarks.paper.numbers import read_paper
+from benchmarks.results.episodes import episodes_needed, unseen_categories
 from benchmarks.results.reading import (
     data_said,
     option,
@@ -48,10 +50,18 @@ from benchmarks.results.reading import (
     run_field,
     titles,
 )
+from benchmarks.tables import controls
 from benchmarks.tables.formats import Block, Cell, Rows, Table, to_csv, to_markdown, to_tex
-from fewshot_landmarks.data.categories import category
 from fewshot_landmarks.metrics.intervals import mean_interval
-from fewshot_landmarks.protocol import ABLATIONS, BENCHMARKS, BEYOND, LEARNERS, REGISTRY, SHOTS
+from fewshot_landmarks.protocol import (
+    ABLATIONS,
+    BENCHMARKS,
+    BEYOND,
+    LEARNERS,
+    REGISTRY,
+    SHOTS,
+    UNTRAINED,
+)
 from fewshot_landmarks.support.files import write_text
 
 TITLES = {
@@ -82,8 +92,9 @@ def table4(episodes: pd.DataFrame, run: dict) -> Table:
 
 
 def _compared(episodes: pd.DataFrame) -> tuple[str, ...]:
-    """The paper's nine learners, then any other that is no ablation, by name."""
-    return (*LEARNERS, *sorted(set(episodes["learner"]) - set(LEARNERS + ABLATIONS)))
+    """The paper's nine learners, then any other that is no ablation and no control, by name."""
+    others = set(episodes["learner"]) - {*LEARNERS, *ABLATIONS, *UNTRAINED}
+    return (*LEARNERS, *sorted(others))
 
 
 def _table(
@@ -120,20 +131,6 @@ def _table(
         blocks.append(Block(benchmark, titles(run)[benchmark], names, measured, paper))
     caption = _caption(number, rows, run, blocks)
     return Table(number, caption, _differs(run), tuple(blocks))
-
-
-def unseen_categories(run: dict, benchmark: str, rows: pd.DataFrame) -> tuple[str, ...]:
-    """The categories that a benchmark tests: the run's, else the protocol's, and others found."""
-    planned = run_field(run, "benchmarks", benchmark, "unseen")
-    if planned is None:
-        planned = [category(number).name for number in BENCHMARKS[benchmark].unseen]
-    return tuple(dict.fromkeys([*planned, *sorted(rows["category"].unique())]))
-
-
-def episodes_needed(run: dict, rows: pd.DataFrame) -> int:
-    """How many episodes a learner must have of each category, seed and number of shots."""
-    found = rows.groupby(["learner", "seed", "category", "shots"]).size().max()
-    return run_field(run, "plan", "episodes", default=found)
 
 
 def _seeds(rows: pd.DataFrame) -> list[int]:
@@ -256,15 +253,20 @@ def _differs(run: dict) -> str:
 # ------------------------------------------------------------------------------- writing
 
 RENDERERS = {"tex": to_tex, "csv": to_csv, "md": to_markdown}
-FILES = tuple(f"table{number}.{ending}" for number in (2, 3, 4) for ending in RENDERERS)
+OF_THE_PAPER = tuple(f"table{number}.{ending}" for number in (2, 3, 4) for ending in RENDERERS)
+FILES = (*OF_THE_PAPER, *controls.FILES)
 
 
 def write_tables(directory: str | Path) -> list[str]:
-    """Writes the nine files into a results directory; returns what is missing and how to run it."""
+    """Writes the tables into a results directory; returns what is missing and how to run it."""
     episodes, run = read_episodes(directory), read_run(directory)
     tables = [make(episodes, run) for make in (table2, table3, table4)]
     rendered = [render(table) for table in tables for render in RENDERERS.values()]
-    for name, text in zip(FILES, rendered, strict=True):
+    files = dict(zip(OF_THE_PAPER, rendered, strict=True))
+    if len(beside := controls.table5(episodes, run)):
+        rendered = [render(beside, run) for render in controls.RENDERERS.values()]
+        files |= zip(controls.FILES, rendered, strict=True)
+    for name, text in files.items():
         write_text(Path(directory, name), text)
     return _notes(directory, tables, run)
 
@@ -306,10 +308,10 @@ def _command(
 def _show(directory: Path) -> None:
     notes = write_tables(directory)
     print(Path(directory, "table2.md").read_text("utf-8"))
-    print(f"Tables 2, 3 and 4 are in {directory}.", *notes, sep="\n")
+    print(f"The tables are in {directory}.", *notes, sep="\n")
 
 
 main = partial(
-    results_command, "tables", _show, FILES, "Tables 2 to 4 from stored per-episode errors.", "mini"
+    results_command, "tables", _show, FILES, "The tables from stored per-episode errors.", "mini"
 )
 """The command, which prints Table 2 and what is missing."""

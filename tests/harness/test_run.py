@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,9 +16,10 @@ import torch
 
 from benchmarks.commands.cells import _files, cells
 from benchmarks.engine.experiment import Experiment
-from benchmarks.engine.keys import episodes_key, fit_key
-from benchmarks.engine.plan import Cell, Job, plan
+from benchmarks.engine.keys import episodes_key, episodes_path, fit_key
+from benchmarks.engine.plan import Cell, Job, plan, training_jobs
 from benchmarks.engine.pool import do
+from benchmarks.export import main as export
 from benchmarks.presets import MINI, PRESETS, SMOKE
 from benchmarks.run import main
 from fewshot_landmarks import learner as registry
@@ -127,7 +129,7 @@ def test_the_docs_learn2learn_loop_runs(in_smoke_folder):
 def test_all_is_every_cell_of_every_table():
     wanted = cells(main.parser().parse_args(["--all"]), BENCHMARKS)
     assert {(cell.benchmark.name, cell.learner) for cell in wanted} == {
-        (benchmark, learner) for benchmark in BENCHMARKS for learner in LEARNERS
+        (benchmark, learner) for benchmark in BENCHMARKS for learner in (*LEARNERS, *UNTRAINED)
     } | {("B-2", learner) for learner in ABLATIONS}
     assert (*LEARNERS, *ABLATIONS, *UNTRAINED, *BEYOND) == tuple(registry.REGISTRY)
 
@@ -150,9 +152,66 @@ def test_shared_stages_are_planned_once(in_smoke_folder, unbroken):
     assert sum(job.stage == "evaluate" for job in jobs) == 7 * len(names)
 
 
-def test_keys_follow_what_decides(in_smoke_folder):
-    from dataclasses import replace
+def test_controls_need_no_training_and_are_evaluated_once_for_all_benchmarks(in_smoke_folder):
+    data = Path("data") / SMOKE.drawn.name
+    experiment = Experiment.of(SMOKE, data, in_smoke_folder / "nothing")
+    cells = [Cell(place, name, (1, 3)) for place in BENCHMARKS.values() for name in UNTRAINED]
+    jobs = plan(experiment, cells)
+    assert {job.stage for job in jobs} == {"evaluate"} and not any(job.needs for job in jobs)
+    unseen = {category for place in BENCHMARKS.values() for category in place.unseen}
+    assert len(jobs) == len(UNTRAINED) * len(unseen)
+    place, again = (registry.find_learner("PLACE") for _ in range(2))
+    first = episodes_path(experiment, BENCHMARKS["B-1"], place, 8, 3)
+    assert episodes_path(replace(experiment, seed=1), BENCHMARKS["B-2"], again, 8, 3) == first
+    for changed in ({"control_episodes": 1}, {"episodes": 1}, {"size": 64}):
+        other = Experiment.of(replace(SMOKE, **changed), data, in_smoke_folder / "nothing")
+        assert episodes_path(other, BENCHMARKS["B-1"], place, 8, 3) != first
+    more = Experiment.of(replace(SMOKE, episodes=9), data, in_smoke_folder / "nothing")
+    assert episodes_path(more, BENCHMARKS["B-1"], place, 8, 3) == first
 
+
+def test_an_untrained_base_model_may_be_learnt_on(in_smoke_folder):
+    class Head(registry.Learner):
+        name, version, base_kind = "HEAD", 1, "untrained"
+
+        def fit(self, training):
+            pass
+
+    data = Path("data") / SMOKE.drawn.name
+    experiment = Experiment.of(SMOKE, data, in_smoke_folder / "nothing")
+    keys = {fit_key(experiment, place, Head) for place in BENCHMARKS.values()}
+    assert len(keys) == len(BENCHMARKS)  # by what each has seen
+    (job,) = training_jobs(experiment, BENCHMARKS["B-1"], Head)
+    assert job.stage == "fit" and not job.needs
+
+
+def test_controls_are_gathered_for_every_benchmark_and_seed(in_smoke_folder, tmp_path, capsys):
+    words = ["--preset", "smoke", "--learner", "PLACE", "--out", str(tmp_path)]
+    words += ["--set", "episodes=3", "--set", "control_episodes=1"]
+    assert main([*words, "--benchmark", "B-1"]) == 0
+    records = pd.read_csv(tmp_path / "episodes.csv.gz")
+    assert set(records.benchmark) == {"B-1"} and len(records) == 7 * 5
+    assert main(words) == 0
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.npz")}
+    assert main([*words, "--seed", "1"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    records = pd.read_csv(tmp_path / "episodes.csv.gz")
+    assert len(records) == 2 * 4 * 7 * 5 and set(records.episode) == {0}
+    each = records.groupby(["category", "shots"])["ne"]
+    assert (each.nunique() == 1).all() and (each.size() >= 2).all()
+    shown = (records.benchmark == "B-2") & (records.category == "trousers") & (records.shots == 8)
+    assert records.landmarks[shown].str.split().str.len().eq(14).all()
+    assert records.landmarks[~shown].isna().all()
+    table = pd.read_csv(tmp_path / "table5.csv")
+    assert set(table.benchmark) == set(BENCHMARKS) and (table.episodes == 7).all()
+    assert json.loads((tmp_path / "run.json").read_text())["plan"]["control_episodes"] == 1
+    assert pd.read_csv(tmp_path / "costs.csv").stage.tolist().count("fit") == 0
+    capsys.readouterr()
+    assert export(["--preset", "smoke", "--learner", "CLM", "--out", str(tmp_path / "out")]) == 2
+    assert "error: CLM" in capsys.readouterr().err
+
+
+def test_keys_follow_what_decides(in_smoke_folder):
     def changed(**changes):
         data = Path("data") / SMOKE.drawn.name
         return Experiment.of(replace(SMOKE, **changes), data, in_smoke_folder / "keys")

@@ -106,6 +106,17 @@ def test_untrained_learners_have_nothing_to_fit(name):
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("name", UNTRAINED)
+def test_untrained_learners_draw_nothing(name):
+    """So that the harness may take their errors as those of every training seed."""
+    task, found = toy_task(9, shots=3), []
+    for seed in (1, 2):
+        model = build(name)
+        torch.manual_seed(seed)
+        found.append(evaluate_episode(model, task, 3).ne)
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("name", REGISTRY)
 def test_a_landmark_that_no_support_labels(name):
     model = build(name, **short(name))

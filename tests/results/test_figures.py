@@ -37,6 +37,9 @@ OTHER_RUN = {
 }
 
 
+THREE = ("FT", "PROTO", "MetaCloth")  # learners, of which ranks are drawn
+
+
 def records(
     errors, learners=("FT", "MetaCloth"), seeds=(0,), shots=(1, 3, 5, 8, 10), benchmark="B-2"
 ):
@@ -108,7 +111,9 @@ def calibration(benchmarks=("B-1", "B-2")):
 @pytest.fixture
 def results(tmp_path):
     """A results directory with all that figures are drawn of."""
-    frame = records(lambda learner, seed, episode, k: 0.1 * (episode + 1) + 0.01 * len(learner))
+    frame = records(
+        lambda learner, seed, episode, k: 0.1 * (episode + 1) + 0.01 * len(learner), THREE
+    )
     (tmp_path / "episodes.csv.gz").write_bytes(gzip.compress(frame.to_csv(index=False).encode()))
     (tmp_path / "run.json").write_text(json.dumps(RUN))
     (tmp_path / "similarities.csv").write_text(probes.similarities_csv(similarity_rows()))
@@ -293,7 +298,7 @@ def test_what_is_missing_is_told(results, unseen, capsys):
         (results / name).unlink()
     assert figures.main(["--results", str(results)]) == 0
     first, *notes = capsys.readouterr().out.strip().splitlines()
-    names = ("figure4", "figure5", "figure6", "figure_shots")
+    names = ("figure4", "figure5", "figure6", "figure_shots", "figure_ranks")
     assert [note.split()[0] for note in notes] == list(names)
     command = f"python -m benchmarks.run --all --preset smoke --out {results}"
     assert "heatmaps.npz" in notes[0] and command in notes[0]
@@ -309,21 +314,22 @@ def test_without_calibration_the_command_that_measures_it_is_told(results, unsee
 
 
 def test_other_benchmarks_have_no_figures_of_the_papers(results, unseen):
-    frame = records(lambda *_: 0.1, benchmark="J-1")
+    frame = records(lambda *_: 0.1, THREE, benchmark="J-1")
     (results / "episodes.csv.gz").write_bytes(gzip.compress(frame.to_csv(index=False).encode()))
     (results / "run.json").write_text(json.dumps(OTHER_RUN))
     (results / "similarities.csv").unlink()
     assert figures.write_figures(results) == []
     written = {path.stem for path in results.glob("figure*")}
-    assert written == {"figure_shots", "figure_curves", "figure_trust"}
+    assert written == {"figure_shots", "figure_ranks", "figure_curves", "figure_trust"}
 
 
 def test_nothing_to_draw_is_told(results, unseen):
     frame = records(lambda *_: 0.1, shots=(1,))
     (results / "episodes.csv.gz").write_bytes(gzip.compress(frame.to_csv(index=False).encode()))
     (results / "heatmaps.npz").unlink()
-    (_, note) = figures.write_figures(results)
+    (_, note, ranks) = figures.write_figures(results)
     assert all(word in note for word in ("figure5", "trousers", "B-2", "8 shots"))
+    assert "figure_ranks" in ranks and "three learners" in ranks
     with pytest.raises(UserError, match="B-2"):
         figure6(pd.DataFrame(similarity_rows()).assign(benchmark="B-1"))
 
