@@ -21,6 +21,7 @@ from benchmarks.tables import build as tables
 from fewshot_landmarks.learner import find_learner
 from fewshot_landmarks.protocol import (
     ABLATIONS,
+    BEYOND,
     LEARNERS,
     SHOTS,
     UNTRAINED,
@@ -43,7 +44,7 @@ def cells(arguments: argparse.Namespace, benchmarks: Mapping[str, Benchmark]) ->
     asked_for = [benchmark(name, benchmarks) for name in arguments.benchmark]
     chosen = asked_for or list(benchmarks.values())
     found = []
-    for name in arguments.learner or (*LEARNERS, *ABLATIONS, *UNTRAINED):
+    for name in arguments.learner or (*LEARNERS, *ABLATIONS, *UNTRAINED, *BEYOND):
         find_learner(name)
         ablation = name in ABLATIONS
         kept = tuple(k for k in shots if k in TABLE4_SHOTS) if ablation else shots

@@ -281,7 +281,8 @@ def _notes(directory: str | Path, tables: Sequence[Table], run: dict) -> list[st
     alike: dict[tuple[tuple[str, ...], int], list[str]] = {}
     for (benchmark, seed), learners in learners_of.items():
         every = {*LEARNERS, *ABLATIONS * (benchmark == ablated(titles(run)))}
-        learners = [] if set(learners) == every else learners  # a run has all that it needn't name
+        if every <= set(learners) <= every | {*BEYOND}:  # a run has all that it needn't name
+            learners = []
         alike.setdefault((tuple(learners), seed), []).append(benchmark)
     return notes + [_command(directory, run, b, *lacking) for lacking, b in alike.items()]
 

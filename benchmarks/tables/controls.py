@@ -15,7 +15,7 @@ from benchmarks.claims.statistics import paired
 from benchmarks.results.episodes import met_by_all
 from benchmarks.results.reading import data_said, run_field, titles
 from fewshot_landmarks.metrics.intervals import mean_interval
-from fewshot_landmarks.protocol import ABLATIONS, LEARNERS, SHOTS, UNTRAINED
+from fewshot_landmarks.protocol import ABLATIONS, BEYOND, LEARNERS, SHOTS, UNTRAINED
 from fewshot_landmarks.support.markup import Markdown, csv_text, latex, markdown, pipes
 
 KNOWS = {  # the controls, and what each goes by
@@ -74,8 +74,9 @@ def is_better(difference: float, ci95: float) -> bool:
 
 
 def called(learner: str) -> str:
-    """A learner as the table calls it: a control with what it goes by."""
-    return f"{learner}, {KNOWS[learner]}" if learner in KNOWS else learner
+    """A learner as the table calls it: a control with what it goes by, and what the paper lacks."""
+    says = KNOWS.get(learner, "beyond the paper" if learner in BEYOND else "")
+    return f"{learner}, {says}" if says else learner
 
 
 def caption(table: pd.DataFrame, run: dict) -> str:

@@ -129,7 +129,9 @@ def test_the_docs_learn2learn_loop_runs(in_smoke_folder):
 def test_all_is_every_cell_of_every_table():
     wanted = cells(main.parser().parse_args(["--all"]), BENCHMARKS)
     assert {(cell.benchmark.name, cell.learner) for cell in wanted} == {
-        (benchmark, learner) for benchmark in BENCHMARKS for learner in (*LEARNERS, *UNTRAINED)
+        (benchmark, learner)
+        for benchmark in BENCHMARKS
+        for learner in (*LEARNERS, *UNTRAINED, *BEYOND)
     } | {("B-2", learner) for learner in ABLATIONS}
     assert (*LEARNERS, *ABLATIONS, *UNTRAINED, *BEYOND) == tuple(registry.REGISTRY)
 
