@@ -20,9 +20,11 @@ from fewshot_landmarks.photos.confidence import SIGNS, Calibration
 from fewshot_landmarks.samples import Samples
 from fewshot_landmarks.support.files import SMALL
 
-NAMED = "timm"  # the network that a file names, with a fingerprint, and does not carry
+FROZEN = "timm"  # the network that a file names, with a fingerprint, and does not carry
+NAMED = FROZEN, "pyramid"  # those of which that is so in whole or in part
 LARGEST = 1e9  # of any number
 WIDEST = 4096  # channels
+NECK = 512  # channels of a network that is made before a file's tensors are looked at
 SIDE = 512  # pixels of a crop; of a whole photo's twice as many
 STEPS = 1000  # of an adaptation
 LANDMARKS = 1000  # of a category
@@ -91,7 +93,7 @@ def read_header(said: Mapping[str, object], learner: type[Learner]) -> Header:
         settings=_settings(_object(said.get("settings"), "settings"), learner),
         network=network,
         network_options=_options(_object(said.get("network_options"), "network_options"), kind),
-        fingerprint=text(said.get("fingerprint"), "fingerprint") if network == NAMED else "",
+        fingerprint=text(said.get("fingerprint"), "fingerprint") if network in NAMED else "",
         size=size,
         seen={int(key): _whole(n, "base.seen", 1, LANDMARKS) for key, n in seen.items()},
         base_kind=_one_of(base.get("kind"), ("linear", "cosine"), "base.kind"),
@@ -210,20 +212,21 @@ def _options(said: dict, network: type[FENet]) -> dict:
     known = signature(network).parameters
     if unknown := said.keys() - known.keys():
         raise Misfit(f"network_options have {brief(min(unknown))}, which its network lacks")
+    named = any(network is FENETS[name] for name in NAMED)
+    widest = NECK if named else WIDEST
     checks = {
         "name": text,
-        "channels": lambda value, what: _whole(value, what, 1, WIDEST),
-        "width": lambda value, what: _whole(value, what, 1, WIDEST),
+        "channels": lambda value, what: _whole(value, what, 1, widest),
+        "width": lambda value, what: _whole(value, what, 1, widest),
         "precision": lambda value, what: _one_of(value, PRECISIONS, what),
         "channels_last": lambda value, what: _one_of(value, (True, False), what),
         "weights": lambda value, what: None,  # they are in the file
     }
-    if network is FENETS[NAMED]:
+    if named:
         checks["weights"] = lambda value, what: _one_of(value, SOURCES, what)
         said = {"name": None, "weights": None} | said
     found = {name: checks[name](value, f"network_options.{name}") for name, value in said.items()}
-    carried = network.pretrained and network is not FENETS[NAMED]
-    return found | ({"weights": None} if carried else {})
+    return found | ({"weights": None} if network.pretrained and not named else {})
 
 
 def _calibration(said: object) -> Calibration | None:

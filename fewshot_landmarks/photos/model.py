@@ -27,7 +27,7 @@ from fewshot_landmarks.photos import MODELS, stored
 from fewshot_landmarks.photos.arguments import Image, annotation, boxes_of, photo_of, several
 from fewshot_landmarks.photos.boxes import around, box_of, mean_shape, shape_in
 from fewshot_landmarks.photos.confidence import Calibration, find
-from fewshot_landmarks.photos.header import CACHE, CROPS, NAMED, Misfit, check_support
+from fewshot_landmarks.photos.header import CACHE, CROPS, FROZEN, Misfit, check_support
 from fewshot_landmarks.photos.locate import MARGIN, Locator, window_of
 from fewshot_landmarks.photos.stored import Support, adapted
 from fewshot_landmarks.photos.unlabelled import Outcome, digest, learnt, teachable
@@ -385,11 +385,11 @@ def untrained(
     """
     options: dict = {"name": backbone or BACKBONE, "weights": weights or "package"}
     kind = find_learner(learner)
-    base = BaseModel(FENETS[NAMED](**options), {})
+    base = BaseModel(FENETS[FROZEN](**options), {})
     return Model(
         learner=kind(base, kind.Settings(feature_cache=CACHE)).to(device).eval(),
         name=REGISTRY.get(learner, learner),
-        network=NAMED,
+        network=FROZEN,
         network_options=options,
         size=CROP,
         calibration=None,

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from inspect import signature
 from os.path import isfile
 from pathlib import Path
 from reprlib import repr as brief
@@ -25,6 +26,7 @@ from fewshot_landmarks.networks.fenets import FENETS
 from fewshot_landmarks.networks.pretrained import PACKAGES
 from fewshot_landmarks.photos.header import (
     CROPS,
+    FROZEN,
     LARGEST,
     NAMED,
     SOURCES,
@@ -79,8 +81,11 @@ def write(path: Path, model, support: Support | None = None) -> None:
     """Write a `model.Model`, with what it was adapted to if that is given; whole or not at all."""
     base, tensors, said = model.learner.base, model.learner.state_dict(), {}
     options = {**model.network_options}
-    if model.network == NAMED:
+    if model.network == FROZEN:
         tensors = {name: t for name, t in tensors.items() if not name.startswith(NETWORK)}
+    if model.network in NAMED:
+        known = signature(FENETS[model.network]).parameters
+        options = {name: known[name].default for name in ("name", "weights")} | options
         options["weights"] = options["weights"] if options["weights"] in SOURCES else "file"
         said["fingerprint"] = base.fenet.fingerprint
     if support:
@@ -194,13 +199,13 @@ def _opened(
 def _named(
     header: Header, backbone: str | None, weights: str | None
 ) -> tuple[FENet | None, Mapping[str, Any]]:
-    """The network that a file names and does not carry, or None; and the options of its network.
+    """The network that a file names and does not carry in whole, or None; and its options.
 
     On a file's word alone only those are made whose weights a Python package carries: no file
     decides what is fetched, which file is read or how large a network is. Raises `UserError`.
     """
     said = dict(header.network_options)
-    if header.network != NAMED:
+    if header.network not in NAMED:
         if backbone or weights:
             raise UserError(
                 f"it has a network of its own, {header.network}: leave --backbone and --weights "
@@ -219,7 +224,7 @@ def _named(
     elif backbone != name:
         raise UserError(f"it was made with {called}, not {backbone!r}: name that one")
     said["weights"] = weights or "package"
-    fenet: Any = FENETS[NAMED](**said)
+    fenet: Any = FENETS[header.network](**said)
     if fenet.fingerprint != header.fingerprint:
         raise UserError(
             f"it was made with other weights of {called} than these: name those it was made with, "
@@ -240,15 +245,14 @@ def _learner(
     header: Header, kind: type[Learner], layout: Layout, file, named: FENet | None
 ) -> Learner:
     """The learner of a file, made once its base model's tensors are known to be in the file; on
-    a network that is not in it, if one is `named`."""
+    a network that is not in it, or not in whole, if one is `named`."""
 
     def base() -> BaseModel:
         fenet = named or FENETS[header.network](**header.network_options)
         return BaseModel(fenet, header.seen, header.base_kind, header.most_landmarks)
 
-    there = (
-        {name: t.detach() for name, t in named.state_dict(prefix=NETWORK).items()} if named else {}
-    )
+    whole = named.state_dict(prefix=NETWORK) if named and header.network == FROZEN else {}
+    there = {name: tensor.detach() for name, tensor in whole.items()}
 
     def stored(tensors: Mapping[str, torch.Tensor]) -> Layout:
         return layout_of({name: t for name, t in tensors.items() if name not in there})

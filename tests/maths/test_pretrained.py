@@ -1,5 +1,6 @@
 """Frozen features of timm's networks: their maps, their weights, and what is said of wrong ones."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 import timm
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from benchmarks.commands.overrides import change, with_weights
@@ -210,3 +212,29 @@ def test_a_model_on_it_is_written_and_read(tmp_path):
     save_file(timm.create_model("test_efficientnet").state_dict(), state)
     with pytest.raises(UserError, match="other weights"):
         load(file, backbone="test_efficientnet", weights=str(state))
+
+
+def test_a_model_with_a_neck_carries_the_neck_alone(tmp_path):
+    file, options = tmp_path / "model.safetensors", {"channels": 8, "width": 8}
+    for name in ("PROTO", "RIDGE+"):
+        made = model(name, size=64, network="pyramid", options=options)
+        images, landmarks, boxes = photos(range(3))
+        finder = made.adapt(images, landmarks, boxes=boxes)
+        finder.save(file)
+        assert file.stat().st_size < 500_000
+        again = load(file)
+        assert again.model.network_options["name"] == "tf_efficientnet_lite0"
+        wanted = finder.predict(images)
+        assert (again.predict(images).landmarks == wanted.landmarks).all()
+
+
+def test_no_file_says_how_large_a_neck_is(tmp_path):
+    file = tmp_path / "model.safetensors"
+    model("PROTO", size=64, network="pyramid", options={"channels": 8, "width": 8}).save(file)
+    with safe_open(str(file), "pt") as opened:
+        said = json.loads(opened.metadata()["fewshot_landmarks"])
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}
+    said["network_options"]["width"] = 4096
+    save_file(tensors, file, {"fewshot_landmarks": json.dumps(said)})
+    with pytest.raises(UserError, match="width is 4096"):
+        load(file)

@@ -74,7 +74,7 @@ def _open(arguments: argparse.Namespace) -> tuple[dict[str, Garments], Source | 
     return {"annotations": Keypoints(annotations, size=SIZE)}, None
 
 
-DENSITIES = ("PLACE", "CLM")  # learners whose heatmaps are log densities
+DENSITIES = ("PLACE", "CLM", "RIDGE+")  # learners whose heatmaps are log densities
 
 
 def describe(path: Path, learner: str | None, backbone: str | None, weights: str | None) -> int:
@@ -82,7 +82,7 @@ def describe(path: Path, learner: str | None, backbone: str | None, weights: str
     found = load(path, "cpu", learner, backbone, weights)
     model = found.model if isinstance(found, Finder) else found
     network = f"{model.network} network"
-    if model.network == NAMED:
+    if model.network in NAMED:
         network = "network {name}, weights {weights}".format(**model.network_options)
     print(f"{path}: {model.learner.name}, {network}, crops of {model.size} pixels")
     where = "calibrated, on data like those of training" if model.calibration else "not calibrated"
