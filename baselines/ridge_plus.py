@@ -3,12 +3,12 @@
     omega  = argmin ||X omega - Y||^2 + lambda ||omega||^2      in closed form, on trained features
     omega' = the same on ImageNet's features, which stay
     log p(x) = w1 omega . F(x) + w2 omega' . G(x) + w3 log t(x; mean place, its deviation) + const
-    w = argmin  sum over k of loss(log p without photo k; photo k) + ||log w - log w(K)||^2 / 2
+    w = argmin  sum over k of loss(log p without photo k; photo k) + 2 ||log w - log w(K)||^2
     answer = argmin over x of the expected distance from x under p
 
 X are the support's cells, Y Gaussians around its landmarks (R2-D2's closed form: see `ridge` in
 baselines/untrained). Tasks teach F, lambda and the w(K) to start from; then a task's own photos, each
-left out in turn, say how far to trust the look and how far the place. With one photo w is w(K).
+(of more than ten, each tenth) left out in turn, say how far to trust the look and how far the place.
 """
 
 import math
@@ -86,10 +86,11 @@ class RIDGEPlus(Learner):
             ]
             return (sum(each) + PRIOR * (weights - start).square().sum() / 2) / total
 
-        weights = start
+        weights, rate = start, 1.0
         for _ in range(STEPS if total else 0):
-            gradient = torch.func.grad(loss)(weights)
-            weights = weights - gradient.clamp(-1, 1)
+            gradient, now = torch.func.grad_and_value(loss)(weights)
+            tried = weights - rate * gradient.clamp(-1, 1)
+            weights, rate = (tried, rate) if loss(tried) < now else (weights, rate / 2)
         return weights
 
     def start(self, shots: int) -> torch.Tensor:
@@ -130,7 +131,7 @@ class RidgeDetector(SamplesDetector):
 
 
 def ridge(features: torch.Tensor, support: Samples, strength: torch.Tensor | float, sigma: float):
-    """Detectors in closed form on features (K, C, h, w): a function of features to (B, N, h, w)."""
+    """Of features (K, C, h, w), a function of others to (B, N, h, w); unlabelled counts as absent."""
     k, channels, *shape = features.shape
     cells = features.movedim(1, -1).flatten(0, 2)
     mean = cells.mean(0)

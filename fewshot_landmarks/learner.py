@@ -25,19 +25,23 @@ Detector = Callable[[torch.Tensor], torch.Tensor]
 class SamplesDetector(ABC):
     """A detector that looks at more than images: at where the box of an object lies in its crop.
 
-    What it says are log densities of a landmark's place, up to a constant; its answer is the place
-    whose expected error is the least.
+    What it says are log densities of a landmark's place, up to a constant.
     """
 
     @abstractmethod
     def of(self, query: Samples) -> torch.Tensor:
         """Log densities (B, N, h, w) in B crops."""
 
+    def answers(self, densities: torch.Tensor, query: Samples) -> torch.Tensor:
+        """Log densities to heatmaps (B, N, h, w) whose largest cell is the answer: the place whose
+        expected error is the least."""
+        return least_expected(densities, query)
+
 
 def heatmaps_of(detector: Detector | SamplesDetector, query: Samples) -> torch.Tensor:
     """A detector's heatmaps (B, N, h, w) of B crops, of which the largest cell is the answer."""
     if isinstance(detector, SamplesDetector):
-        return least_expected(detector.of(query), query)
+        return detector.answers(detector.of(query), query)
     return detector(query.images)
 
 
@@ -47,13 +51,13 @@ def least_expected(densities: torch.Tensor, query: Samples) -> torch.Tensor:
     In pixels of photos: what an error is measured in.
     """
     h, w = densities.shape[-2:]
-    shares = densities.flatten(2).softmax(-1).view_as(densities)
-    steps = (torch.arange(1 - n, n).to(shares) * (query.size / n) for n in (w, h))
-    x, y = (each * query.scale[:, i, None] for i, each in enumerate(steps))  # (B, 2 n - 1)
+    shares = densities.float().flatten(2).softmax(-1).view_as(densities)
+    steps = (torch.arange(-n, n).to(shares) * (query.size / n) for n in (w, h))
+    x, y = (each * query.scale[:, i, None].to(shares) for i, each in enumerate(steps))  # (B, 2 n)
     distances = torch.hypot(x.unsqueeze(1), y.unsqueeze(2)).unsqueeze(1)
-    sides = [3 * n - 2 for n in (h, w)]
+    sides = [2 * h, 2 * w]  # of a convolution that goes round, of which a quarter is kept
     both = torch.fft.rfft2(shares, sides) * torch.fft.rfft2(distances, sides)
-    return -torch.fft.irfft2(both, sides)[..., h - 1 : 2 * h - 1, w - 1 : 2 * w - 1]
+    return -torch.fft.irfft2(both, sides)[..., h:, w:].to(densities)
 
 
 class Learner(nn.Module):

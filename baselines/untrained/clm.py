@@ -41,7 +41,7 @@ class CLM(Learner):
     """Looks, a place in the box and a place in the shape, weighed by leaving photos out."""
 
     name = "CLM"
-    version = 1
+    version = 2
     base_kind = "untrained"
     square = True
 

@@ -70,6 +70,10 @@ class PlaceDetector(SamplesDetector):
         cells = -(-query.size // self.stride)
         return self.place(query, (cells, cells))
 
+    def answers(self, densities: torch.Tensor, query: Samples) -> torch.Tensor:
+        """The mean place itself: what is expected within the crop alone would be further inside."""
+        return densities
+
 
 def _box(samples: Samples) -> tuple[torch.Tensor, torch.Tensor]:
     """The first corners (B, 1, 2) and the sides (B, 1, 2) of boxes, crop pixels."""

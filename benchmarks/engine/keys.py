@@ -15,6 +15,7 @@ from dataclasses import asdict
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -55,6 +56,7 @@ def base_key(experiment: Experiment, benchmark: Benchmark, kind: str) -> str:
         seed=experiment.seed,
         data=experiment.data.train.fingerprint,
         computing=computing(),
+        **_frozen(experiment.preset),
         **_numbers(experiment.preset, "size", "network", "network_options"),
         **_numbers(experiment.preset, "base_epochs", "base_batch", "base_rate", "base_optimiser"),
     )
@@ -66,18 +68,30 @@ def feature_paths(experiment: Experiment, split: str) -> list[Path]:
     None where its layers are all trained: then nothing of it can be computed once for all.
     """
     preset, garments = experiment.preset, getattr(experiment.data, split)
-    if not issubclass(FENETS[preset.network], PyramidFENet):
+    if not (frozen := _frozen(preset)):
         return []
-    frozen = ("name", "weights")
     name = key(
         work="features",
         data=garments.fingerprint,
         size=preset.size,
-        network={n: v for n, v in preset.network_options.items() if n in frozen},
         computing=computing(),
+        **frozen,
     )
     parts = range(0, len(garments), FEATURES)
     return [experiment.work / "features" / f"{name}-{split}-{first:06}.npy" for first in parts]
+
+
+def _frozen(preset: Preset) -> dict[str, str]:
+    """What tells the network's frozen layers apart, if it has any."""
+    if not issubclass(FENETS[preset.network], PyramidFENet):
+        return {}
+    chosen = {n: v for n, v in preset.network_options.items() if n in ("name", "weights")}
+    return {"frozen": _fingerprint(**chosen)}
+
+
+@cache
+def _fingerprint(**options: Any) -> str:
+    return TimmFENet(**options).fingerprint
 
 
 def fit_path(experiment: Experiment, benchmark: Benchmark, learner: type[Learner]) -> Path:
@@ -113,7 +127,7 @@ def fit_key(experiment: Experiment, benchmark: Benchmark, learner: type[Learner]
 @cache
 def untrained_key() -> str:
     """The key of the base model that nothing trains, the same for every benchmark."""
-    return key(work="base", kind="untrained", network=TimmFENet().fingerprint)
+    return key(work="base", kind="untrained", network=_fingerprint())
 
 
 def episodes_path(

@@ -5,7 +5,7 @@ file is there. `report` is called with the share of a stage that is done, 0 to 1
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ from benchmarks.engine.keys import (
     predictions_path,
 )
 from benchmarks.results.schemas import EPISODES
+from fewshot_landmarks.data.crops import Garments
 from fewshot_landmarks.evaluation import EpisodeErrors, Predictions, predict_episode
 from fewshot_landmarks.learner import Learner, fits
 from fewshot_landmarks.networks.base import BaseModel
@@ -53,13 +54,24 @@ def make_features(
     those = np.flatnonzero(garments.usable)
     those = those[(those >= part * FEATURES) & (those < (part + 1) * FEATURES)]
 
-    def images() -> Iterator[torch.Tensor]:
-        for number, i in enumerate(those):
-            yield garments[int(i)].image.to(experiment.device)
-            report((number + 1) / len(those))
-
     if experiment.ranks.first:
-        PyramidFENet(**experiment.preset.network_options).store(path, images())
+        fenet = PyramidFENet(**experiment.preset.network_options)
+        fenet.store(path, _Images(garments, those, experiment.device, report))
+
+
+class _Images(Sequence):
+    """The crops of some garments, read when they are asked for."""
+
+    def __init__(self, garments: Garments, those: np.ndarray, device: str, report: Report):
+        self._garments, self._those = garments, those
+        self._device, self._report = device, report
+
+    def __len__(self) -> int:
+        return len(self._those)
+
+    def __getitem__(self, number):
+        self._report((number + 1) / len(self._those))
+        return self._garments[int(self._those[number])].image.to(self._device)
 
 
 def train_base(experiment: Experiment, benchmark: Benchmark, kind: str, report: Report) -> None:
@@ -189,7 +201,9 @@ def _new_fenet(experiment: Experiment) -> FENet:
     fenet = FENETS[experiment.preset.network](**experiment.preset.network_options)
     if isinstance(fenet, PyramidFENet):
         paths = [path for split in SPLITS for path in feature_paths(experiment, split)]
-        fenet.remember(path for path in paths if path.exists())
+        if lost := [path for path in paths if not is_whole(path)]:
+            raise UserError(f"the features {lost[0]} are lost: run the same command again")
+        fenet.remember(paths)
     return fenet
 
 

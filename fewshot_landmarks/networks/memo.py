@@ -1,8 +1,7 @@
 """What a frozen network makes of an image, computed once: in memory, and in files."""
 
 import hashlib
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,23 +36,31 @@ class Memo:
         return torch.stack([self._one(image).to(images.device) for image in images])
 
     def read(self, paths: Iterable[Path]) -> None:
-        """Look up images in files that `write` made, too."""
+        """Look up images in files that `write` made, too; raises `ValueError` for any other."""
         for path in paths:
             rows = np.load(path, mmap_mode="r", allow_pickle=False)
+            if rows.ndim != 2 or rows.dtype != np.uint8 or rows.shape[1] < DIGEST:
+                raise ValueError(f"{path} holds no rows of bytes")
             digests = np.ascontiguousarray(rows[:, :DIGEST])
             self._files |= {row.tobytes(): (rows, i) for i, row in enumerate(digests)}
 
-    def write(self, path: Path, images: Iterable[torch.Tensor]) -> None:
+    def write(self, path: Path, images: Sequence[torch.Tensor]) -> None:
         """Store the vectors of images (3, S, S), each behind its image's digest, as .npy of bytes."""
-        rows: list[np.ndarray] = []
-        waiting = iter(images)
-        while batch := list(islice(waiting, BATCH)):
-            with torch.no_grad():
-                found = self._compute(torch.stack(batch)).cpu().numpy()
-            digests = np.stack([np.frombuffer(_digest(image), np.uint8) for image in batch])
-            rows.append(np.concatenate([digests, found.view(np.uint8)], 1))
         with written_whole(path, summed=True) as file:
-            np.save(file, np.concatenate(rows) if rows else np.empty((0, DIGEST), np.uint8))
+            for first in range(0, max(1, len(images)), BATCH):
+                batch = [images[i] for i in range(first, min(first + BATCH, len(images)))]
+                rows = self._rows(batch) if batch else np.empty((0, DIGEST), np.uint8)
+                if first == 0:
+                    shape = (len(images), rows.shape[1])
+                    said = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(file, said)
+                file.write(rows.tobytes())
+
+    @torch.no_grad()
+    def _rows(self, images: list[torch.Tensor]) -> np.ndarray:
+        found = self._compute(torch.stack(images)).cpu().numpy()
+        digests = [np.frombuffer(_digest(image), np.uint8) for image in images]
+        return np.concatenate([np.stack(digests), found.view(np.uint8)], 1)
 
     def _one(self, image: torch.Tensor) -> torch.Tensor:
         key = _digest(image)
@@ -71,4 +78,5 @@ class Memo:
 
 
 def _digest(image: torch.Tensor) -> bytes:
-    return hashlib.blake2b(image.cpu().numpy().tobytes(), digest_size=DIGEST).digest()
+    said = f"{image.dtype} {tuple(image.shape)}".encode()
+    return hashlib.blake2b(image.cpu().numpy().tobytes(), digest_size=DIGEST, key=said).digest()

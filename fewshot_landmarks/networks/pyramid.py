@@ -1,6 +1,6 @@
 """A feature extractor whose lower layers are ImageNet's and stay, and whose neck adapts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import prod
 from pathlib import Path
 
@@ -26,8 +26,8 @@ class PyramidFENet(FENet):
     of 1 x 1 follow. The last four channels say where in the crop a cell lies (see `PlacedNorm`).
 
     The maps of an image are computed once, whichever copy of this network asks (`remember`). They
-    are in half precision. name, weights: see `TimmFENet`. Raises `UserError` as that does, and for too
-    few channels.
+    are in half precision. name, weights: see `TimmFENet`. Raises `UserError` as that does, for too
+    few channels, and for a network without maps of stride 4.
     """
 
     stride = 4
@@ -49,7 +49,13 @@ class PyramidFENet(FENet):
                 f"{channels} channels: network pyramid needs more than {PLACE}, which say where "
                 "a cell lies"
             )
-        self._frozen = _Frozen(TimmFENet(name, weights, channels_last=channels_last))
+        network = TimmFENet(name, weights, channels_last=channels_last)
+        if network.stride != self.stride:
+            raise UserError(
+                f"network {name} has no maps of stride {self.stride}, its finest has "
+                f"{network.stride}: choose another"
+            )
+        self._frozen = _Frozen(network)
         self.sides = nn.ModuleList(
             nn.Conv2d(maps, width, 1) for maps in self._frozen.network.widths
         )
@@ -68,7 +74,7 @@ class PyramidFENet(FENet):
         """Read maps of images from files of `Memo` instead of computing them."""
         self._frozen.memo.read(files)
 
-    def store(self, path: Path, images: Iterable[torch.Tensor]) -> None:
+    def store(self, path: Path, images: Sequence[torch.Tensor]) -> None:
         """Write such a file, of images (3, S, S)."""
         self._frozen.memo.write(path, images)
 
@@ -119,7 +125,7 @@ class _Frozen:
 
     def __init__(self, network: TimmFENet):
         self.network = network.eval()
-        self.memo = Memo(lambda image: self._flat(image), KEPT)
+        self.memo = Memo(self._flat, KEPT)
 
     def __deepcopy__(self, memo: dict) -> "_Frozen":
         return self

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from fewshot_landmarks.evaluation import answers
 from fewshot_landmarks.heatmaps import decode
-from fewshot_landmarks.learner import Detector, SamplesDetector, heatmaps_of, least_expected
+from fewshot_landmarks.learner import Detector, SamplesDetector, heatmaps_of
 from fewshot_landmarks.samples import Samples
 
 THRESHOLD = 0.1  # a landmark is found if its error is below this, in units of the object's size
@@ -49,7 +49,7 @@ def find(
     """
     if isinstance(detector, SamplesDetector):
         densities = detector.of(query)
-        found = answers(least_expected(densities, query), query.size)
+        found = answers(detector.answers(densities, query), query.size)
         scores = probability_near(densities, found, query)
     else:
         found, shown = search(detector, query, support)

@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -62,6 +63,17 @@ def test_too_few_channels_are_one_line():
         PyramidFENet(channels=PLACE, weights=None)
 
 
+def test_a_network_of_coarser_maps_is_one_line():
+    with pytest.raises(UserError, match="vit_tiny_patch16_224"):
+        PyramidFENet(name="vit_tiny_patch16_224", weights=None)
+
+
+def test_images_of_the_same_bytes_and_other_shapes_are_told_apart():
+    memo = Memo(lambda images: images.shape[2] * images.flatten(1)[:, :5].half() + 1, 2**20)
+    wide, high = torch.ones(1, 3, 2, 8), torch.ones(1, 3, 8, 2)
+    assert memo(wide)[0, 0] == 3 and memo(high)[0, 0] == 9
+
+
 def counting(asked: list):
     def compute(images: torch.Tensor) -> torch.Tensor:
         asked.append(len(images))
@@ -87,8 +99,11 @@ def test_what_is_in_a_file_is_not_computed(tmp_path):
     writer = Memo(counting(asked), 0)
     writer.write(paths[0], images[:20])
     writer.write(paths[1], images[20:39])
-    writer.write(paths[2], [])
+    writer.write(paths[2], images[:0])
     assert sum(asked) == 39 and len(asked) == 4
     reader = Memo(counting(asked), 2**20)
     reader.read(paths)
     assert torch.equal(reader(images), images.flatten(1)[:, :5].half()) and sum(asked) == 40
+    np.save(tmp_path / "other.npy", np.zeros(3))
+    with pytest.raises(ValueError, match="other.npy"):
+        reader.read([tmp_path / "other.npy"])

@@ -5,7 +5,7 @@ import torch
 
 from baselines.ridge_plus import ridge, weighed
 from baselines.untrained.cells import squared_distances
-from fewshot_landmarks.heatmaps import decode
+from fewshot_landmarks.heatmaps import decode, heatmap_loss
 from fewshot_landmarks.learner import heatmaps_of, least_expected
 from tests.maths.test_learners import build
 from tests.toy import toy_task
@@ -49,6 +49,30 @@ def test_left_out_photos_tell_what_to_trust():
     assert trusted[0] - trusted[2] > noise[0] - noise[2]
     one = support[:1]
     assert torch.equal(model.choose(one, (telling[:1], nothing[:1])), model.start(1))
+
+
+def test_weights_end_no_worse_than_they_start():
+    """Also where a whole step would go past the least loss and back again."""
+    torch.manual_seed(0)
+    model, support = build("RIDGE+"), toy_task(9, shots=6, hidden=0.0).support
+    squares = squared_distances(support.landmarks, support.size, (8, 8)).view(6, -1, 8, 8)
+    telling = torch.exp(-squares / 8)
+    telling[::2] = telling[::2].roll(3, -1)
+    nothing, found = torch.zeros(6, 0, 4, 4), []
+    for log_weights in (model.start(6).detach(), model.choose(support, (telling, nothing))):
+        losses = []
+        for k in range(6):
+            rest = torch.arange(6) != k
+            parts = model.parts(
+                support[rest], (telling[rest], nothing[rest]),
+                support[~rest], (telling[~rest], nothing[~rest]),
+            )  # fmt: skip
+            one = support[~rest]
+            losses.append(
+                heatmap_loss(weighed(parts, log_weights), one.landmarks, one.size, one.labelled)
+            )
+        found.append(torch.stack(losses).mean())
+    assert found[1] < found[0] - 0.01
 
 
 def test_weights_multiply_what_each_part_says():
