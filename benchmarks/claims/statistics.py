@@ -4,6 +4,10 @@
   episodes of the first minus the second, with 1.96 standard errors. An episode where either side
   is NaN is dropped from the pair. Sides that have other episodes (`apart`: another benchmark's,
   other categories') are compared by their means; an episode that is in both is still one draw.
+- Where episodes are few, as those that controls met, the interval is Student's t (`paired_few`).
+  Some categories vary more than others, so its degrees of freedom are Satterthwaite's (B. L. Welch, "The
+  generalization of Student's problem when several different population variances are involved",
+  Biometrika 34, 1947), at most the number of episodes less that of categories.
 - Categories are what a benchmark is made of, not a sample: episodes vary within their category, and
   standard errors and bootstraps are of that alone.
 - "Below" holds if the whole interval is below 0, doesn't if the whole of it is above 0, and is
@@ -24,7 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import rankdata, spearmanr, t
 
 from fewshot_landmarks.metrics.intervals import Z95
 
@@ -54,12 +58,22 @@ def paired(first: pd.Series, second: pd.Series) -> Comparison:
     return _compared(pd.concat([first, second], axis=1, join="inner").dropna())
 
 
+def paired_few(first: pd.Series, second: pd.Series) -> Comparison:
+    """`paired`, with the interval of Student's t, which holds where episodes are few."""
+    return _compared(pd.concat([first, second], axis=1, join="inner").dropna(), few=True)
+
+
 def apart(first: pd.Series, second: pd.Series) -> Comparison:
     """The comparison of two means, each over its own episodes, of which some may be shared."""
     return _compared(pd.concat([first.dropna(), second.dropna()], axis=1))
 
 
-def _compared(sides: pd.DataFrame) -> Comparison:
+def student(freedom: float) -> float:
+    """Half of a 95% interval of Student's t in standard errors; NaN without degrees of freedom."""
+    return float(t.ppf(0.975, freedom))
+
+
+def _compared(sides: pd.DataFrame, few: bool = False) -> Comparison:
     """Of two columns of errors, NaN where a side lacks the episode."""
     errors = sides.to_numpy(np.float64)
     there = ~np.isnan(errors)
@@ -74,9 +88,13 @@ def _compared(sides: pd.DataFrame) -> Comparison:
         part = within[:, :1] - within[:, 1:]  # of an episode in the difference of the means
         size = _by_category(np.ones_like(part), category)
         away = part - (_by_category(part, category) / size)[category]
-        variance = (_by_category(away**2, category) / (size - 1) * size).sum()
+        parts = _by_category(away**2, category) / (size - 1) * size
+        variance = parts.sum()
+        freedom = variance**2 / (parts**2 / (size - 1)).sum()
+    # Where all episodes have one difference there are no degrees of freedom, and no width.
+    wide = student(freedom) if few and variance else Z95
     mine, other = (float(errors[there[:, side], side].mean()) for side in (0, 1))
-    return Comparison(mine, other, mine - other, Z95 * math.sqrt(variance), len(part))
+    return Comparison(mine, other, mine - other, wide * math.sqrt(variance), len(part))
 
 
 def _by_category(values: np.ndarray, category: np.ndarray) -> np.ndarray:

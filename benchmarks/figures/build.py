@@ -13,7 +13,8 @@ reads a results directory and writes each figure there as .png and .pdf, a pure 
 
 Every interval is 1.96 standard errors over episodes, as in the tables: an episode's value is first
 averaged over the training seeds. A figure whose file is not there is left out, and a line says so.
-Figures 4, 5 and 6 are of the paper's benchmarks: a run on others has none of them.
+Figures 4, 5 and 6 are of the paper's benchmarks: a run on others has none of them. Average ranks
+are over benchmarks: a run on data with one alone has no figure_ranks.
 """
 
 import io
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.figures.captions import OF_THE_PAPER
+from benchmarks.figures.captions import ACROSS, OF_THE_PAPER
 from benchmarks.figures.curves import figure_curves, figure_shots, figure_trust
 from benchmarks.figures.landmarks import figure4, figure5, figure6
 from benchmarks.figures.ranks import figure_ranks
@@ -75,8 +76,10 @@ def write_figures(directory: str | Path) -> list[str]:
     if not directory.is_dir():
         raise UserError(f"no results directory {directory}: python -m benchmarks.run makes one")
     run = _run(directory)
+    places = titles(run)
+    without = (() if are_the_papers(places) else OF_THE_PAPER) + ACROSS * (len(places) < 2)
     for name, (make, *files) in FIGURES.items():
-        if name in OF_THE_PAPER and not are_the_papers(titles(run)):
+        if name in without:
             continue
         try:
             if absent := [file for file in files if not (directory / file).is_file()]:

@@ -24,12 +24,13 @@ CAPTIONS = {  # of each figure by its name: its title, and what is plotted
     ),
     "figure_ranks": (
         "Who is better, by average rank",
-        "Each learner's rank by mean NE, averaged over benchmarks and numbers of shots, farther "
-        "left is better: learners whose ranks one black bar spans are not told apart at the 5% "
-        "level (Friedman's and Nemenyi's tests; Demsar, 2006). Numbers of shots of one benchmark "
-        "share their episodes, and benchmarks share categories, so these are fewer independent "
-        "comparisons than the tests take them for, and differences look surer than they are; and "
-        "a rank does not say by how much errors differ.",
+        "Each learner's rank by mean NE over all numbers of shots, averaged over benchmarks, "
+        "farther left is better: learners whose ranks one black bar spans are not told apart at "
+        "the 5% level (Friedman's and Nemenyi's tests; Demsar, 2006), and of few benchmarks few "
+        "are. Benchmarks share categories, so they are fewer independent comparisons than the "
+        "tests take them for, and differences look surer than they are; and a rank does not say by "
+        "how much errors differ. Where controls were run all learners are ranked on those episodes "
+        "alone that controls met, the first of each category; the figure says how many.",
     ),
     "figure_curves": (
         "Learning curves",
@@ -45,5 +46,6 @@ CAPTIONS = {  # of each figure by its name: its title, and what is plotted
         "promises too much. A landmark that is not there counts as not found.",
     ),
 }
+ACROSS = ("figure_ranks",)  # over benchmarks: of one alone there is none
 OF_THE_PAPER = ("figure4", "figure5", "figure6")  # of its benchmarks alone
 BESIDE = ", ours above and the paper's below"  # of a caption, where the paper has numbers

@@ -1,9 +1,10 @@
 """A figure of our own: who is better at a glance, by average ranks.
 
 J. Demsar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7, 2006: learners
-are ranked on each data set, here a benchmark with a number of shots; Friedman's test asks whether
-they differ at all, and two are told apart where their average ranks differ by Nemenyi's critical
-difference q sqrt(k (k + 1) / 6 N), of k learners on N data sets.
+are ranked on each data set; Friedman's test asks whether they differ at all, and two are told apart
+where their average ranks differ by Nemenyi's critical difference q sqrt(k (k + 1) / 6 N), of k
+learners on N data sets. Both tests take data sets as independent. So a data set is a benchmark, with
+means over all numbers of shots, which share its episodes; benchmarks share categories.
 """
 
 import math
@@ -16,23 +17,24 @@ from matplotlib.figure import Figure
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
 from benchmarks.figures.style import COLOURS, OTHER, Absent, styled
-from benchmarks.results.episodes import met_by_all
+from benchmarks.results.episodes import controls_needed, episodes_needed, met_by_all
 from benchmarks.results.reading import titles
-from fewshot_landmarks.protocol import ABLATIONS
+from fewshot_landmarks.protocol import ABLATIONS, UNTRAINED
 
 LEVEL = 0.05
 
 
 def mean_errors(episodes: pd.DataFrame, run: dict) -> pd.DataFrame:
-    """Errors of all learners but ablations: a row a benchmark and number of shots, a column a
-    learner; means over the episodes that all met, NaN where a learner lacks any."""
+    """Errors of all learners but ablations: a row a benchmark, a column a learner.
+
+    Means over numbers of shots and the episodes that all met, NaN where a learner lacks any.
+    """
     found = {}
     for benchmark in titles(run):
-        if benchmark not in set(episodes["benchmark"]):
-            continue
-        errors = met_by_all(episodes, run, benchmark).mean()
-        for shots in errors.index.unique("shots"):
-            found[benchmark, shots] = errors.xs(shots, level="shots")
+        shots = episodes.loc[episodes["benchmark"] == benchmark, "shots"].unique()
+        if len(shots):
+            errors = met_by_all(episodes, run, benchmark).mean().unstack("shots")
+            found[benchmark] = errors.reindex(columns=shots).mean(axis=1, skipna=False)
     learners = sorted(set(episodes["learner"]) - set(ABLATIONS))
     return pd.DataFrame(found).T.reindex(columns=learners)
 
@@ -67,7 +69,7 @@ def figure_ranks(episodes: pd.DataFrame, run: dict) -> Figure:
     errors = errors.drop(columns=lacking)
     sets, learners = errors.shape
     if learners < 3 or sets < 2:
-        raise Absent("fewer than three learners have every cell of two benchmarks or shots")
+        raise Absent("fewer than three learners have every cell of two benchmarks")
     with np.errstate(invalid="ignore"):  # where all have the same errors there is no statistic
         p = float(np.nan_to_num(friedmanchisquare(*errors.to_numpy().T).pvalue, nan=1.0))
     ranks, difference = average_ranks(errors), critical_difference(learners, sets)
@@ -77,10 +79,20 @@ def figure_ranks(episodes: pd.DataFrame, run: dict) -> Figure:
     verdict = f"critical difference {difference:.2f}" if p < LEVEL else "none is told from another"
     without = f"\nLeft out, for they lack some: {', '.join(lacking)}" if lacking else ""
     figure.suptitle(
-        f"Average rank over {sets} benchmarks and numbers of shots, 1 is best\nFriedman's test: "
-        f"{chance}; Nemenyi's test at 5%: {verdict}{without}"
+        f"Average rank over {sets} benchmarks, by means over all shots{_met(episodes, run)}, 1 is "
+        f"best\nFriedman's test: {chance}; Nemenyi's test at 5%: {verdict}"
+        f"\nBoth take benchmarks as independent, which those that share categories are not{without}"
     )
     return figure
+
+
+def _met(episodes: pd.DataFrame, run: dict) -> str:
+    """Which episodes learners are ranked on, where those are not all that they met."""
+    of_controls = episodes["learner"].isin(UNTRAINED)
+    if of_controls.all() or not of_controls.any():
+        return ""
+    few, many = controls_needed(run, episodes[of_controls]), episodes_needed(run, episodes)
+    return f", {few} of {many} episodes a category" * (few < many)
 
 
 def _draw(ax: Axes, ranks: pd.Series, difference: float) -> None:

@@ -3,7 +3,9 @@
 All numbers of a benchmark are of the same episodes, those that controls met: the first of each
 category. An episode's error is averaged over its learner's training seeds and then over the shots.
 A difference is a learner's error less a control's, episode by episode, with the interval that
-claims have (`benchmarks.claims.statistics`).
+claims on controls have (`benchmarks.claims.statistics`): of episodes within their category. An
+error's own interval is over all episodes alike, as in the paper's tables, so the spread between
+categories is in it. Both are Student's t, for episodes are few.
 """
 
 import math
@@ -11,10 +13,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from benchmarks.claims.statistics import paired
+from benchmarks.claims.statistics import paired_few, student
 from benchmarks.results.episodes import met_by_all
 from benchmarks.results.reading import data_said, run_field, titles
-from fewshot_landmarks.metrics.intervals import mean_interval
 from fewshot_landmarks.protocol import ABLATIONS, BEYOND, LEARNERS, SHOTS, UNTRAINED
 from fewshot_landmarks.support.markup import Markdown, csv_text, latex, markdown, pipes
 
@@ -59,10 +60,10 @@ def _line(learner: str, means: Mapping[str, pd.Series]) -> dict:
     if learner not in means:
         return {"episodes": 0}
     own = means[learner].dropna()
-    line = dict(zip(NUMBERS, mean_interval(own)))
+    line = {"ne": own.mean(), "ci95": own.sem() * student(len(own) - 1)}
     for control, short in AGAINST.items():
         if control in means and control != learner:
-            compared = paired(own, means[control])
+            compared = paired_few(own, means[control])
             line[f"less_{short}"] = compared.difference
             line[f"less_{short}_ci95"] = compared.ci95
     return line | {"episodes": len(own)}
@@ -88,8 +89,10 @@ def caption(table: pd.DataFrame, run: dict) -> str:
         "features of ImageNet's EfficientNet-Lite0 as they are, what landmarks look like (RIDGE, "
         "NEAREST), and that with their place and shape (CLM). Normalised error (NE), the mean of "
         "all shots, and differences to PLACE and to CLM on the same episodes: below zero is "
-        f"better, and bold where the whole 95% interval is. {said} episodes a value, the first of "
-        "each category. "
+        "better, and bold where the whole 95% interval is. ± of NE is the 95% interval over all "
+        "episodes, and the spread between categories is in it; ± of a difference is that of "
+        "episodes within their category, and it is not. Both are by Student's t. "
+        f"{said} episodes a value, the first of each category. "
         f"{data_said(run)}; version {run_field(run, 'version', default='unknown')}. A dash: not "
         "measured, or not in full."
     )

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import sem
+from scipy.stats import sem, ttest_ind, ttest_rel
 
 from benchmarks.claims.build import claims, to_markdown
-from benchmarks.claims.statistics import FAILS, HOLDS, NOT_MEASURED, UNDECIDED
+from benchmarks.claims.statistics import FAILS, HOLDS, NOT_MEASURED, UNDECIDED, paired, paired_few
 from benchmarks.figures.ranks import (
     alike,
     average_ranks,
@@ -35,6 +35,11 @@ RUN = {
     "plan": {"episodes": ALL, "control_episodes": FEW, "shots": list(SHOTS)},
     "benchmarks": {"B-2": {"seen": ["vest"], "unseen": ["skirt"]}},
 }
+TWO = {
+    **RUN,
+    "benchmarks": {name: {"seen": ["vest"], "unseen": ["skirt"]} for name in ("B-1", "B-2")},
+}
+T2 = 4.302653  # Student's t of a 95% interval, two degrees of freedom
 LEVEL = {"PLACE": 0.2, "RIDGE": 0.4, "NEAREST": 0.4, "CLM": 0.1}
 
 
@@ -70,7 +75,7 @@ def test_all_numbers_are_of_the_episodes_that_controls_met():
     assert set(table["episodes"]) == {FEW}
     row = line(table, "WG")
     assert row["ne"] == pytest.approx(0.15 + 0.01)
-    assert row["ci95"] == pytest.approx(1.96 * sem([0.0, 0.01, 0.02]))
+    assert row["ci95"] == pytest.approx(T2 * sem([0.0, 0.01, 0.02]))
     assert row["less_position"] == pytest.approx(-0.05)
     assert row["less_untrained"] == pytest.approx(0.05)
     assert line(table, "CLM")["less_position"] == pytest.approx(-0.1)
@@ -89,7 +94,36 @@ def test_a_difference_is_paired_and_averaged_over_seeds_and_shots():
     row = line(table5(records(error, seeds={"FT": (0, 1)}), RUN), "FT")
     pairs = [0.05 + each for each in sway.values()]
     assert row["less_position"] == pytest.approx(np.mean(pairs))
-    assert row["less_position_ci95"] == pytest.approx(1.96 * sem(pairs))
+    assert row["less_position_ci95"] == pytest.approx(T2 * sem(pairs))
+
+
+def test_intervals_of_few_episodes_are_students():
+    skirt, vest = [0.01, 0.05], [0.3, -0.2, 0.1]
+    index = [("skirt", 0), ("skirt", 1), ("vest", 0), ("vest", 1), ("vest", 2)]
+    index = pd.MultiIndex.from_tuples(index, names=["category", "episode"])
+    first = pd.Series([*skirt, *vest], index)
+    second = pd.Series([0.02, 0.01, 0.1, 0.04, 0.0], index)
+    # Of one category it is the t-test's of pairs. Of two, their differences' sum a + b is a - (-b),
+    # which Welch's test compares; with equal numbers of episodes the mean is half of the sum.
+    alone = paired_few(first[["vest"]], second[["vest"]])
+    low, high = ttest_rel(vest, second["vest"]).confidence_interval()
+    assert (alone.difference, alone.ci95) == pytest.approx(((low + high) / 2, (high - low) / 2))
+    both = [first.drop(("vest", 2)), second.drop(("vest", 2))]
+    change = both[0] - both[1]
+    test = ttest_ind(change["skirt"], -change["vest"], equal_var=False)
+    low, high = test.confidence_interval()
+    found = paired_few(*both)
+    assert (found.difference, found.ci95) == pytest.approx(((low + high) / 4, (high - low) / 4))
+    assert found.ci95 > 2 * paired(*both).ci95
+    assert paired_few(first, first).ci95 == 0
+    assert math.isnan(paired_few(first[:3], second[:3]).ci95)  # one episode of vests
+
+
+def test_many_episodes_have_the_intervals_of_other_claims():
+    random = np.random.default_rng(0)
+    index = pd.MultiIndex.from_product([range(7), range(100)], names=["category", "episode"])
+    sides = [pd.Series(random.random(700), index) for _ in range(2)]
+    assert paired_few(*sides).ci95 == pytest.approx(paired(*sides).ci95, rel=0.003)
 
 
 def test_without_controls_there_is_no_table(tmp_path):
@@ -161,6 +195,17 @@ def test_each_of_the_nine_is_judged_on_the_episodes_that_both_met():
     assert set(untrained["verdict"]) == {FAILS}
 
 
+def test_three_episodes_that_seem_to_differ_are_undecided():
+    sway = (-0.02, -0.05, -0.11)  # less than PLACE by 2.26 standard errors
+
+    def error(learner, _seed, episode, _shots):
+        return LEVEL.get(learner, 0.2 + sway[episode % FEW])
+
+    frame = judged(records(error)).set_index("claim")
+    row = frame.loc["FT is better than the mean position"]
+    assert row["ci95"] == pytest.approx(T2 * sem(sway)) and row["verdict"] == UNDECIDED
+
+
 def test_without_controls_there_are_no_such_claims():
     frame = claims(records(level, few=()), RUN, None)
     assert "controls" not in set(frame["group"]) and "## Controls" not in to_markdown(frame)
@@ -199,36 +244,57 @@ def test_bars_are_the_longest_stretches_within_a_critical_difference():
     assert alike([1, 2, 3], 9) == [(0, 2)] and alike([1, 2, 3], 0.5) == []
 
 
+def on_two(frame):
+    """The same records on two benchmarks."""
+    return pd.concat([frame.assign(benchmark=name) for name in TWO["benchmarks"]])
+
+
 def shown(figure):
     return {text.get_text() for ax in figure.axes for text in ax.texts}
 
 
 def test_everybody_with_every_cell_is_ranked_on_the_same_episodes():
     episodes = records(level, ("FT", "WG", "Own", "Base-FEN"))
-    errors = mean_errors(episodes, RUN)
-    assert set(errors) == {"FT", "WG", "Own", *UNTRAINED} and len(errors) == len(SHOTS)
+    episodes = on_two(episodes)
+    errors = mean_errors(episodes, TWO)
+    assert set(errors) == {"FT", "WG", "Own", *UNTRAINED} and list(errors.index) == ["B-1", "B-2"]
     assert errors["WG"].to_numpy() == pytest.approx(0.16)
-    texts = shown(figure_ranks(episodes, RUN))
+    figure = figure_ranks(episodes, TWO)
+    assert f"{FEW} of {ALL} episodes" in figure.get_suptitle()
+    texts = shown(figure)
     assert {"CLM  1.00", "WG  2.00", "PLACE  3.00", "5.00  Own"} <= texts
     assert not any("Base-FEN" in text for text in texts)
     lost = (episodes["learner"] == "Own") & (episodes["shots"] == 5) & (episodes["episode"] == 0)
-    figure = figure_ranks(episodes[~lost], RUN)
+    figure = figure_ranks(episodes[~lost], TWO)
     assert "Own" in figure.get_suptitle() and not any("Own" in text for text in shown(figure))
 
 
 def test_where_friedmans_test_finds_nothing_one_bar_spans_all():
-    def error(learner, _seed, _episode, shots):
-        return {"FT": 0.1, "WG": 0.2, "MRN": 0.3}[learner] * (1 if shots in (1, 3) else -1) + 1
-
-    figure = figure_ranks(records(error, ("FT", "WG", "MRN"), few=()), RUN)
+    one = records(lambda *_: 0.0, ("FT", "WG", "MRN"), few=())
+    errors = {"B-1": {"FT": 0.1, "WG": 0.2, "MRN": 0.3}, "B-2": {"FT": 0.3, "WG": 0.1, "MRN": 0.2}}
+    both = [one.assign(benchmark=b, ne=one["learner"].map(own)) for b, own in errors.items()]
+    figure = figure_ranks(pd.concat(both), TWO)
     assert "none is told from another" in figure.get_suptitle()
     (bar,) = [line for line in figure.axes[0].lines if line.get_linewidth() == 2.5]
     assert np.ptp(bar.get_xdata()) > 0.2
 
 
-def test_two_learners_have_no_ranks():
-    with pytest.raises(Absent, match="three learners"):
-        figure_ranks(records(level, few=()), RUN)
+def test_numbers_of_shots_are_one_data_set():
+    def error(learner, _seed, _episode, shots):  # FT is ahead at four numbers, WG at the mean
+        return {"FT": 0.2, "WG": 0.1 if shots == 10 else 0.21, "MRN": 0.3}[learner]
+
+    figure = figure_ranks(on_two(records(error, ("FT", "WG", "MRN"), few=())), TWO)
+    assert {"WG  1.00", "FT  2.00", "3.00  MRN"} <= shown(figure)
+    # Two benchmarks, three learners: Friedman's statistic is 4, its chance exp(-2).
+    assert f"p = {math.exp(-2):.3f}" in figure.get_suptitle()
+
+
+def test_two_learners_or_one_benchmark_have_no_ranks():
+    whole = on_two(records(level))
+    lost = whole[(whole["episode"] > 0) | (whole["shots"] > 3)]
+    for episodes in (on_two(records(level, few=())), records(level), lost):
+        with pytest.raises(Absent, match="three learners"):
+            figure_ranks(episodes, TWO)
 
 
 # ------------------------------------------------------------------------------ the report
@@ -241,10 +307,19 @@ def test_the_page_shows_controls_where_they_were_run(tmp_path):
     text = report(directory)
     page = Page(text)
     assert "controls" in page.ids and "9 learners" in text
-    assert ["WG", "0.160 ± 0.011", "−0.050 ± 0.000 ✓", "+0.050 ± 0.000"] in page.rows
+    assert ["WG", "0.160 ± 0.025", "−0.050 ± 0.000 ✓", "+0.050 ± 0.000"] in page.rows
     assert [row[0] for row in spread(episodes)["table"].rows] == ["FT, B-2"]
     bare = store(tmp_path / "bare", records(level, few=()), RUN)
     assert "controls" not in Page(report(bare)).ids
+
+
+def test_data_with_one_benchmark_have_no_ranks_and_none_are_missing(tmp_path):
+    said = []
+    for names in (("J-1",), ("J-1", "J-2")):
+        run = {**RUN, "benchmarks": {n: {"seen": ["hand"], "unseen": ["skirt"]} for n in names}}
+        episodes = pd.concat([records(level).assign(benchmark=name) for name in names])
+        said.append("figure_ranks" in report(store(tmp_path / names[-1], episodes, run)))
+    assert said == [False, True]
 
 
 def test_a_controls_episode_costs_once_what_all_benchmarks_share():
