@@ -1,7 +1,7 @@
 """CVAT's "for images 1.1" XML. A document type or entity, which CVAT never writes, is refused."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 from reprlib import repr as brief
 from xml.etree import ElementTree
@@ -22,7 +22,6 @@ from fewshot_landmarks.data.formats.values import (
     said_true,
 )
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import write_text
 
 SUFFIX = ".xml"
 _AS_IMAGES = 'export the annotations as "CVAT for images 1.1"'
@@ -141,7 +140,7 @@ def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
     return [out]
 
 
-def write(out: Path, photos: Sequence[Searched]) -> None:
+def contents(out: Path, photos: Sequence[Searched]) -> Iterator[tuple[Path, str]]:
     """An object is a skeleton and a box of one group; the labels that CVAT's task needs for both
     stand in the file's head.
     """
@@ -165,7 +164,7 @@ def write(out: Path, photos: Sequence[Searched]) -> None:
             _object(image, one, {"source": "auto", "z_order": "0", "group_id": str(group)})
     ElementTree.indent(root)
     head = '<?xml version="1.0" encoding="utf-8"?>\n'
-    write_text(out, head + ElementTree.tostring(root, encoding="unicode") + "\n")
+    yield out, head + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
 def _object(image: Element, one: Found, common: dict[str, str]) -> None:

@@ -23,7 +23,6 @@ from fewshot_landmarks.data.formats.shapes import Shape, from_shapes
 from fewshot_landmarks.data.formats.values import Bad, key_of, numbered, numbers, pixels, plain
 from fewshot_landmarks.data.images import SUFFIXES
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import write_text
 
 SUFFIX = ".json"
 KINDS = {"keypointlabels": "point", "rectanglelabels": "box", "polygonlabels": "polygon"}
@@ -225,7 +224,7 @@ def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
     return [out, _config(out)]
 
 
-def write(out: Path, photos: Sequence[Searched]) -> None:
+def contents(out: Path, photos: Sequence[Searched]) -> Iterator[tuple[Path, str]]:
     """A task a photo with its objects as a prediction: a rectangle is the parent of its points.
 
     A photo's place is that in a storage of local files, from the folder in which that of the photos
@@ -244,8 +243,8 @@ def write(out: Path, photos: Sequence[Searched]) -> None:
         }
         image = f"/data/local-files/?d={quote(os.fsencode(Path(place).as_posix()))}"
         tasks.append({"id": photo.id, "data": {"image": image}, "predictions": [found]})
-    write_text(out, json.dumps(tasks, indent=1) + "\n")
-    write_text(_config(out), _configuration(photos))
+    yield out, json.dumps(tasks, indent=1) + "\n"
+    yield _config(out), _configuration(photos)
 
 
 def _root(photos: Sequence[Searched]) -> str:

@@ -5,7 +5,7 @@ without its visibility, all as shares of the photo's sides. Labels lie in a fold
 one of `images`, or beside the photos. Without visibility 0, 0 is a landmark that is not labelled.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from reprlib import repr as brief
 
@@ -16,7 +16,7 @@ from fewshot_landmarks.data.formats.found import Found, Searched, a_file_each, b
 from fewshot_landmarks.data.formats.objects import Object, Photo, Read
 from fewshot_landmarks.data.formats.values import Bad, marks, mirrored, numbers, plain, whole
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import read_regular, write_text
+from fewshot_landmarks.support.files import read_regular
 
 SUFFIX = ""
 CONFIG = "data.yaml"
@@ -207,7 +207,7 @@ def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
     return [*each, out / CONFIG]
 
 
-def write(out: Path, photos: Sequence[Searched]) -> None:
+def contents(out: Path, photos: Sequence[Searched]) -> Iterator[tuple[Path, str]]:
     """Classes are numbered in the order of their categories' ids."""
     if not photos:
         return
@@ -216,7 +216,7 @@ def write(out: Path, photos: Sequence[Searched]) -> None:
     landmarks = max(len(one.names) for one in every.values())
     for photo in photos:
         rows = [_row(one, classes[one.category], photo, landmarks) for one in photo.objects]
-        write_text(_file(out, photo.name), "\n".join(rows) + "\n")
+        yield _file(out, photo.name), "\n".join(rows) + "\n"
     every_folder = {between(out, photo.path.parent) for photo in photos}
     folders = sorted(
         each for each in every_folder if not any(each.startswith(f"{f}/") for f in every_folder)
@@ -232,7 +232,7 @@ def write(out: Path, photos: Sequence[Searched]) -> None:
     if len(flips) == 1 and flips != {tuple(range(landmarks))}:
         said["flip_idx"] = list(flips.pop())
     text = yaml.safe_dump(said, allow_unicode=True, sort_keys=False, width=1000)
-    write_text(out / CONFIG, text)
+    yield out / CONFIG, text
 
 
 def _file(out: Path, name: str) -> Path:
