@@ -278,6 +278,31 @@ def test_yolos_visibility_with_and_without_it(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    "row, places",
+    [
+        ("0 .5 .5 .5 .5 .25 .5 .91 .5 .1 1 0 0 .2", [(10, 15, 2), (20, 3, 2), (0, 0, 0)]),
+        ("0 .5 .5 .5 .5 .25 .5 .91 .5 .1 0 .5 .1 .02", [(10, 15, 2), (0, 0, 0), (20, 3, 2)]),
+        (GOOD + " .875", [(10, 15, 2), (20, 3, 1), (0, 0, 0)]),
+        ("0 .5 .5 .5 .5 .25 .5 .91 .5 .1 1 0 0 .2 .8", [(10, 15, 2), (20, 3, 2), (0, 0, 0)]),
+    ],
+)
+def test_what_a_model_is_sure_of_is_no_visibility_in_yolos_labels(tmp_path, row, places):
+    """Of each landmark in place of visibility, of the object in the end, or both."""
+    found = read_annotations(data_set(tmp_path, GOOD, row, row))
+    assert list(marks(found, 1).values()) == list(marks(found, 2).values()) == places
+    (line,) = found.lines
+    assert "labels/1.txt: line 2 and 1 more" in line and "confidence" in line
+
+
+def test_a_detectors_label_may_end_in_its_confidence(tmp_path):
+    found = read_annotations(data_set(tmp_path, GOOD, "1 .5 .5 .5 .5 .7"))
+    assert len(found.index) == found.index.unlabelled == 1
+    pairs = "0 .5 .5 .5 .5 .25 .5 .5 .1 0 0 .7"
+    found = read_annotations(data_set(tmp_path, pairs, kpt_shape=[3, 2]))
+    assert list(marks(found, 0).values()) == [(10, 15, 2), (20, 3, 2), (0, 0, 0)]
+
+
 def test_yolos_classes_share_the_longest_list_of_landmarks(tmp_path):
     data_set(tmp_path, GOOD, kpt_names={0: ["a", "b"], 1: ["c"]})  # and none has them all
     assert list(marks(read_annotations(tmp_path), 0)) == ["a", "b"]
@@ -306,6 +331,9 @@ def test_yolos_shares_are_of_the_photo_as_exif_turns_it(tmp_path):
         ("0 .5 .5", ["labels/1.txt: line 2", "3 numbers"]),
         ("nan" + GOOD[1:], ["labels/1.txt: line 2", "nan"]),
         (GOOD.replace("1 0 0 0", "3 0 0 0"), ["labels/1.txt: line 2", "visibility"]),
+        (GOOD.replace("1 0 0 0", ".91 0 0 0"), ["labels/1.txt: line 2", "visibility 0.91"]),
+        (GOOD + " 7", ["labels/1.txt: line 2", "10 numbers"]),  # of what is tracked
+        ("0 .5 .5 .5 .5 .25 .5 2 .5 .1 1 .5", ["labels/1.txt: line 2", "7 numbers"]),  # cut off
     ],
 )
 def test_a_wrong_line_of_yolos_is_left_out_and_said(tmp_path, row, words):

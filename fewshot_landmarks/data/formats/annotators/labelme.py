@@ -90,10 +90,10 @@ def _shape(row: object) -> Shape:
         raise Bad(f"not the points of a {drawn}: {brief(points)}")
     if kind == "point" and not (isinstance(label, str) and label.strip()):
         raise Bad("a point without label")
-    label = plain(label)
+    label = written = plain(label)
     if kind == "point" and (told := SEEN.fullmatch(label)):
         label, visible = told[1], visible if told[2].lower() == "visible" else min(visible, 1)
-    return Shape(kind, points, key_of(group), label, visible)
+    return Shape(kind, points, key_of(group), label, visible, written=written)
 
 
 def _visible(row: dict) -> int:
