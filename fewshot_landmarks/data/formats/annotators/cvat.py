@@ -17,6 +17,7 @@ from fewshot_landmarks.data.formats.values import (
     key_of,
     numbered,
     numbers,
+    parsed_xml,
     pixels,
     plain,
     said_true,
@@ -44,13 +45,9 @@ def read(source: Path, content: bytes, wanted: str | None) -> Read:
 
 def _images(source: Path, content: bytes) -> list[Element]:
     try:
-        text = content.decode("utf-8-sig")
-        # A text is parsed as UTF-8 whatever it declares, so that nothing can hide from this search.
-        if "<!DOCTYPE" in text or "<!ENTITY" in text:
-            raise UserError(f"{source} declares a document type, which CVAT never does: not read")
-        root = ElementTree.fromstring(text)
-    except (UnicodeDecodeError, ElementTree.ParseError) as error:
-        raise UserError(f"{source} is not XML in UTF-8: {error}; export it again") from None
+        root = parsed_xml(source, content)
+    except Bad as reason:
+        raise UserError(str(reason)) from None
     if root.tag != "annotations":
         raise UserError(f"{source} starts with <{root.tag}>, not CVAT's: {_AS_IMAGES}")
     if root.find("track") is not None:
