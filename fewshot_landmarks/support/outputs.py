@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable
+from functools import cache
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -60,6 +61,24 @@ def claim(paths: Iterable[Path], overwrite: bool | None) -> None:
     except (OSError, ValueError) as error:  # ValueError: a path that no file can have
         why = getattr(error, "strerror", None) or error
         raise UserError(f"cannot write to {folder}: {why}; choose another place") from None
+
+
+def unchanged(paths: Iterable[Path], overwrite: bool | None) -> None:
+    """Ask again, right before files that were claimed are replaced.
+
+    Raises `UserError` where, without `overwrite`, one is there that somebody has saved since.
+    """
+    known = cache(_known)
+    for path in () if overwrite else paths:
+        try:
+            ours = _ours(path, known(path.parent))
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+        if not ours:
+            raise UserError(
+                f"{path} was saved by somebody while photos were searched, and stays: move it away "
+                "and give the same command again, which searches none of them twice"
+            )
 
 
 def note(path: Path, written: Path) -> None:

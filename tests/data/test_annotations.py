@@ -780,6 +780,18 @@ def test_xml_that_is_not_cvats_for_images_is_refused(tmp_path):
     refused(path, path)
 
 
+def test_labels_that_say_what_is_seen_of_one_landmark_are_not_two(tmp_path):
+    """Two such in one object: the line says why, and leaves groups to those who have two objects."""
+    labelme(tmp_path, "a", shape("left hidden", (40, 30)), shape("right", (20, 10)))
+    labelme(tmp_path, "b", shape("left visible", (40, 30)), shape("right", (20, 10)))
+    found = read_annotations(tmp_path)
+    assert found.categories[1].names == ("left", "right") and len(found.index) == 2
+    both = shape("left hidden", (40, 30)), shape("left visible", (50, 30))
+    labelme(tmp_path, "b", *both, shape("right", (20, 10)))
+    (line,) = read_annotations(tmp_path).index.skipped
+    assert all(said in line for said in ("b.jpg", "'left hidden', 'left visible'", "seen of it"))
+
+
 def test_xml_with_entities_is_refused(tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("hidden")

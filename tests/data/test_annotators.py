@@ -108,6 +108,107 @@ def test_label_studios_photos_are_found_wherever_it_has_them(given, place):
     assert found.photos[1].path == given / "images" / "c.png"
 
 
+def two_photos(front="c.png", back="a b.png", **more):
+    """A change: the second task has two photos, with two landmarks on `a` and one on `b`."""
+
+    def change(said):
+        said[1]["data"] = {"front": front, "back": back} | more.get("data", {})
+        row = said[1]["annotations"][1]["result"][1]
+        row = {key: value for key, value in row.items() if key != "parentID"}
+        result = []
+        for to, label, x in [("a", "tip", 10), ("a", "right", 20), ("b", "tip", 30)]:
+            value = row["value"] | {"x": x, "keypointlabels": [label]}
+            known = {"id": f"{to}{x}", "to_name": to, "from_name": f"on-{to}"}
+            result.append(row | known | {"value": value} | more.get(to, {}))
+        said[1]["annotations"] = [{"result": result}]
+        del said[0]
+
+    return change
+
+
+INTERFACE = """<View><Image name="a" value="$front"/><Image name="b" value="$back"/>
+<KeyPointLabels name="on-a" toName="a" value="$front"/><KeyPointLabels name="on-b" toName="b"/></View>
+"""
+
+
+@pytest.mark.parametrize(
+    "more, interface",
+    [
+        ({"a": {"source": "$front"}, "b": {"source": "$back"}}, ""),
+        ({"a": {"to_name": "front"}, "b": {"to_name": "back"}}, ""),
+        ({}, INTERFACE),
+        ({"back": "https://host/data/upload/1/0a1b2c3d-a%20b.png?x=.txt"}, INTERFACE),
+    ],
+)
+def test_each_region_of_label_studios_is_on_its_own_photo(given, more, interface):
+    if interface:
+        (given / "tasks-config.xml").write_text(interface)
+    photo(given / "images" / "a%20b.png")
+    found = read_annotations(tasks(given, two_photos(**more)))
+    assert [each.path.name.replace("%20", " ") for each in found.photos] == ["c.png", "a b.png"]
+    assert found.index.photo.tolist() == [0, 1] and not found.index.skipped
+    assert [marks(found, i)["tip"][0] for i in range(2)] == [4, 12]
+
+
+def test_label_studios_minimal_export_is_told_by_its_interface(given):
+    def minimal(said):
+        two_photos()(said)
+        rows = [row["value"] | {"original_width": WIDTH, "original_height": HEIGHT}
+                for row in said[0]["annotations"][0]["result"]]  # fmt: skip
+        return [{"id": 8, **said[0]["data"], "on-a": rows[:2], "on-b": rows[2:]}]
+
+    refused(tasks(given, minimal), "task 8", "front, back", "tasks-config.xml")
+    (given / "tasks-config.xml").write_text(INTERFACE)
+    found = read_annotations(tasks(given, minimal))
+    assert [each.path.name for each in found.photos] == ["c.png", "a b.png"]
+    assert [marks(found, i)["tip"][0] for i in range(2)] == [4, 12]
+
+
+@pytest.mark.parametrize("more", [{}, {"back": "https://host/42"}, {"b": {"to_name": "a"}}])
+def test_a_task_that_does_not_say_which_photo_a_region_is_on_is_left_out(given, more):
+    """Also where one of two values alone is called as a photo is."""
+
+    def change(said):
+        first = said[0]
+        two_photos(**more)(said)
+        first["data"] = {"image": "a b.png"}
+        return [first, *said]
+
+    found = read_annotations(tasks(given, change))
+    (line,) = found.index.skipped
+    assert "task 8" in line and "tasks-config.xml" in line and "front" in line
+    assert found.index.photo.tolist() == [0, 0] and len(found.photos) == 1
+
+
+def pages(*numbers, key="item_index"):
+    """A change: landmarks on pages of a list of two photos."""
+
+    def change(said):
+        two_photos()(said)
+        said[0]["data"] = {"pages": ["c.png", "a b.png"], "title": "words"}
+        for row, number in zip(said[0]["annotations"][0]["result"], numbers):
+            row |= {"to_name": "page", key: number}
+
+    return change
+
+
+def test_each_region_of_label_studios_is_on_its_own_page(given):
+    found = read_annotations(tasks(given, pages(1, 1, 0)))
+    assert [each.path.name for each in found.photos] == ["a b.png", "c.png"]
+    assert [marks(found, i)["tip"][0] for i in range(2)] == [4, 12]
+
+
+@pytest.mark.parametrize("number", [2, -1, "x", None, True])
+def test_a_page_that_is_not_there_costs_its_task(given, number):
+    refused(tasks(given, pages(0, number, 1)), "task 8", "item_index")
+
+
+def test_a_labelling_interface_that_is_no_xml_is_one_line(given):
+    for wrong in ("<View>", '<!DOCTYPE x [<!ENTITY y "z">]><View/>'):
+        (given / "tasks-config.xml").write_text(wrong)
+        refused(tasks(given, two_photos()), "tasks-config.xml")
+
+
 def test_predictions_are_read_where_nobody_annotated(given):
     def as_predictions(said):
         for task in said[:1] if some else said:
@@ -278,6 +379,31 @@ def test_yolos_visibility_with_and_without_it(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    "row, places",
+    [
+        ("0 .5 .5 .5 .5 .25 .5 .91 .5 .1 1 0 0 .2", [(10, 15, 2), (20, 3, 2), (0, 0, 0)]),
+        ("0 .5 .5 .5 .5 .25 .5 .91 .5 .1 0 .5 .1 .02", [(10, 15, 2), (0, 0, 0), (20, 3, 2)]),
+        (GOOD + " .875", [(10, 15, 2), (20, 3, 1), (0, 0, 0)]),
+        ("0 .5 .5 .5 .5 .25 .5 .91 .5 .1 1 0 0 .2 .8", [(10, 15, 2), (20, 3, 2), (0, 0, 0)]),
+    ],
+)
+def test_what_a_model_is_sure_of_is_no_visibility_in_yolos_labels(tmp_path, row, places):
+    """Of each landmark in place of visibility, of the object in the end, or both."""
+    found = read_annotations(data_set(tmp_path, GOOD, row, row))
+    assert list(marks(found, 1).values()) == list(marks(found, 2).values()) == places
+    (line,) = found.lines
+    assert "labels/1.txt: line 2 and 1 more" in line and "confidence" in line
+
+
+def test_a_detectors_label_may_end_in_its_confidence(tmp_path):
+    found = read_annotations(data_set(tmp_path, GOOD, "1 .5 .5 .5 .5 .7"))
+    assert len(found.index) == found.index.unlabelled == 1
+    pairs = "0 .5 .5 .5 .5 .25 .5 .5 .1 0 0 .7"
+    found = read_annotations(data_set(tmp_path, pairs, kpt_shape=[3, 2]))
+    assert list(marks(found, 0).values()) == [(10, 15, 2), (20, 3, 2), (0, 0, 0)]
+
+
 def test_yolos_classes_share_the_longest_list_of_landmarks(tmp_path):
     data_set(tmp_path, GOOD, kpt_names={0: ["a", "b"], 1: ["c"]})  # and none has them all
     assert list(marks(read_annotations(tmp_path), 0)) == ["a", "b"]
@@ -306,6 +432,9 @@ def test_yolos_shares_are_of_the_photo_as_exif_turns_it(tmp_path):
         ("0 .5 .5", ["labels/1.txt: line 2", "3 numbers"]),
         ("nan" + GOOD[1:], ["labels/1.txt: line 2", "nan"]),
         (GOOD.replace("1 0 0 0", "3 0 0 0"), ["labels/1.txt: line 2", "visibility"]),
+        (GOOD.replace("1 0 0 0", ".91 0 0 0"), ["labels/1.txt: line 2", "visibility 0.91"]),
+        (GOOD + " 7", ["labels/1.txt: line 2", "10 numbers"]),  # of what is tracked
+        ("0 .5 .5 .5 .5 .25 .5 2 .5 .1 1 .5", ["labels/1.txt: line 2", "7 numbers"]),  # cut off
     ],
 )
 def test_a_wrong_line_of_yolos_is_left_out_and_said(tmp_path, row, words):

@@ -20,7 +20,7 @@ from fewshot_landmarks.data.formats.annotations import read_annotations
 from fewshot_landmarks.photos.commands import parsers, predict
 from fewshot_landmarks.photos.model import load
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.outputs import RECORD
+from fewshot_landmarks.support.outputs import RECORD, claim
 from tests.colours import model, photos
 from tests.photos.test_predict import NAMES, annotate, inputs, pairs, run
 
@@ -65,10 +65,16 @@ def searched(folder, name, *rows, number=1, kind="blobs", **options):
     return made
 
 
-def written(form, folder, *each):
-    out = folder / FORMS[form]
-    writing.write(form, out, each)
+def write(form, out, *each, without=()):
+    """As `predict` writes photos with objects, and those without."""
+    named = [(one.path, one.name) for one in (*each, *without)]
+    claim(writing.files(form, out, named), None)
+    writing.write(form, out, each, named)
     return out
+
+
+def written(form, folder, *each, **options):
+    return write(form, folder / FORMS[form], *each, **options)
 
 
 def objects(source, images):
@@ -231,7 +237,7 @@ def test_yolo_has_what_ultralytics_asks_for(tmp_path):
     other = row("xy", [(2, 3, 1), (20, 15, 1)], (0, 0, 20, 15), (20, 15), category_id=1)
     first = searched(tmp_path / "images", "a/1.png", one)
     other = searched(tmp_path / "images", "2.png", other, number=2, kind="bar")
-    writing.write("yolo", tmp_path, [first, other])
+    write("yolo", tmp_path, first, other)
     said = yaml.safe_load((tmp_path / "data.yaml").read_text("utf-8"))
     assert said["kpt_shape"] == [3, 3] and said["names"] == {0: "bar", 1: "blobs"}
     assert said["kpt_names"] == {0: ["x", "y"], 1: ["left a", "b", "right a"]}
@@ -245,7 +251,7 @@ def test_yolo_has_what_ultralytics_asks_for(tmp_path):
         ("x", "y"),
         ("left a", "b", "right a"),
     ]
-    writing.write("yolo", tmp_path, [first])
+    write("yolo", tmp_path, first)
     assert yaml.safe_load((tmp_path / "data.yaml").read_text("utf-8"))["flip_idx"] == [2, 1, 0]
 
 
@@ -383,6 +389,39 @@ def test_a_photo_that_labelme_embeds_stays_embedded(tmp_path):
     assert said["imageData"] == data and said["imagePath"] == "1.png"
     ((where, *_),) = objects(out, None)
     assert where.name == "1.png"
+
+
+@every_form
+def test_of_a_photo_in_which_nothing_is_found_again_nothing_is_left(tmp_path, form):
+    """And where nothing is found in any photo, nothing at all; what others were found in stays."""
+    one = row("ab", [(1, 2, 0.9), (3, 4, 0.1)], (1, 1, 4, 5), (20, 15))
+    p, q, other = (searched(tmp_path / "p", f"{name}.png", one, number=number)
+                   for number, name in enumerate("pqo", 1))  # fmt: skip
+    assert len(objects(written(form, tmp_path, p, q), tmp_path / "p")) == 2
+    out = written(form, tmp_path, p, without=[q])
+    ((where, *_),) = objects(out, tmp_path / "p")
+    assert where.name == "p.png"
+    written(form, tmp_path, without=[p, q])
+    with pytest.raises(UserError):
+        read_annotations(out, images=tmp_path / "p")
+    if form in writing.FOLDERS:
+        written(form, tmp_path, other, q)
+        written(form, tmp_path, without=[q])
+        ((where, *_),) = objects(out, tmp_path / "p")
+        assert where.name == "o.png"
+
+
+@pytest.mark.parametrize("form, file", [("labelme", "q.json"), ("yolo", "labels/q.txt")])
+def test_a_file_that_was_changed_is_not_removed(tmp_path, form, file):
+    one = row("ab", [(1, 2, 0.9), (3, 4, 0.1)], (1, 1, 4, 5), (20, 15))
+    p, q = (searched(tmp_path / "p", f"{name}.png", one, number=ord(name)) for name in "pq")
+    own = written(form, tmp_path, p, q) / file
+    own.write_bytes(own.read_bytes() + b" ")
+    before = inputs(tmp_path)
+    named = [(each.path, each.name) for each in (p, q)]
+    with pytest.raises(UserError, match=own.name):
+        writing.write(form, tmp_path / FORMS[form], [p], named)
+    assert inputs(tmp_path) == before
 
 
 # ----------------------------------------------------------------------------- commands
@@ -530,6 +569,50 @@ def test_a_persons_annotations_are_never_replaced(made, tmp_path, form, capsys):
         assert run(made.one, out, *asked, *more) == 2
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert str(file) in line and inputs(tmp_path) == before
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("form", [*params, "results"])
+def test_what_somebody_saves_while_photos_are_searched_is_kept(
+    made, tmp_path, form, earlier, capsys, monkeypatch
+):
+    """In place of what an earlier search found, too. What is found then is not searched again."""
+    annotate(tmp_path / "query", [10, 11])
+    out = tmp_path / "own" / FORMS.get(form, "results.json")
+    file = {"labelme": out / "011.json", "yolo": out / "labels" / "011.txt"}.get(form, out)
+    asked = "--images", tmp_path / "query", "--format", form
+    assert not earlier or run(made.one, out, *asked) == 0
+    search, searched = predict._predict, []
+
+    def meanwhile(finder, batch, *options):
+        searched.append(len(batch))
+        yield from search(finder, batch, *options)
+        file.write_text("by hand")
+
+    monkeypatch.setattr(predict, "_predict", meanwhile)
+    capsys.readouterr()
+    assert run(made.one, out, *asked) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert str(file) in line and file.read_text() == "by hand"
+    file.unlink()
+    assert run(made.one, out, *asked) == 0 and searched == [2]
+    assert form == "results" or len(objects(out, tmp_path / "query")) == 2
+
+
+def test_nor_is_a_picture_that_somebody_draws_on_meanwhile(made, tmp_path, capsys, monkeypatch):
+    annotate(tmp_path / "query", [10, 11])
+    picture, search = tmp_path / "found-drawn" / "011.jpg", predict._predict
+
+    def meanwhile(finder, batch, *options):
+        yield from search(finder, batch, *options)
+        picture.write_text("by hand")
+
+    monkeypatch.setattr(predict, "_predict", meanwhile)
+    monkeypatch.setattr(predict, "AT_ONCE", 1)
+    asked = "--images", tmp_path / "query"
+    assert run(made.one, tmp_path / "found.json", *asked) == 2
+    assert str(picture) in capsys.readouterr().err and picture.read_text() == "by hand"
+    assert run(made.one, tmp_path / "found.json", *asked, "--overwrite") == 0
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ left and right. Keypoints that several categories share are each one's own alone
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 from reprlib import repr as brief
@@ -40,7 +40,6 @@ from fewshot_landmarks.data.formats.values import (
     said_true,
 )
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import write_text
 
 SUFFIX = ".json"
 PARTS = ("images", "annotations", "categories")
@@ -250,7 +249,7 @@ def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
     return [out]
 
 
-def write(out: Path, photos: Sequence[Searched]) -> None:
+def contents(out: Path, photos: Sequence[Searched]) -> Iterator[tuple[Path, str]]:
     """A whole data set, whose annotations have scores besides."""
     images, rows = [], []
     for photo, name in zip(photos, distinct_names(photos)):
@@ -266,7 +265,7 @@ def write(out: Path, photos: Sequence[Searched]) -> None:
         category_row(number, one.kind, one.names, [(a + 1, b + 1) for a, b in one.edges])
         for number, one in kinds(photos).items()
     ]
-    write_text(out, json.dumps(dict(zip(PARTS, (images, rows, categories)))) + "\n")
+    yield out, json.dumps(dict(zip(PARTS, (images, rows, categories)))) + "\n"
 
 
 def image_row(number: int, name: str, width: int, height: int) -> dict:

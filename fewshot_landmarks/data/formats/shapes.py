@@ -32,6 +32,7 @@ class Shape:
     label: str = ""
     visible: int = 2
     skeleton: str | None = None  # the label of the skeleton that a point belongs to
+    written: str = ""  # a point's label in the file, where `label` is but a part of it
 
 
 @dataclass
@@ -108,11 +109,7 @@ def _groups(photo: Photo, shapes: list[Shape], read: Read) -> list[_Group]:
         if len(marks) == len(own):
             groups[key] = _Group(name, photo.id, own[0].skeleton, marks)
         else:
-            labels = [point.label for point in own]
-            read.skipped.append(
-                f"{name}: {max(labels, key=labels.count)} occurs twice in one object, which is "
-                "left out; give each object of a photo a group id of its own"
-            )
+            read.skipped.append(f"{name}: {_twice(own)}; the object is left out")
     for shape in shapes:
         if (
             shape.kind == "box"
@@ -125,6 +122,19 @@ def _groups(photo: Photo, shapes: list[Shape], read: Read) -> list[_Group]:
         elif shape.kind != "point":
             _give(shape, groups, alone=len(points) == 1)
     return [*groups.values(), *bare]
+
+
+def _twice(points: list[Shape]) -> str:
+    """Why an object cannot have these points, some of one label, and what to do."""
+    labels = [point.label for point in points]
+    most = max(labels, key=labels.count)
+    written = dict.fromkeys(p.written or p.label for p in points if p.label == most)
+    if len(written) > 1:
+        return (
+            f"{listed(map(repr, written))} are all the landmark {most!r}, for the last word says "
+            "what is seen of it: give landmarks other names, and objects group ids of their own"
+        )
+    return f"{most} occurs twice in one object: give each object of a photo a group id of its own"
 
 
 def _unify(groups: list[_Group], read: Read) -> None:

@@ -8,6 +8,8 @@ from itertools import count
 from pathlib import Path
 from reprlib import repr as brief
 from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from fewshot_landmarks.support.names import plain
 
@@ -28,6 +30,18 @@ def parsed(path: Path, content: bytes, each: Callable[[dict], dict] | None = Non
         ) from None
     except (ValueError, RecursionError) as error:
         raise Bad(f"{path} is not JSON: {error}; export it again") from None
+
+
+def parsed_xml(path: Path, content: bytes) -> Element:
+    """The root of an XML file in UTF-8; raises `Bad`, also for a document type or entity."""
+    try:
+        text = content.decode("utf-8-sig")
+        # A text is parsed as UTF-8 whatever it declares, so that nothing can hide from this search.
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise Bad(f"{path} declares a document type, which no annotator writes: not read")
+        return ElementTree.fromstring(text)
+    except (UnicodeDecodeError, ElementTree.ParseError) as error:
+        raise Bad(f"{path} is not XML in UTF-8: {error}; export it again") from None
 
 
 def key_of(value: object) -> int | str | None:

@@ -20,7 +20,9 @@ from fewshot_landmarks.data.formats.annotators import (
 from fewshot_landmarks.data.formats.found import Searched
 from fewshot_landmarks.data.formats.values import repeated
 from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import advice, write_bytes, write_text
 from fewshot_landmarks.support.names import listed
+from fewshot_landmarks.support.outputs import unchanged
 
 FORMS: dict[str, ModuleType] = {
     "coco": coco,
@@ -87,6 +89,24 @@ def check_names(form: str, kinds: Sequence[tuple[str, Sequence[str]]]) -> None:
         )
 
 
-def write(form: str, out: Path, photos: Sequence[Searched]) -> None:
-    """Write the photos' objects to `out`, in files that `files` names."""
-    FORMS[form].write(out, photos)
+def write(
+    form: str, out: Path, photos: Sequence[Searched], named: Sequence[tuple[Path, str]]
+) -> None:
+    """Write the photos' objects to `out`, in files that `files` names; remove those of an earlier
+    search that are left of the other photos in `named`.
+
+    Raises `UserError` where somebody has changed one of the files since they were claimed.
+    """
+    module = FORMS[form]
+    found = module.files(out, [(photo.path, photo.name) for photo in photos])
+    every = module.files(out, named)
+    unchanged(every, None)
+    for path, content in module.contents(out, photos):
+        unchanged([path], None)  # again, for writing many takes long
+        (write_text if isinstance(content, str) else write_bytes)(path, content)
+    for path in set(every) - set(found):
+        unchanged([path], None)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot remove {path}: {advice(error)}") from None

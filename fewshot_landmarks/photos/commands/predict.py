@@ -36,7 +36,7 @@ from fewshot_landmarks.support.files import (
     write_bytes,
     write_text,
 )
-from fewshot_landmarks.support.outputs import claim
+from fewshot_landmarks.support.outputs import claim, unchanged
 
 SHORTEST, LONGEST = 640, 1024  # longer side of the pictures, pixels
 FRAME = (64, 224, 255)  # colour of boxes, RGB
@@ -85,11 +85,11 @@ def execute(arguments: argparse.Namespace) -> int:
     spare_threads(finder.model)
     finder.predict([], objects=objects)  # or a line why it cannot, before anything is written
     wanted = _own_pictures(_wanted(arguments, finder.names))
+    named = [(each.path, each.name or each.path.name) for each in wanted]
     if not own:
         kinds = dict.fromkeys((each.kind, each.names) for each in wanted)
         category, own_names = finder.support.category, finder.names
         writing.check_names(form, [(k or category, names or own_names) for k, names in kinds])
-        named = [(each.path, each.name or each.path.name) for each in wanted]
         claim(writing.files(form, arguments.out, named), None)
     called = arguments.out.name if form in writing.FOLDERS else arguments.out.stem
     drawings = arguments.drawings or arguments.out.with_name(f"{called}-drawn")
@@ -102,6 +102,7 @@ def execute(arguments: argparse.Namespace) -> int:
     try:
         with unfinished.open("a", encoding="utf-8") as file:
             for batch in _batches(wanted, done, max(1, AT_ONCE // objects)):
+                unchanged([drawings / w.picture for w, _ in batch if drawings], arguments.overwrite)
                 for line in _predict(finder, batch, drawings, objects):
                     if (key := tuple(line["key"])) not in done:
                         done[key] = line
@@ -111,9 +112,10 @@ def execute(arguments: argparse.Namespace) -> int:
     lines = [done[each.key] for each in wanted]
     found = [result for line in lines for result in line.get("results", ())]
     if own:
+        unchanged([arguments.out], arguments.overwrite)
         write_text(arguments.out, json.dumps(found) + "\n")
     else:
-        writing.write(form, arguments.out, _searched(wanted, lines, finder.support))
+        writing.write(form, arguments.out, _searched(wanted, lines, finder.support), named)
     unfinished.unlink(missing_ok=True)
     skipped = [line["skipped"] for line in lines if "skipped" in line]
     said = "1 object" if len(found) == 1 else f"{len(found)} objects"
@@ -161,8 +163,7 @@ def _wanted(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[Wan
             )
     beside = arguments.boxes if arguments.boxes.is_dir() else arguments.boxes.parent
     folders = [arguments.images] if arguments.images else [*(beside / n for n in BESIDE), beside]
-    for i, number in enumerate(index.photo):
-        photo = annotations.photos[number]
+    for i, photo in enumerate(annotations.photos[number] for number in index.photo):
         yield Wanted(
             photo.path,
             photo.id,
@@ -235,8 +236,7 @@ def _resume(path: Path, digest: str) -> dict[tuple, dict]:
         first, rest = "", []
     rest = rest if first == digest else []
     texts = list(summed_lines(rest))
-    if len(texts) < len(rest):
-        lost = len(rest) - len(texts)
+    if lost := len(rest) - len(texts):
         print(f"{path} is damaged: {lost} lines of it are searched again", file=sys.stderr)
     write_text(path, "\n".join([digest, *map(sum_line, texts)]) + "\n")
     return {tuple(line["key"]): line for line in map(json.loads, texts)}

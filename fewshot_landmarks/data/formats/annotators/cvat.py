@@ -1,7 +1,7 @@
 """CVAT's "for images 1.1" XML. A document type or entity, which CVAT never writes, is refused."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 from reprlib import repr as brief
 from xml.etree import ElementTree
@@ -17,12 +17,12 @@ from fewshot_landmarks.data.formats.values import (
     key_of,
     numbered,
     numbers,
+    parsed_xml,
     pixels,
     plain,
     said_true,
 )
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import write_text
 
 SUFFIX = ".xml"
 _AS_IMAGES = 'export the annotations as "CVAT for images 1.1"'
@@ -45,13 +45,9 @@ def read(source: Path, content: bytes, wanted: str | None) -> Read:
 
 def _images(source: Path, content: bytes) -> list[Element]:
     try:
-        text = content.decode("utf-8-sig")
-        # A text is parsed as UTF-8 whatever it declares, so that nothing can hide from this search.
-        if "<!DOCTYPE" in text or "<!ENTITY" in text:
-            raise UserError(f"{source} declares a document type, which CVAT never does: not read")
-        root = ElementTree.fromstring(text)
-    except (UnicodeDecodeError, ElementTree.ParseError) as error:
-        raise UserError(f"{source} is not XML in UTF-8: {error}; export it again") from None
+        root = parsed_xml(source, content)
+    except Bad as reason:
+        raise UserError(str(reason)) from None
     if root.tag != "annotations":
         raise UserError(f"{source} starts with <{root.tag}>, not CVAT's: {_AS_IMAGES}")
     if root.find("track") is not None:
@@ -141,7 +137,7 @@ def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
     return [out]
 
 
-def write(out: Path, photos: Sequence[Searched]) -> None:
+def contents(out: Path, photos: Sequence[Searched]) -> Iterator[tuple[Path, str]]:
     """An object is a skeleton and a box of one group; the labels that CVAT's task needs for both
     stand in the file's head.
     """
@@ -165,7 +161,7 @@ def write(out: Path, photos: Sequence[Searched]) -> None:
             _object(image, one, {"source": "auto", "z_order": "0", "group_id": str(group)})
     ElementTree.indent(root)
     head = '<?xml version="1.0" encoding="utf-8"?>\n'
-    write_text(out, head + ElementTree.tostring(root, encoding="unicode") + "\n")
+    yield out, head + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
 def _object(image: Element, one: Found, common: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ is in CollectedData_SCORER.h5 is the same, pickled in part, and not read.
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from reprlib import repr as brief
@@ -22,7 +22,7 @@ from fewshot_landmarks.data.formats.found import Found, Searched, xml_text
 from fewshot_landmarks.data.formats.objects import Object, Photo, Read
 from fewshot_landmarks.data.formats.values import Bad, mirrored, numbers, plain
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import read_regular, write_text
+from fewshot_landmarks.support.files import read_regular
 from fewshot_landmarks.support.names import listed
 
 SUFFIX = ".csv"
@@ -167,16 +167,16 @@ def check_name(out: Path) -> None:
 
 
 def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
-    """One file for the photos of a folder; raises `UserError` where they are in several."""
+    """One file for the photos of a folder, if there are any; raises `UserError` for several folders."""
     if len(folders := sorted({path.parent for path, _ in photos})) > 1:
         raise UserError(
             f"DeepLabCut has a file for each folder of photos, and these are in {listed(folders)}: "
             "search one folder at a time, or give --format coco"
         )
-    return [out]
+    return [out] if photos else []
 
 
-def write(out: Path, photos: Sequence[Searched]) -> None:
+def contents(out: Path, photos: Sequence[Searched]) -> Iterator[tuple[Path, str]]:
     """Where photos have several objects they are individuals, as a multi-animal project has them."""
     if not photos:
         return
@@ -197,7 +197,7 @@ def write(out: Path, photos: Sequence[Searched]) -> None:
         places = [text for one in photo.objects for text in _places(one)]
         places += [""] * (len(columns) - len(places))
         table.writerow(["labeled-data", xml_text(folder), xml_text(Path(photo.name).name), *places])
-    write_text(out, text.getvalue())
+    yield out, text.getvalue()
 
 
 def _places(one: Found) -> list[str]:

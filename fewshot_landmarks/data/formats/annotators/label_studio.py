@@ -4,6 +4,8 @@ Points (keypointlabels) that a rectangle or polygon is the parent of, or is in a
 an object's. Where rectangles have several labels these are categories. Of a task's annotations the
 one of ground truth is read, or else the last one. Predictions are read where no task has an
 annotation, for beside these they are what nobody has looked at. Places are per cents of the photo.
+Where a task has several photos, each region's is the one that its `source`, the labelling interface
+beside the file (NAME-config.xml), or the name of its `to_name` says.
 """
 
 import json
@@ -20,10 +22,20 @@ from xml.etree.ElementTree import Element, SubElement
 from fewshot_landmarks.data.formats.found import Found, Searched, xml_text
 from fewshot_landmarks.data.formats.objects import Photo, Read
 from fewshot_landmarks.data.formats.shapes import Shape, from_shapes
-from fewshot_landmarks.data.formats.values import Bad, key_of, numbered, numbers, pixels, plain
+from fewshot_landmarks.data.formats.values import (
+    Bad,
+    key_of,
+    numbered,
+    numbers,
+    parsed_xml,
+    pixels,
+    plain,
+    whole,
+)
 from fewshot_landmarks.data.images import SUFFIXES
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import write_text
+from fewshot_landmarks.support.files import SMALL, read_regular
+from fewshot_landmarks.support.names import listed
 
 SUFFIX = ".json"
 KINDS = {"keypointlabels": "point", "rectanglelabels": "box", "polygonlabels": "polygon"}
@@ -50,9 +62,17 @@ def read(source: Path, document: object, wanted: str | None) -> Read:
     annotated = any(_annotations(task) for task in tasks)
     told = [_results(task, annotated, notes) for task in tasks]
     labels = {label for each in told for r in each if _kind(r) == "box" for label in _labels(r)}
-    photos, ids = [], [key_of(task.get("id")) for task in tasks]
-    for task, results, key, number in zip(tasks, told, ids, numbered(ids)):
-        name, keys = _photo(task), () if key is None else (key,)
+    shown, each, photos = _Shown(source, tasks, told), [], []
+    for task, results in zip(tasks, told):
+        try:
+            parts = shown.by_photo(task, results)
+            key = key_of(task.get("id")) if len(parts) == 1 else None
+            each += [(key, name, own) for name, own in parts.items()]
+        except Bad as reason:
+            lines.append(f"task {brief(task.get('id'))}: {reason}")
+    ids = [key for key, *_ in each]
+    for (key, name, results), number in zip(each, numbered(ids)):
+        keys = () if key is None else (key,)
         sizes = [_size(r) for r in results if _kind(r)]
         width, height = next((size for size in sizes if all(size)), (None, None))
         shapes = _shapes(name, results, len(labels) > 1, lines)
@@ -76,7 +96,8 @@ def _least(value: object) -> list[dict]:
 def _annotations(task: dict) -> list[dict]:
     """What people labelled in a task, and JSON-MIN alone says."""
     if not is_a_task(task):
-        return [{"result": [{"value": row} | row for v in task.values() for row in _least(v)]}]
+        rows = [(name, row) for name, value in task.items() for row in _least(value)]
+        return [{"result": [{"value": row, "from_name": name} | row for name, row in rows]}]
     said = task.get("annotations")
     rows = [row for row in said if isinstance(row, dict)] if isinstance(said, list) else []
     return [row for row in rows if not (row.get("was_cancelled") or row.get("skipped"))]
@@ -104,14 +125,81 @@ def _rank(annotation: dict) -> tuple[bool, str]:
     return annotation.get("ground_truth") is True, str(when)
 
 
-def _photo(task: dict) -> Path:
-    """The name of a task's photo: of its `image`, or else of the first value that names a photo."""
+class _Shown:
+    """Which photos the regions of a file's tasks are on."""
+
+    def __init__(self, source: Path, tasks: list[dict], told: list[list[dict]]) -> None:
+        self.config = _config(source)
+        self.alone = len({str(r.get("to_name")) for each in told for r in each if _kind(r)}) < 2
+        needed = not self.alone or any(len(_photos(_data(task))) > 1 for task in tasks)
+        self.interface = _interface(self.config) if needed else {}
+
+    def by_photo(self, task: dict, results: list[dict]) -> dict[Path, list[dict]]:
+        """The results by the names of the photos that they are on; without any region, of a task's
+        first photo. Raises `Bad` where nothing says which photo a region is on.
+        """
+        found: dict[Path, list[dict]] = {}
+        data = _data(task)
+        for r in filter(_kind, results):
+            found.setdefault(self._photo(data, r), []).append(r)
+        if not found:
+            found[next((names[0] for names in _photos(data).values()), Path("."))] = []
+        others = [r for r in results if not _kind(r)]
+        return {name: own + others for name, own in found.items()}
+
+    def _photo(self, data: dict[str, list[Path]], result: dict) -> Path:
+        photos = _photos(data)
+        to, by, source = (str(result.get(key) or "") for key in ("to_name", "from_name", "source"))
+        only = next(iter(photos), "") if self.alone or len(data) == 1 else ""
+        told = source.removeprefix("$"), self.interface.get(to), self.interface.get(by)
+        key = next((each for each in told if each in data), to if to in photos else None)
+        if key is None and not (only and len(photos) == 1):
+            raise Bad(
+                f"nothing says which of {listed(photos)} its regions on {to or by!r} are on: save "
+                f"the project's labelling interface beside it as {self.config.name}"
+            )
+        names, index = data[only if key is None else key], result.get("item_index")
+        number = 0 if index is None and len(names) == 1 else whole(index)
+        if number is None or not 0 <= number < len(names):
+            raise Bad(
+                f"a region's item_index is {brief(index)}, and its photos are {len(names)}: {_EXPORT}"
+            )
+        return names[number]
+
+
+def _data(task: dict) -> dict[str, list[Path]]:
+    """The names that a task's values may be of photos, by key: of lists several; `image` first."""
     data = task["data"] if is_a_task(task) else task
     data = data if isinstance(data, dict) else {}
-    said = [value for value in (data.get("image"), *data.values()) if isinstance(value, str)]
-    names = [_named(value) for value in said if not value.startswith("data:")]
-    photos = [name for name in names if name.suffix.lower() in SUFFIXES]
-    return next(iter([*photos, *names]), Path("."))
+    found = {}
+    for key in sorted(data, key="image".__ne__):
+        said = data[key] if isinstance(data[key], list) else [data[key]]
+        if said and all(isinstance(each, str) and not each.startswith("data:") for each in said):
+            found[key] = [_named(each) for each in said]
+    return found
+
+
+def _photos(data: dict[str, list[Path]]) -> dict[str, list[Path]]:
+    """Those of the values that are called as photos are, or else that are places, or else all."""
+    called = {key: names for key, names in data.items()
+              if any(name.suffix.lower() in SUFFIXES for name in names)}  # fmt: skip
+    placed = {key: names for key, names in data.items() if any(len(n.parts) > 1 for n in names)}
+    return called or placed or data
+
+
+def _interface(config: Path) -> dict[str, str]:
+    """The key of what each tag of a labelling interface shows or labels, by the tag's name."""
+    try:
+        tags = list(parsed_xml(config, read_regular(config, SMALL)).iter())
+    except OSError:
+        return {}
+    except Bad as reason:
+        raise UserError(str(reason)) from None
+    values = {tag.get("name", ""): tag.get("value") or tag.get("valueList") or ""
+              for tag in tags if not tag.get("toName")}  # fmt: skip
+    shown = {name: value[1:] for name, value in values.items() if value.startswith("$")}
+    labelled = {tag.get("name", ""): shown.get(tag.get("toName", ""), "") for tag in tags}
+    return labelled | shown
 
 
 def _named(place: str) -> Path:
@@ -225,7 +313,7 @@ def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
     return [out, _config(out)]
 
 
-def write(out: Path, photos: Sequence[Searched]) -> None:
+def contents(out: Path, photos: Sequence[Searched]) -> Iterator[tuple[Path, str]]:
     """A task a photo with its objects as a prediction: a rectangle is the parent of its points.
 
     A photo's place is that in a storage of local files, from the folder in which that of the photos
@@ -244,8 +332,8 @@ def write(out: Path, photos: Sequence[Searched]) -> None:
         }
         image = f"/data/local-files/?d={quote(os.fsencode(Path(place).as_posix()))}"
         tasks.append({"id": photo.id, "data": {"image": image}, "predictions": [found]})
-    write_text(out, json.dumps(tasks, indent=1) + "\n")
-    write_text(_config(out), _configuration(photos))
+    yield out, json.dumps(tasks, indent=1) + "\n"
+    yield _config(out), _configuration(photos)
 
 
 def _root(photos: Sequence[Searched]) -> str:

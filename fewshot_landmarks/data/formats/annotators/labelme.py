@@ -7,7 +7,7 @@ one. A landmark's label may end in what is seen of it: "cuff-occluded".
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 from reprlib import repr as brief
 
@@ -25,7 +25,7 @@ from fewshot_landmarks.data.formats.values import (
     whole,
 )
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import read_regular, write_text
+from fewshot_landmarks.support.files import read_regular
 
 SUFFIX = ""
 VERSION = "5.5.0"  # of LabelMe, whose layout is written
@@ -90,10 +90,10 @@ def _shape(row: object) -> Shape:
         raise Bad(f"not the points of a {drawn}: {brief(points)}")
     if kind == "point" and not (isinstance(label, str) and label.strip()):
         raise Bad("a point without label")
-    label = plain(label)
+    label = written = plain(label)
     if kind == "point" and (told := SEEN.fullmatch(label)):
         label, visible = told[1], visible if told[2].lower() == "visible" else min(visible, 1)
-    return Shape(kind, points, key_of(group), label, visible)
+    return Shape(kind, points, key_of(group), label, visible, written=written)
 
 
 def _visible(row: dict) -> int:
@@ -118,11 +118,10 @@ def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
     return a_file_each("LabelMe", photos, lambda photo, _: _file(out, photo))
 
 
-def write(out: Path, photos: Sequence[Searched]) -> None:
+def contents(out: Path, photos: Sequence[Searched]) -> Iterator[tuple[Path, str]]:
     """An object's points and its rectangle have one group."""
     for photo in photos:
-        text = json.dumps(_document(photo, out), indent=2) + "\n"
-        write_text(_file(out, photo.path), text)
+        yield _file(out, photo.path), json.dumps(_document(photo, out), indent=2) + "\n"
 
 
 def _file(folder: Path, photo: Path) -> Path:

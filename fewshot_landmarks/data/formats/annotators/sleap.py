@@ -8,7 +8,7 @@ half a pixel from the photo's corner. Frames of clips, and photos within a file,
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -18,7 +18,6 @@ from fewshot_landmarks.data.formats.found import Found, Searched, kinds, whole
 from fewshot_landmarks.data.formats.objects import Object, Photo, Read
 from fewshot_landmarks.data.formats.values import mirrored, pixels, plain
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import write_bytes
 
 SUFFIX = ".slp"
 CORNER = 0.5  # of the photo, from the centre of its first pixel
@@ -108,7 +107,7 @@ def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
     return [out]
 
 
-def write(out: Path, photos: Sequence[Searched]) -> None:
+def contents(out: Path, photos: Sequence[Searched]) -> Iterator[tuple[Path, bytes]]:
     """Objects are predicted instances. Photos of one size are a video's frames, as SLEAP asks."""
     import sleap_io
 
@@ -126,7 +125,8 @@ def write(out: Path, photos: Sequence[Searched]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "labels.slp")
         sleap_io.save_slp(labels, str(file), embed=False, verbose=False)
-        write_bytes(out, file.read_bytes())
+        content = file.read_bytes()
+    yield out, content
 
 
 def _place(photo: Searched) -> str:

@@ -3,9 +3,11 @@
 A line is an object: its class, its box's centre and sides, and x and y of each landmark, with or
 without its visibility, all as shares of the photo's sides. Labels lie in a folder `labels` beside
 one of `images`, or beside the photos. Without visibility 0, 0 is a landmark that is not labelled.
+What a model has predicted has its confidence in visibility's place, and the object's at the end:
+they are not read, with a line that says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from reprlib import repr as brief
 
@@ -16,7 +18,7 @@ from fewshot_landmarks.data.formats.found import Found, Searched, a_file_each, b
 from fewshot_landmarks.data.formats.objects import Object, Photo, Read
 from fewshot_landmarks.data.formats.values import Bad, marks, mirrored, numbers, plain, whole
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import read_regular, write_text
+from fewshot_landmarks.support.files import read_regular
 
 SUFFIX = ""
 CONFIG = "data.yaml"
@@ -45,13 +47,13 @@ def read(source: Path, wanted: str | None) -> Read:
     """
     lines: list[str] = []
     said = _said(source)
-    known, landmarks = _categories(source, said, lines)
+    known, shape = _categories(source, said, lines)
     found = Read({}, lines, unsized=True, relative=True)
     found.categories = Categories(known.values())
     if wanted is not None:
         found.categories = Categories([found.categories.find(wanted)])
     root, labels = _labels(source, said.get("path"))
-    item = 0
+    item, confident = 0, []
     for number, path in enumerate(labels, 1):
         found.photos[number] = _photo(number, root, path, source)
         try:
@@ -64,11 +66,18 @@ def read(source: Path, wanted: str | None) -> Read:
             try:
                 if row.strip():
                     item += 1
-                    one = _object(name, row, number, item, known, landmarks)
+                    one, sure = _object(name, row, number, item, known, shape)
                     if one.category.id in found.categories:
                         found.objects.append(one)
+                        confident += [name] if sure else []
             except Bad as reason:
                 lines.append(f"{name}: {reason}")
+    if confident:
+        more = f" and {len(confident) - 1} more" if len(confident) > 1 else ""
+        found.notes.append(
+            f"{confident[0]}{more}: a model's confidence stands at the end, or in place of "
+            "visibility (0, 1 or 2): it is not read, and landmarks with one are taken as visible"
+        )
     return found
 
 
@@ -83,8 +92,12 @@ def _said(source: Path) -> dict:
     return said if isinstance(said, dict) else {}
 
 
-def _categories(source: Path, said: dict, lines: list[str]) -> tuple[dict[int, Category], int]:
-    """The classes by their numbers, and how many landmarks a line has; raises `UserError`."""
+def _categories(
+    source: Path, said: dict, lines: list[str]
+) -> tuple[dict[int, Category], tuple[int, int]]:
+    """The classes by their numbers, and how many landmarks of how many numbers a line has; raises
+    `UserError`.
+    """
     shape = said.get("kpt_shape")
     if not (isinstance(shape, list) and len(shape) == 2 and whole(shape[1]) in (2, 3)):
         raise UserError(
@@ -111,7 +124,7 @@ def _categories(source: Path, said: dict, lines: list[str]) -> tuple[dict[int, C
         )
     if not found:
         raise UserError(f"{source} says no names of classes, as names: {{0: dress}}")
-    return found, landmarks
+    return found, (landmarks, int(shape[1]))
 
 
 def _by_number(said: object) -> dict:
@@ -163,9 +176,16 @@ def _photo(number: int, root: Path, path: Path, source: Path) -> Photo:
 
 
 def _object(
-    name: str, row: str, photo: int, item: int, known: dict[int, Category], landmarks: int
-) -> Object:
-    """An object with its places as shares of the photo's sides; raises `Bad`."""
+    name: str,
+    row: str,
+    photo: int,
+    item: int,
+    known: dict[int, Category],
+    shape: tuple[int, int],
+) -> tuple[Object, bool]:
+    """An object with its places as shares of the photo's sides, and whether its line has
+    confidences; raises `Bad`.
+    """
     try:
         values = [float(text) for text in row.split()]
     except ValueError:
@@ -180,22 +200,36 @@ def _object(
     box = (
         (x - width / 2, y - height / 2, x + width / 2, y + height / 2) if any(values[1:5]) else None
     )
-    places = _places(values[5:], category, landmarks)
-    return Object(name, photo, item, category, places, box, None)
+    places, sure = _places(values[5:], category, *shape)
+    return Object(name, photo, item, category, places, box, None), sure
 
 
-def _places(values: list[float], category: Category, most: int) -> list[float]:
-    """x, y and visibility of a category's landmarks, of which others may have more."""
-    if len(values) not in (0, 2 * most, 3 * most):
+def _places(
+    values: list[float], category: Category, most: int, each: int
+) -> tuple[list[float], bool]:
+    """x, y and visibility of a category's landmarks, of which others may have more, and whether
+    there are confidences; raises `Bad`.
+    """
+    lengths = 0, 2 * most, 3 * most
+    last = len(values) not in lengths and len(values) - 1 in (0, each * most)
+    sure = last and 0 <= values[-1] <= 1
+    values = values[:-1] if sure else values
+    if len(values) not in lengths:
         raise Bad(
             f"has {len(values)} numbers after its box, and {most} landmarks have {2 * most} or "
             f"{3 * most}"
         )
+    seen = values[2::3] if len(values) == 3 * most else []
+    if odd := [value for value in seen if value not in (0, 1, 2)]:
+        if not all(0 <= value <= 1 for value in seen):
+            raise Bad(f"has the visibility {odd[0]:g}, which is not 0, 1 or 2")
+        triples, sure = zip(*[iter(values)] * 3), True
+        values = [n for x, y, value in triples for n in ((x, y) if value else (0, 0))]
     if len(values) == 2 * most:
         pairs = zip(values[::2], values[1::2])
         values = [n for x, y in pairs for n in (x, y, 2 if x or y else 0)]
     own = values[: 3 * category.landmarks] or [0] * 3 * category.landmarks
-    return marks(own, "it", category.landmarks)
+    return marks(own, "it", category.landmarks), sure
 
 
 # ------------------------------------------------------------------------------- writing
@@ -207,7 +241,7 @@ def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
     return [*each, out / CONFIG]
 
 
-def write(out: Path, photos: Sequence[Searched]) -> None:
+def contents(out: Path, photos: Sequence[Searched]) -> Iterator[tuple[Path, str]]:
     """Classes are numbered in the order of their categories' ids."""
     if not photos:
         return
@@ -216,7 +250,7 @@ def write(out: Path, photos: Sequence[Searched]) -> None:
     landmarks = max(len(one.names) for one in every.values())
     for photo in photos:
         rows = [_row(one, classes[one.category], photo, landmarks) for one in photo.objects]
-        write_text(_file(out, photo.name), "\n".join(rows) + "\n")
+        yield _file(out, photo.name), "\n".join(rows) + "\n"
     every_folder = {between(out, photo.path.parent) for photo in photos}
     folders = sorted(
         each for each in every_folder if not any(each.startswith(f"{f}/") for f in every_folder)
@@ -232,7 +266,7 @@ def write(out: Path, photos: Sequence[Searched]) -> None:
     if len(flips) == 1 and flips != {tuple(range(landmarks))}:
         said["flip_idx"] = list(flips.pop())
     text = yaml.safe_dump(said, allow_unicode=True, sort_keys=False, width=1000)
-    write_text(out / CONFIG, text)
+    yield out / CONFIG, text
 
 
 def _file(out: Path, name: str) -> Path:
