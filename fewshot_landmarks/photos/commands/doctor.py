@@ -9,15 +9,18 @@ import pandas as pd
 from tqdm import tqdm
 
 from fewshot_landmarks.data.crops import Garments
-from fewshot_landmarks.data.formats.annotations import read_annotations
+from fewshot_landmarks.data.formats.annotations import Annotations, read_annotations
 from fewshot_landmarks.data.formats.annotators import yolo
 from fewshot_landmarks.data.index import SPLITS
 from fewshot_landmarks.data.keypoints import Keypoints, KeypointSplit, names_a_split
 from fewshot_landmarks.data.source import Source, find_source
+from fewshot_landmarks.photos.commands.common import DEFAULT, open_model
 from fewshot_landmarks.photos.commands.expected import expected
+from fewshot_landmarks.photos.commands.mistakes import check_mended, find, write_mended
 from fewshot_landmarks.photos.header import NAMED
 from fewshot_landmarks.photos.model import Finder, load
 from fewshot_landmarks.protocol import unfit
+from fewshot_landmarks.support.devices import find_device
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.names import listed
 from fewshot_landmarks.support.rng import permutation
@@ -31,7 +34,11 @@ def execute(arguments: argparse.Namespace) -> int:
     """Report; `TROUBLE` if a run on the data would stop or leave objects out."""
     if arguments.model:
         return describe(arguments.model, arguments.learner, arguments.backbone, arguments.weights)
+    if arguments.mended:
+        check_mended(arguments.mended)
     splits, source = _open(arguments)
+    if source and (arguments.mistakes or arguments.mended):
+        raise UserError("--mistakes and --mended are of annotations: give their file as --data")
     queries = {"train": arguments.train_queries, "validation": arguments.queries}
     troubles = []
     for split, garments in splits.items():
@@ -47,6 +54,8 @@ def execute(arguments: argparse.Namespace) -> int:
             print(*odd[:SHOWN], sep="\n")
             if len(odd) > SHOWN:
                 print(f"... and {len(odd) - SHOWN} more")
+        if isinstance(garments, Keypoints) and not source:
+            troubles += _mistakes(garments.annotations, arguments)
     fit = "Fit to be learnt from."
     if source:
         sides = {split: (garments, queries[split]) for split, garments in splits.items()}
@@ -54,6 +63,28 @@ def execute(arguments: argparse.Namespace) -> int:
         fit = "Fit for every benchmark."
     print("", "\n".join(troubles) or fit, sep="\n")
     return TROUBLE if troubles else FINE
+
+
+def _mistakes(annotations: Annotations, asked: argparse.Namespace) -> Iterator[str]:
+    """Print what does not fit, and what was mended; a sentence if there is something."""
+    model = None
+    if asked.mistakes or asked.mended:
+        on = asked.backbone, asked.weights
+        model = open_model(None, asked.learner or DEFAULT, find_device(asked.device), *on)
+    found, lines = find(annotations, model)
+    print(*lines, sep="\n", end="\n" * bool(lines))
+    for each in found:
+        photo = annotations.photos[annotations.index.photo[each.row]]
+        kind = annotations.categories[int(annotations.index.category[each.row])]
+        which = listed(kind.names[i] for i in each.landmarks) + " " * bool(each.landmarks)
+        item = annotations.index.item[each.row]
+        print(f"{photo.path}: annotation {item}: {which}{each.kind}: {each.why}")
+    if asked.mended:
+        changed = write_mended(annotations, found, asked.mended)
+        print(f"{asked.mended}: {changed} landmarks differ from {annotations.source}: swapped ones "
+              "are exchanged, those far off are not labelled; all else is as it was")  # fmt: skip
+    if found:
+        yield f"{len(found)} things in the annotations do not fit the others: look at them"
 
 
 def _open(arguments: argparse.Namespace) -> tuple[dict[str, Garments], Source | None]:

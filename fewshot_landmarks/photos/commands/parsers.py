@@ -244,14 +244,30 @@ def doctor(made: argparse.ArgumentParser) -> None:
                                                    what error to expect
 
     Of data: objects by category, files that are broken or odd, and categories with too few photos: all
-    that would end or falsify a run, before any of it.
+    that would end or falsify a run, before any of it. Of annotations, objects that are annotated twice
+    or have their landmarks outside their box; and with --mistakes, landmarks that do not fit those of
+    other photos: swapped, or far off.
     """
     what = made.add_mutually_exclusive_group(required=True)
     what.add_argument("--data", type=Path, metavar="PATH")
     what.add_argument("--model", type=Path, metavar="FILE")
-    _add_learner(made, "of --model")
+    _add_learner(made, "of --model its own; of --mistakes CLM")
     _add_backbone(made, MADE_WITH)
+    _add_device(made)
     made.add_argument("--images", type=Path, metavar="DIR", help="photos of annotations in --data")
+    made.add_argument(
+        "--mistakes",
+        action="store_true",
+        help="compare landmarks of annotations with what others teach; some minutes for a hundred "
+        "photos",
+    )
+    made.add_argument(
+        "--mended",
+        type=Path,
+        metavar="FILE",
+        help="a new COCO file (.json): the annotations, with landmarks that --mistakes says are "
+        "swapped exchanged, and those far off not labelled",
+    )
     made.add_argument(
         "--shots",
         type=int,
