@@ -95,6 +95,7 @@ def test_fitting_moves_what_the_learner_learns(name):
         "LD-Keep": {"fenet"},
         "Base-FEN": {"ppnet"},
         "CAPE": {"fenet", "log_scale", "head"},
+        "RIDGE+": {"fenet", "log_ridge", "log_weights", "slopes"},
     }
     assert moved == expected[name]
 
