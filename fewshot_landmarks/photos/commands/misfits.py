@@ -204,6 +204,9 @@ def swaps(evidence: Evidence) -> Iterator[tuple[int, int, int, float]]:
     unusual = robust(gains.reshape(count, -1)).reshape(count, n, n) > WORSE
     worse = robust(np.where(evidence.labelled, evidence.most - own, np.nan)) > WORSE
     unusual |= worse[:, None] & worse[:, :, None]
+    away = _diagonal(evidence.off)
+    exchanged = evidence.off + evidence.off.transpose(0, 2, 1)
+    unusual &= exchanged < away[:, None] + away[:, :, None]  # they come nearer, too
     chosen, done = np.argwhere(unusual & (gains > GAIN)).tolist(), set()
     for k, a, b in sorted(chosen, key=lambda which: -gains[tuple(which)]):
         if not {(k, a), (k, b)} & done:
