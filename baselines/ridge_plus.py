@@ -27,13 +27,11 @@ from fewshot_landmarks.networks.pyramid import PyramidFENet
 from fewshot_landmarks.samples import Samples, Task
 from fewshot_landmarks.training import Training
 
-SIGMA = 1.5  # cells of the trained features, of a target's Gaussian
+SIGMA, COARSE = 1.5, 2  # cells of trained features: of a target's Gaussian, in one of ImageNet's
 RIDGE = 1.0  # lambda on ImageNet's features
-COARSE = 2  # cells of the trained features a cell of ImageNet's
-FOLDS = 10  # parts that are left out in turn, at most
-STEPS = 12  # of the descent on the weights
+FOLDS, STEPS = 10, 12  # parts left out in turn, at most; steps of the descent on the weights
 PRIOR = 4.0  # landmarks that the weights from tasks count for
-
+Learnt = tuple[Callable, Callable, Place]  # detectors on trained and on ImageNet's maps; a place
 Maps = tuple[torch.Tensor, torch.Tensor]  # trained (B, C, h, w); ImageNet's, of fewer cells
 
 
@@ -42,6 +40,7 @@ class RIDGEPlus(Learner):
 
     name = "RIDGE+"
     version = 1
+    says_densities = True
     search_space = {"outer_rate": (1e-5, 1e-3), "head_rate": (3e-4, 3e-2)}
 
     def __init__(self, base, settings):
@@ -58,15 +57,13 @@ class RIDGEPlus(Learner):
 
     def meta_loss(self, task: Task) -> torch.Tensor:
         """The query loss with the weights to start from."""
-        support, query = task.support, task.query
-        parts = self.parts(
-            support, self.maps(support, self.fenet), query, self.maps(query, self.fenet)
-        )
-        return query_loss(weighed(parts, self.start(len(support))), task)
+        learnt = self.learnt(task.support, self.maps(task.support, self.fenet))
+        parts = say(learnt, task.query, self.maps(task.query, self.fenet))
+        return query_loss(weighed(parts, self.start(len(task.support))), task)
 
     def adapt(self, support: Samples) -> "RidgeDetector":
         maps = self.maps(support, self.frozen(self.fenet))
-        return RidgeDetector(self, support, maps, self.choose(support, maps))
+        return RidgeDetector(self, self.learnt(support, maps), self.choose(support, maps))
 
     def choose(self, support: Samples, maps: Maps) -> torch.Tensor:
         """log w (3,), by leaving parts of the support out in turn."""
@@ -74,8 +71,8 @@ class RIDGEPlus(Learner):
         for fold in range(min(FOLDS, len(support)) if len(support) > 1 else 0):
             out = torch.arange(len(support)) % FOLDS == fold
             rest, one = support[~out], support[out]
-            learnt, asked = ((maps[0][which], maps[1][which]) for which in (~out, out))
-            parts = self.parts(rest, learnt, one, asked).detach()
+            kept, asked = ((maps[0][which], maps[1][which]) for which in (~out, out))
+            parts = say(self.learnt(rest, kept), one, asked).detach()
             left_out.append((parts, one, one.labelled & rest.labelled.any(0)))
         total = sum(int(known.sum()) for *_, known in left_out)
 
@@ -105,14 +102,10 @@ class RIDGEPlus(Learner):
         scaled = [F.interpolate(F.normalize(each, dim=1), (h, w), mode="area") for each in frozen]
         return trained, torch.cat([trained.new_zeros(len(trained), 0, h, w), *scaled], 1)
 
-    def parts(self, support: Samples, learnt: Maps, query: Samples, asked: Maps) -> torch.Tensor:
-        """What each says of the query: (3, B, N, h, w)."""
-        shape = asked[0].shape[-2:]
-        look = ridge(learnt[0], support, self.log_ridge.exp(), SIGMA)(asked[0])
-        with torch.no_grad():
-            known = ridge(learnt[1], support, RIDGE, SIGMA / COARSE)(asked[1])
-            known = F.interpolate(known, shape, mode="bilinear")
-        return torch.stack([look, known, Place.of(support)(query, shape)])
+    def learnt(self, support: Samples, maps: Maps) -> Learnt:
+        """What a support teaches: detectors on its maps, and a place."""
+        look = ridge(maps[0], support, self.log_ridge.exp(), SIGMA)
+        return look, ridge(maps[1], support, RIDGE, SIGMA / COARSE), Place.of(support)
 
 
 @dataclass(frozen=True)
@@ -120,14 +113,21 @@ class RidgeDetector(SamplesDetector):
     """A learner's densities with chosen weights."""
 
     learner: RIDGEPlus
-    support: Samples
-    maps: Maps
+    learnt: Learnt
     log_weights: torch.Tensor
 
     @torch.no_grad()
     def of(self, query: Samples) -> torch.Tensor:
         asked = self.learner.maps(query, self.learner.frozen(self.learner.fenet))
-        return weighed(self.learner.parts(self.support, self.maps, query, asked), self.log_weights)
+        return weighed(say(self.learnt, query, asked), self.log_weights)
+
+
+def say(learnt: Learnt, query: Samples, asked: Maps) -> torch.Tensor:
+    """What each of look, ImageNet's features and place says of a query: (3, B, N, h, w)."""
+    look, known, place = learnt
+    shape = asked[0].shape[-2:]
+    coarse = F.interpolate(known(asked[1]), shape, mode="bilinear")
+    return torch.stack([look(asked[0]), coarse, place(query, shape)])
 
 
 def ridge(features: torch.Tensor, support: Samples, strength: torch.Tensor | float, sigma: float):

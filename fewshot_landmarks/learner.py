@@ -77,6 +77,8 @@ class Learner(nn.Module):
     trained on the seen categories; or "untrained", EfficientNet-Lite0 with ImageNet's weights."""
     starts_from: type["Learner"] | None = None
     """A learner whose fitted parameters it starts from; that learner is then fitted once."""
+    says_densities = False
+    """Whether `adapt` returns a `SamplesDetector`, whose densities tell scores themselves."""
     square = False
     """Whether crops of photos are squares around the box, rather than the box made square."""
     search_space: Mapping[str, tuple[float, float]] = {}

@@ -43,6 +43,7 @@ class CLM(Learner):
     name = "CLM"
     version = 2
     base_kind = "untrained"
+    says_densities = True
     square = True
 
     @dataclass(frozen=True)

@@ -20,6 +20,7 @@ class PLACE(Learner):
     name = "PLACE"
     version = 1
     base_kind = "untrained"
+    says_densities = True
     square = True
 
     def adapt(self, support: Samples) -> "PlaceDetector":

@@ -124,7 +124,6 @@ def fit_key(experiment: Experiment, benchmark: Benchmark, learner: type[Learner]
     )
 
 
-@cache
 def untrained_key() -> str:
     """The key of the base model that nothing trains, the same for every benchmark."""
     return key(work="base", kind="untrained", network=_fingerprint())

@@ -1,11 +1,10 @@
 """What learners share beside the feature extractor: a model to adapt, H, a memo of features."""
 
-import hashlib
-
 import torch
 from torch import nn
 
 from fewshot_landmarks.heatmaps import detect
+from fewshot_landmarks.networks.memo import Memo
 
 
 class LandmarkModel(nn.Module):
@@ -45,36 +44,22 @@ class WeightRegression(nn.Module):
 class FrozenFeatures:
     """Features of a network that is not being trained, each image's computed once.
 
-    A memo by the image's content, of at most `capacity` bytes; beyond that, and after parameters
-    were trained, loaded or moved, features are computed anew. Images go through the network one
-    by one, so that a feature's bytes do not depend on which images came with it; without any
-    capacity they go together.
+    A memo of at most `capacity` bytes (`Memo`), which forgets all after parameters were trained,
+    loaded or moved; without any capacity images go through the network together.
     """
 
     def __init__(self, fenet: nn.Module, capacity: int):
         self.fenet = fenet
-        self.capacity = capacity
-        self._memo: dict[bytes, torch.Tensor] = {}
+        self._memo = Memo(fenet, capacity) if capacity > 0 else None
         self._versions: tuple = ()
-        self._size = 0
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Images (B, 3, S, S) to features (B, C, h, w), without gradient."""
-        if self.capacity <= 0:
+        if self._memo is None:
             return self.fenet(images)
         versions = tuple((p._version, p.data_ptr()) for p in self.fenet.parameters())
         if versions != self._versions:
-            self._memo, self._versions, self._size = {}, versions, 0
-        return torch.stack([self._one(image) for image in images])
-
-    def _one(self, image: torch.Tensor) -> torch.Tensor:
-        key = hashlib.blake2b(image.cpu().numpy().tobytes(), digest_size=16).digest()
-        features = self._memo.get(key)
-        if features is None:
-            features = self.fenet(image.unsqueeze(0))[0]
-            size = features.element_size() * features.nelement()
-            if self._size + size <= self.capacity:
-                self._memo[key] = features
-                self._size += size
-        return features
+            self._memo.forget()
+            self._versions = versions
+        return self._memo(images)

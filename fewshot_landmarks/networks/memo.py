@@ -14,13 +14,14 @@ BATCH = 16  # images
 
 
 class Memo:
-    """A function of images to vectors of half precision, remembered by each image's content.
+    """A function of images, remembered by each image's content.
 
-    Images go through it one by one, so that a vector's bytes do not depend on which images came
-    with it; those of a file go in batches, always the same, which is twice as fast.
+    Images go through it one by one, so that what is found for one does not depend, to the last
+    byte, on which images came with it; those of a file go in batches, always the same, which is
+    twice as fast.
 
-    compute: images (B, 3, S, S) to (B, L); capacity: bytes in memory, beyond which what was not read
-    from files is computed anew.
+    compute: images (B, 3, S, S) to (B, ...), where files are made or read vectors (B, L) of half
+    precision; capacity: bytes in memory, beyond which what was not read from files is computed anew.
     """
 
     def __init__(self, compute: Callable[[torch.Tensor], torch.Tensor], capacity: int):
@@ -32,8 +33,12 @@ class Memo:
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Images (B, 3, S, S) to vectors (B, L), on the images' device."""
+        """Images (B, 3, S, S) to what is found for them, on their device."""
         return torch.stack([self._one(image).to(images.device) for image in images])
+
+    def forget(self) -> None:
+        """Forget what is in memory: the function has changed."""
+        self._known, self._size = {}, 0
 
     def read(self, paths: Iterable[Path]) -> None:
         """Look up images in files that `write` made, too; raises `ValueError` for any other."""

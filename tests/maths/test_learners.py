@@ -13,7 +13,13 @@ from baselines.wg import WG
 from benchmarks.presets import PRESETS
 from fewshot_landmarks.evaluation import evaluate_episode
 from fewshot_landmarks.heatmaps import decode, labelmaps
-from fewshot_landmarks.learner import REGISTRY, find_learner, fits, heatmaps_of
+from fewshot_landmarks.learner import (
+    REGISTRY,
+    SamplesDetector,
+    find_learner,
+    fits,
+    heatmaps_of,
+)
 from fewshot_landmarks.protocol import BENCHMARKS, UNTRAINED
 from fewshot_landmarks.samples import Task
 from fewshot_landmarks.support.errors import UserError
@@ -57,6 +63,8 @@ def test_every_learner_fits_and_adapts(name):
         assert heatmaps.shape[:2] == (2, task.landmarks)
         assert heatmaps.isfinite().all()
         assert torch.equal(heatmaps, again)  # adapt is pure
+        detector = model.adapt(task.support)
+        assert isinstance(detector, SamplesDetector) == model.says_densities
     assert same(values(model), fitted)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from baselines.ridge_plus import ridge, weighed
+from baselines.ridge_plus import ridge, say, weighed
 from baselines.untrained.cells import squared_distances
 from fewshot_landmarks.heatmaps import decode, heatmap_loss
 from fewshot_landmarks.learner import heatmaps_of, least_expected
@@ -63,11 +63,9 @@ def test_weights_end_no_worse_than_they_start():
         losses = []
         for k in range(6):
             rest = torch.arange(6) != k
-            parts = model.parts(
-                support[rest], (telling[rest], nothing[rest]),
-                support[~rest], (telling[~rest], nothing[~rest]),
-            )  # fmt: skip
+            learnt = model.learnt(support[rest], (telling[rest], nothing[rest]))
             one = support[~rest]
+            parts = say(learnt, one, (telling[~rest], nothing[~rest]))
             losses.append(
                 heatmap_loss(weighed(parts, log_weights), one.landmarks, one.size, one.labelled)
             )

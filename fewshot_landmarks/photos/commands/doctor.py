@@ -105,9 +105,6 @@ def _open(arguments: argparse.Namespace) -> tuple[dict[str, Garments], Source | 
     return {"annotations": Keypoints(annotations, size=SIZE)}, None
 
 
-DENSITIES = ("PLACE", "CLM", "RIDGE+")  # learners whose heatmaps are log densities
-
-
 def describe(path: Path, learner: str | None, backbone: str | None, weights: str | None) -> int:
     """Print what a model is."""
     found = load(path, "cpu", learner, backbone, weights)
@@ -117,7 +114,7 @@ def describe(path: Path, learner: str | None, backbone: str | None, weights: str
         network = "network {name}, weights {weights}".format(**model.network_options)
     print(f"{path}: {model.learner.name}, {network}, crops of {model.size} pixels")
     where = "calibrated, on data like those of training" if model.calibration else "not calibrated"
-    if model.learner.name in DENSITIES:
+    if model.learner.says_densities:
         where = "probabilities, as the densities of its heatmaps tell them"
     print(f"scores are {where}")
     for name, value in model.about.items():

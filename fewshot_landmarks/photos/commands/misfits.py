@@ -105,9 +105,9 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image, (THUMB, THUMB), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
-def log_densities(model: Model, crops: Crops) -> Iterator[tuple[int, torch.Tensor]]:
-    """Of each object that others tell something of: log densities (1, N, h, w) of its landmarks,
-    NaN of those that they do not label."""
+def log_densities(model: Model, crops: Crops) -> Iterator[tuple[int, Samples, torch.Tensor]]:
+    """Of each object that others tell something of: itself, and log densities (1, N, h, w) of its
+    landmarks, NaN of those that they do not label."""
     own, order = crops.moments(), permutation(len(crops), 1)
     kinds = np.unique(own)
     parts = np.zeros(len(crops), int)
@@ -126,7 +126,7 @@ def log_densities(model: Model, crops: Crops) -> Iterator[tuple[int, torch.Tenso
             if own[i] not in taught_by and len(told) < ASKED:
                 told.append(densities_of(detector, query).where(known, torch.nan))
         if told:
-            yield i, torch.stack(told).nanmean(0)
+            yield i, query, torch.stack(told).nanmean(0)
 
 
 def densities_of(detector: Detector | SamplesDetector, query: Samples) -> torch.Tensor:
@@ -153,8 +153,7 @@ class Evidence:
     @classmethod
     def of(cls, crops: Crops, model: Model) -> "Evidence":
         which, columns = [], []
-        for i, maps in log_densities(model, crops):
-            query = crops.samples([i]).to(maps.device)
+        for i, query, maps in log_densities(model, crops):
             which.append(i)
             columns.append(each.cpu().numpy() for each in _told(maps, query))
         seen = np.stack(crops.seen)
