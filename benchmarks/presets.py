@@ -176,6 +176,7 @@ PYRAMID = replace(
         "generator_tasks": 1000,
         "regression_tasks": 1000,
     },
+    tuned="pyramid",
     tuning=Tuning(trials=5, finalists=2, episodes=10, shots=(1, 5, 10)),
 )
 
