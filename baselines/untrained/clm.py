@@ -10,7 +10,7 @@ them is the mean position (a = 0). Nothing is trained, and nothing is tuned to a
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 
 import torch
@@ -29,6 +29,7 @@ WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # of the two densities, b and c
 CHOICES = torch.tensor([(1.0, b, c) for b, c in product(WEIGHTS, WEIGHTS)] + [(0.0, 1.0, 0.0)])
 FIXED = (1.0, 2.0, 1.0)  # with one photo there is none to leave out
 FOLDS = 10  # of photos left out alone, and as many of pairs
+SINGLY = 20  # photos whose radii are told
 JUDGED = 32  # landmarks that choose, if there are more
 ALIKE = 0.5  # mean cosine of the cells of two crops: if it is greater they are of one moment
 WORST = 0.5  # an error that counts for no more
@@ -103,14 +104,12 @@ class CLM(Learner):
         """A detector of a support, with weights that it chooses."""
         detector, moments = self._of(support, cells, components), groups(cells)
         left_out = [(kept, k) for kept, out in folds(moments) for k in out]
-        trials = [
-            Trial.of(
-                self._of(support[kept], [cells[k] for k in kept], components),
-                cells[k],
-                support[[k]],
-            )
-            for kept, k in left_out
-        ]
+
+        def trial_of(kept: Sequence[int], k: int) -> Trial:
+            others = self._of(support[kept], [cells[i] for i in kept], components)
+            return Trial.of(others, cells[k], support[[k]])
+
+        trials = [trial_of(kept, k) for kept, k in left_out]
         if trials:
             some = slice(None, None, math.ceil(len(detector.looks) / JUDGED))
             errors = torch.stack([trial.errors(CHOICES, some) for trial in trials])
@@ -125,6 +124,11 @@ class CLM(Learner):
             detector.seen = [
                 trial.parts.seen(detector.weights, support.size, trial.likeness) for trial in alone
             ]
+            known = {(*kept, k): trial for (kept, k), trial in zip(left_out, alone)}
+            for k in range(0, len(cells), math.ceil(len(cells) / SINGLY)):
+                kept = [i for i in range(len(cells)) if i != k]
+                one = known.get((*kept, k)) or trial_of(kept, k)
+                detector.singly.append((k, one.parts.combined(detector.weights)))
         likeness = [trial.likeness for trial in trials if trial.known.any()]
         if not likeness:
             likeness = [
@@ -173,6 +177,8 @@ class ConstrainedDetector(SamplesDetector):
     folds: Sequence[tuple[list[int], int]] = ()
     seen: Sequence[Seen] = ()  # what was found in each of them
     likeness: float = 0.0  # of a photo that was not learnt from: the median
+    # Photos left out one by one, those of a moment too, and the log densities (1, N, h, w) in each.
+    singly: list[tuple[int, torch.Tensor]] = field(default_factory=list)
 
     def of(self, query: Samples) -> torch.Tensor:
         features = self.features(query.images)

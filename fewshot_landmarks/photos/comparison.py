@@ -20,7 +20,7 @@ from fewshot_landmarks.evaluation import answers
 from fewshot_landmarks.learner import Detector, Learner, SamplesDetector, heatmaps_of
 from fewshot_landmarks.metrics.landmarks import normalised_error
 from fewshot_landmarks.photos.boxes import mean_position, mean_shape, shape_in
-from fewshot_landmarks.photos.model import AT_ONCE
+from fewshot_landmarks.photos.finder import AT_ONCE
 from fewshot_landmarks.photos.stored import adapted
 from fewshot_landmarks.samples import Samples, collate
 from fewshot_landmarks.support.devices import forget_peak, out_of_memory, peak_mib, release_freed

@@ -7,6 +7,8 @@ depends on their scale: a heatmap is first made to have mean 0 and deviation 1. 
 has is fitted on categories that a learner was not trained on (`benchmarks.export`).
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +20,7 @@ from fewshot_landmarks.learner import Detector, SamplesDetector, heatmaps_of
 from fewshot_landmarks.samples import Samples
 
 THRESHOLD = 0.1  # a landmark is found if its error is below this, in units of the object's size
+BELIEVED = (0.01, 0.999)  # scores beyond tell no smaller or greater error
 SHIFT = 3  # pixels that an image is moved by, to see whether what is found moves with it
 NEAR_PEAK = "softmax within 3 cells of it"
 SIGNS = (
@@ -35,42 +38,72 @@ SIGNS = (
 )
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What was found in B crops."""
+
+    places: torch.Tensor  # (B, N, 2) crop pixels; NaN where heatmaps are
+    scores: torch.Tensor  # (B, N): 0 to 1
+    expected: torch.Tensor  # (B, N): errors to expect, in units of the object's size
+
+
 def find(
     detector: Detector | SamplesDetector,
     query: Samples,
     support: Samples,
     calibration: "Calibration | None",
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Landmarks (B, N, 2) in crop pixels, and their scores (B, N): 0 to 1.
+) -> Findings:
+    """Landmarks in crops, how probable each is, and how far off it can be expected to be.
 
-    Of heatmaps that are log densities, the probability within `THRESHOLD` of what was found; of
-    others what a calibration makes of their signs, and without one the softmax near the peak, which
-    says little. 0 where heatmaps hold infinities or no support photo labels a landmark.
+    Scores of log densities are the probability within `THRESHOLD` of what was found; of other
+    heatmaps what a calibration makes of their signs, and without one the softmax near the peak,
+    which says little. 0 where heatmaps hold infinities or no support photo labels a landmark.
     """
     if isinstance(detector, SamplesDetector):
-        densities = detector.of(query)
-        found = answers(detector.answers(densities, query), query.size)
-        scores = probability_near(densities, found, query)
-    else:
-        found, shown = search(detector, query, support)
-        scores = calibration(shown) if calibration else shown[..., SIGNS.index(NEAR_PEAK)]
+        return find_in(detector.of(query), detector, query, support)
+    found, shown = search(detector, query, support)
+    scores = calibration(shown) if calibration else shown[..., SIGNS.index(NEAR_PEAK)]
+    scores = _known(found, scores, support)
+    return Findings(found, scores, error_of(scores))
+
+
+def find_in(
+    densities: torch.Tensor, detector: SamplesDetector, query: Samples, support: Samples
+) -> Findings:
+    """What a detector's log densities (B, N, h, w), up to constants, tell of B crops."""
+    found = answers(detector.answers(densities, query), query.size)
+    off = distances(found, densities.shape[-2:], query)
+    shares = densities.flatten(2).softmax(-1)
+    near = off <= THRESHOLD * query.area.sqrt()[:, None, None]
+    expected = (shares * off).sum(-1) / query.area.sqrt()[:, None]
+    return Findings(found, _known(found, (shares * near).sum(-1), support), expected)
+
+
+def _known(found: torch.Tensor, scores: torch.Tensor, support: Samples) -> torch.Tensor:
     known = support.labelled.any(0) & found.isfinite().all(-1) & scores.isfinite()
-    return found, torch.where(known, scores, 0.0)
+    return torch.where(known, scores, 0.0)
 
 
-def probability_near(heatmaps: torch.Tensor, found: torch.Tensor, query: Samples) -> torch.Tensor:
-    """What log densities (B, N, h, w), up to constants, have within `THRESHOLD` of landmarks
-    (B, N, 2), in units of the object's size: (B, N)."""
-    h, w = heatmaps.shape[-2:]
+def distances(found: torch.Tensor, shape: Sequence[int], query: Samples) -> torch.Tensor:
+    """From landmarks (B, N, 2) to the cells of a heatmap of a shape h, w: (B, N, h * w), in pixels
+    of photos."""
+    h, w = shape
     steps = (torch.arange(n, device=found.device) + 0.5 for n in (w, h))
-    scale = query.scale[:, :, None, None]  # (B, 2, 1, 1)
     x, y = (
-        (cells * (query.size / n) - found[..., i, None]) * scale[:, i]
+        (cells * (query.size / n) - found[..., i, None]) * query.scale[:, i, None, None]
         for i, (cells, n) in enumerate(zip(steps, (w, h)))
-    )  # (B, N, w) and (B, N, h), in pixels of photos
-    squares = y.unsqueeze(-1).square() + x.unsqueeze(-2).square()
-    near = squares <= THRESHOLD**2 * query.area[:, None, None, None]
-    return (heatmaps.flatten(2).softmax(-1) * near.flatten(2)).sum(-1)
+    )  # (B, N, w) and (B, N, h)
+    return torch.hypot(y.unsqueeze(-1), x.unsqueeze(-2)).flatten(2)
+
+
+def error_of(scores: torch.Tensor) -> torch.Tensor:
+    """The error to expect where it is below `THRESHOLD` with a probability, in the same units.
+
+    That of a Gaussian around the landmark: P(error < t) = 1 - exp(-t^2 / 2 s^2), whose mean error is
+    s (pi / 2)^(1/2).
+    """
+    sure = scores.clamp(*BELIEVED)
+    return THRESHOLD * (math.pi / (-4 * torch.log1p(-sure))).sqrt()
 
 
 def search(

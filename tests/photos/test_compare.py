@@ -23,7 +23,7 @@ from fewshot_landmarks.photos.comparison import (
     measure,
     measure_mean_position,
 )
-from fewshot_landmarks.photos.errors_by_shots import (
+from fewshot_landmarks.photos.errors.by_shots import (
     Errors,
     ErrorsByShots,
     estimate,

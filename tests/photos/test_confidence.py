@@ -3,10 +3,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fewshot_landmarks.heatmaps import decode
+from fewshot_landmarks.learner import SamplesDetector
 from fewshot_landmarks.photos.confidence import (
     SIGNS,
     Calibration,
-    probability_near,
+    error_of,
+    find_in,
     search,
     signs,
 )
@@ -15,6 +18,16 @@ from tests.toy import toy_task
 MOVE = SIGNS.index("log of the move when the image is moved")
 NEAR = SIGNS.index("softmax within 3 cells of it")
 ABOVE = SIGNS.index("height above all that is 4 cells off")
+
+
+class Told(SamplesDetector):
+    """A detector whose answer is the peak."""
+
+    def of(self, query):
+        raise NotImplementedError
+
+    def answers(self, densities, query):
+        return densities
 
 
 def peaks(*places, n=8, side=16) -> torch.Tensor:
@@ -84,9 +97,10 @@ def test_calibration_by_hand():
     assert score.item() == pytest.approx(1 / (1 + 2.718281828**0.5))
 
 
-def test_of_log_densities_the_score_is_what_lies_within_a_tenth_of_the_object():
+def test_log_densities_tell_what_lies_near_and_how_far_off_it_is():
     """Two heatmaps of 8 x 8 cells of 2 crop pixels, in photos stretched to twice the width: what
-    lies within a tenth of an object of 80 by 20 photo pixels, 4 of them, added up cell by cell."""
+    lies within a tenth of an object of 80 by 20 photo pixels, 4 of them, and the mean distance in
+    units of its size, 40 of them, added up cell by cell."""
     task = toy_task(9, queries=2)
     logs = torch.randn(2, 8, 8, 8, generator=torch.Generator().manual_seed(0))
     query = replace(
@@ -94,12 +108,24 @@ def test_of_log_densities_the_score_is_what_lies_within_a_tenth_of_the_object():
         scale=torch.tensor([[2.0, 1.0]]).expand(2, 2),
         area=torch.full((2,), 1600.0),
     )
-    found = torch.rand(2, 8, 2, generator=torch.Generator().manual_seed(1)) * 16
-    expected = torch.zeros(2, 8)
+    told = find_in(logs, Told(), query, task.support)
+    torch.testing.assert_close(told.places, decode(logs, 16))
+    near, mean = torch.zeros(2, 8), torch.zeros(2, 8)
     shares = (logs + 5.0).flatten(2).softmax(-1).unflatten(2, (8, 8))
     for b, n, row, column in torch.ones(2, 8, 8, 8).nonzero().tolist():
-        x, y = (2 * column + 1 - found[b, n, 0]) * 2, 2 * row + 1 - found[b, n, 1]
-        if (x**2 + y**2).sqrt() <= 4:
-            expected[b, n] += shares[b, n, row, column]
+        x, y = told.places[b, n]
+        off = torch.hypot((2 * column + 1 - x) * 2, 2 * row + 1 - y)
+        near[b, n] += shares[b, n, row, column] * (off <= 4)
+        mean[b, n] += shares[b, n, row, column] * off / 40
     assert query.size == 16
-    torch.testing.assert_close(probability_near(logs, found, query), expected)
+    torch.testing.assert_close(told.scores, near)
+    torch.testing.assert_close(told.expected, mean)
+
+
+def test_a_score_tells_the_error_of_a_gaussian_that_has_it():
+    """Errors (x, y) of deviation 0.05: how many are below 0.1, and their mean length."""
+    off = 0.05 * torch.randn(200_000, 2, generator=torch.Generator().manual_seed(0))
+    length = off.norm(dim=1)
+    expected = error_of((length < 0.1).float().mean()).item()
+    assert expected == pytest.approx(length.mean().item(), rel=0.01)
+    assert error_of(torch.tensor([0.0, 1.0])).isfinite().all()

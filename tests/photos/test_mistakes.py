@@ -10,8 +10,8 @@ import pytest
 from fewshot_landmarks.__main__ import main
 from fewshot_landmarks.data.formats.annotations import read_annotations
 from fewshot_landmarks.photos.commands import doctor
-from fewshot_landmarks.photos.commands.misfits import FAR, SWAPPED
 from fewshot_landmarks.photos.commands.mistakes import BESIDE, TWICE, find
+from fewshot_landmarks.photos.errors.misfits import FAR, SWAPPED
 from tests.colours import model, photo
 from tests.photos.test_predict import NAMES, annotate
 

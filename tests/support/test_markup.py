@@ -21,8 +21,8 @@ from benchmarks.results.reading import read_episodes, read_table
 from benchmarks.results.schemas import CALIBRATION, CLAIMS, CURVES, EPISODES, Schema
 from benchmarks.tables.build import write_tables
 from fewshot_landmarks.data.keypoints import read_split
-from fewshot_landmarks.photos import errors_by_shots
 from fewshot_landmarks.photos.commands import compare, evaluate
+from fewshot_landmarks.photos.errors import by_shots
 from fewshot_landmarks.protocol import SHOTS
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.markup import Markdown, csv_text, latex, markdown, pipes, unquoted
@@ -49,7 +49,7 @@ NASTY = [
 ]
 pytestmark = pytest.mark.filterwarnings("ignore:Glyph", "ignore:constrained_layout")
 CATEGORIES = [*NASTY, "<b>dress|short</b>", "a/b", "\\", "a\\|b"]
-NO_ERRORS = errors_by_shots.Errors(np.full((1001, 2), 0.1), np.full(1001, 0.1))
+NO_ERRORS = by_shots.Errors(np.full((1001, 2), 0.1), np.full(1001, 0.1))
 PLACES = ["=" + NASTY[0], " ".join(NASTY)]
 
 
@@ -157,7 +157,7 @@ def test_markdown_tables_keep_their_columns(written):
     said = evaluate.report(landmarks, landmarks, CATEGORIES[0], CATEGORIES, "area")
     (written / "evaluated.md").write_text(said)
     results = {name: f"of {name}" for name in CATEGORIES}
-    none = errors_by_shots.ErrorsByShots((1, 3), {}, NO_ERRORS)
+    none = by_shots.ErrorsByShots((1, 3), {}, NO_ERRORS)
     (written / "compare.md").write_text(compare.to_markdown(none, results))
     for path in written.glob("*.md"):
         rows = 0
@@ -199,9 +199,7 @@ def test_the_report_shows_names_as_they_are(written):
 
 def test_a_comparison_is_drawn_with_any_name():
     errors = dict.fromkeys(NASTY[2:6], NO_ERRORS)
-    assert compare.draw(errors_by_shots.ErrorsByShots((1, 3), errors, NO_ERRORS)).startswith(
-        b"\x89PNG"
-    )
+    assert compare.draw(by_shots.ErrorsByShots((1, 3), errors, NO_ERRORS)).startswith(b"\x89PNG")
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex")

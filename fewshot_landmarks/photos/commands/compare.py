@@ -37,7 +37,7 @@ from fewshot_landmarks.photos.comparison import (
     measure_mean_position,
     same_landmarks,
 )
-from fewshot_landmarks.photos.errors_by_shots import ErrorsByShots, estimate, falls
+from fewshot_landmarks.photos.errors.by_shots import ErrorsByShots, estimate, falls
 from fewshot_landmarks.photos.model import Model
 from fewshot_landmarks.protocol import UNTRAINED
 from fewshot_landmarks.support.devices import find_device

@@ -17,7 +17,7 @@ from fewshot_landmarks.data.formats.objects import Annotations
 from fewshot_landmarks.data.formats.values import key_of, numbered
 from fewshot_landmarks.data.images import Unreadable, read_photo, upright_size
 from fewshot_landmarks.data.index import Index
-from fewshot_landmarks.photos.commands.misfits import (
+from fewshot_landmarks.photos.errors.misfits import (
     FAR,
     FEWEST,
     SWAPPED,
