@@ -28,10 +28,22 @@ DRAW = [sys.executable, "-m", "fewshot_landmarks.data.garments", "--photos-train
         "--photos-validation", "0", "--workers", "2", "--root"]  # fmt: skip
 
 
+BEGUN: list[subprocess.Popen] = []
+
+
 def begin(command, **options):
     """A command on its own, as a shell would start it."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=ROOT, **pipes, **options)
+    BEGUN.append(subprocess.Popen(command, cwd=ROOT, **pipes, **options))
+    return BEGUN[-1]
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays():
+    """No command that a failed test began goes on."""
+    yield
+    while BEGUN:
+        BEGUN.pop().kill()
 
 
 def work_with(state: bytes):

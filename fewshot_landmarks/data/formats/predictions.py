@@ -42,6 +42,8 @@ class Prediction:
     position: np.ndarray  # (N, 2) mean place in the support's boxes, 0 to 1; NaN: not said
     box: np.ndarray  # (4,) x1, y1, x2, y2: what was searched, else what holds the points
     annotation: int | None
+    radii: np.ndarray  # (N,) pixels, NaN where not said
+    level: float  # the probability with which landmarks lie within them; NaN where not said
 
     @property
     def there(self) -> np.ndarray:
@@ -98,8 +100,8 @@ def _category(entry: dict, categories: Categories, by_name: bool) -> Category | 
 
 
 def _keypoints(entry: dict, category: Category) -> np.ndarray:
-    """An entry's x, y, score and mean position (N, 5), in the category's order; what it does not
-    have is 0, 0, 0 with a mean position of NaN.
+    """An entry's x, y, score, mean position and radius (N, 6), in the category's order; what it
+    does not have is 0, 0, 0 with a mean position and a radius of NaN.
 
     By their names where the entry has them (see `aligned`), else by their places: among the
     category's landmarks, or among all keypoints of its file. Where a score is 0 the place need not
@@ -111,14 +113,17 @@ def _keypoints(entry: dict, category: Category) -> np.ndarray:
     three = [each if each[2] != 0 or all(is_number(n, LARGEST) for n in each) else (0, 0, 0)
              for each in zip(*[iter(said)] * 3)]  # fmt: skip
     keypoints = _array([n for each in three for n in each], "keypoints").reshape(-1, 3)
-    keypoints = np.column_stack([keypoints, _mean_position(entry, len(keypoints))])
+    count = len(keypoints)
+    keypoints = np.column_stack([
+        keypoints, _said(entry, "mean_position", count, 2), _said(entry, "radii", count, 1)
+    ])  # fmt: skip
     if len(keypoints) == len(category.columns) and not (category.landmark_names and names):
         keypoints, names = keypoints[np.array(category.columns)], None
     if isinstance(names, list) and len(keypoints) == len(names) and names:
         order = aligned(category.names, names)
         if max(order) < 0:
             raise Bad(f"none of its landmarks is one of {category.name}'s by its name")
-        absent = 0, 0, 0, math.nan, math.nan
+        absent = 0, 0, 0, math.nan, math.nan, math.nan
         return np.where(np.array(order)[:, None] < 0, absent, keypoints[order])
     if len(keypoints) != category.landmarks:
         raise Bad(
@@ -128,22 +133,28 @@ def _keypoints(entry: dict, category: Category) -> np.ndarray:
     return keypoints
 
 
-def _mean_position(entry: dict, landmarks: int) -> np.ndarray:
-    """An entry's mean position (N, 2), NaN where it says none."""
-    said = entry.get("mean_position")
+def _said(entry: dict, key: str, landmarks: int, each: int) -> np.ndarray:
+    """What an entry says of its landmarks, (N, each), NaN where it says nothing."""
+    said = entry.get(key)
     if said is None:
-        return np.full((landmarks, 2), math.nan)
-    if not isinstance(said, list) or len(said) != 2 * landmarks:
-        raise Bad(f"mean_position is not x and y of each of {landmarks} keypoints: {said!r:.60}")
-    known = _array([0 if n is None else n for n in said], "mean_position")
-    return np.where([n is None for n in said], math.nan, known).reshape(-1, 2)
+        return np.full((landmarks, each), math.nan)
+    if not isinstance(said, list) or len(said) != each * landmarks:
+        what = "x and y" if each == 2 else "a number"
+        raise Bad(f"{key} is not {what} of each of {landmarks} keypoints: {said!r:.60}")
+    known = _array([0 if n is None else n for n in said], key)
+    return np.where([n is None for n in said], math.nan, known).reshape(-1, each)
 
 
 def _prediction(entry: dict, category: Category, photo: int) -> Prediction:
     """An entry as it should be; raises `Bad` that says what is wrong."""
-    points, scores, position = np.split(_keypoints(entry, category), (2, 3), axis=1)
-    scores, box = scores[:, 0], np.zeros(4)
-    made = Prediction(photo, category.id, points, scores, 0.0, position, box, None)
+    told = np.split(_keypoints(entry, category), (2, 3, 5), axis=1)
+    points, scores, position, radii = told[0], told[1][:, 0], told[2], told[3][:, 0]
+    level = math.nan
+    if "radius_level" in entry:
+        (level,) = _array([entry["radius_level"]], "radius_level")
+    made = Prediction(
+        photo, category.id, points, scores, 0.0, position, np.zeros(4), None, radii, float(level)
+    )
     held = made.points[made.there] if made.there.any() else made.points
     box = np.concatenate([held.min(0) - 0.5, held.max(0) + 0.5])  # of pixels, whose sides are 1
     if "bbox" in entry:

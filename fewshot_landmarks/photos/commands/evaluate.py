@@ -3,13 +3,11 @@
 import argparse
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fewshot_landmarks.data.categories import Category
 from fewshot_landmarks.data.formats.annotations import Annotations, read_annotations
 from fewshot_landmarks.data.formats.predictions import (
     IGNORED,
@@ -23,9 +21,9 @@ from fewshot_landmarks.data.index import Index
 from fewshot_landmarks.metrics.calibration import Bins, calibration_error, reliability
 from fewshot_landmarks.metrics.intervals import Estimate, mean_error, mean_interval, resampled
 from fewshot_landmarks.metrics.landmarks import auc, mean_pck, pck
-from fewshot_landmarks.metrics.oks import NoCoco, oks, oks_ap
-from fewshot_landmarks.photos.boxes import mean_position
+from fewshot_landmarks.metrics.oks import NoCoco, oks_ap
 from fewshot_landmarks.photos.commands.common import MEAN_POSITION, beside_control, png
+from fewshot_landmarks.photos.errors.matched import CLOSE, Matched, answered, compare
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import write_bytes, write_text
 from fewshot_landmarks.support.markup import Markdown, csv_text, items, pipes
@@ -33,7 +31,6 @@ from fewshot_landmarks.support.names import listed
 from fewshot_landmarks.support.outputs import claim
 
 FILES = ("metrics.csv", "landmarks.csv", "metrics.md", "reliability.png")
-CLOSE = 0.1  # of the square root of the object's area: what a landmark's score is about
 CONTROL = ("control", "control_low", "control_high")  # columns of the mean position
 UNITS = {"area": "the square root of the object's area", "side": "the longer side of its box"}
 
@@ -112,69 +109,6 @@ def execute(arguments: argparse.Namespace) -> int:
 # ------------------------------------------------------------------------------- scoring
 
 
-@dataclass(frozen=True, eq=False)
-class Matched:
-    """The M matched objects; landmarks are padded to the most that a category has."""
-
-    categories: tuple[Category, ...]  # of each object
-    error: np.ndarray  # (M, N) in units of the object's size, NaN where not scored
-    control: np.ndarray  # (M, N) the same of the mean position; NaN too where it is not said
-    scores: np.ndarray  # (M, N) as predicted, NaN where the category has no such landmark
-    close: np.ndarray  # (M, N) bool: there, and within `CLOSE` of the square root of the area
-    similarity: np.ndarray  # (M,) OKS, NaN where the category has no sigmas
-
-    @property
-    def uncontrolled(self) -> int:
-        """How many objects have a scored landmark whose mean position is not said."""
-        return int((np.isnan(self.control) & ~np.isnan(self.error)).any(1).sum())
-
-    @property
-    def calibration(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """The scores and the hits of all landmarks; None where scores are no probabilities."""
-        there = ~np.isnan(self.scores)
-        scores = self.scores[there]
-        return (scores, self.close[there]) if 0 <= scores.min() <= scores.max() <= 1 else None
-
-
-def answered(predictions: Sequence[Prediction]) -> dict[int, np.ndarray]:
-    """By category, which landmarks (N,) any prediction has; others are 0, 0 with a score of 0."""
-    known: dict[int, np.ndarray] = {}
-    for one in predictions:
-        known[one.category] = known.get(one.category, False) | one.there
-    return known
-
-
-def compare(
-    predictions: Sequence[Prediction],
-    objects: np.ndarray,
-    annotations: Annotations,
-    by: str,
-    learnt: Mapping[int, np.ndarray],
-) -> Matched:
-    """Errors of the predictions that have an object, in the order of predictions."""
-    index, pairs = annotations.index, [(k, i) for k, i in enumerate(objects) if i >= 0]
-    categories = tuple(annotations.categories[int(index.category[i])] for _, i in pairs)
-    shape = len(pairs), max(category.landmarks for category in categories)
-    error, control, scores = (np.full(shape, np.nan) for _ in range(3))
-    close = np.zeros(shape, bool)
-    similarity = np.full(len(pairs), np.nan)
-    for row, ((k, i), category) in enumerate(zip(pairs, categories, strict=True)):
-        predicted, (true, visible) = predictions[k], index.landmarks(i)
-        visible = visible * learnt[category.id]
-        own, area, box = slice(category.landmarks), float(index.area[i]), index.box[i]
-        (mean,) = mean_position(predicted.position, box[None])
-        distance, apart = (np.linalg.norm(each - true, axis=1) for each in (predicted.points, mean))
-        size = math.sqrt(area) if by == "area" else float(max(box[2:] - box[:2]))
-        error[row, own] = np.where(visible > 0, distance / size, np.nan)
-        control[row, own] = np.where(visible > 0, apart / size, np.nan)
-        scores[row, own] = np.where(learnt[category.id], predicted.scores, np.nan)
-        close[row, own] = (visible > 0) & (distance < CLOSE * math.sqrt(area))
-        if category.oks_sigmas:
-            one = predicted.points[None], true[None], visible[None] > 0, np.array([area])
-            similarity[row] = oks(*one, category.oks_sigmas)[0]
-    return Matched(categories, error, control, scores, close, similarity)
-
-
 def score(matched: Matched, thresholds: Sequence[float]) -> list[dict]:
     """A row for each metric over all matched objects, with its interval over objects; those of
     errors with the control's beside them.
@@ -190,6 +124,11 @@ def score(matched: Matched, thresholds: Sequence[float]) -> list[dict]:
         mean, half = mean_interval(matched.similarity[known])
         one = Estimate(mean, mean - half, mean + half)
         rows.append(_row("mean OKS", one, *_counts(error[known])))
+    if (told := ~np.isnan(matched.within)).any():
+        held = mean_error(matched.within)
+        level = matched.levels[told.any(1)].mean()
+        name = "share within radii" + (math.isfinite(level) and f" of {level:.0%}" or "")
+        rows.append(_row(name, held, *_counts(matched.within)))
     if matched.calibration:  # of its error's resamples most lie above it: no interval
         gap = Estimate(calibration_error(*matched.calibration))
         rows.append(_row("expected calibration error", gap, *_counts(matched.scores)))
