@@ -113,7 +113,7 @@ class Frames:
         while (each := self._wanted(len(there) * every)).key in done:
             there.append(each)
         del there[len(there) // most * most :]  # the batch that may be done in part
-        after = (there[-1].image_id, done[there[-1].key]["stamp"]) if there else None
+        after = ((len(there) - 1) * every, done[there[-1].key]["stamp"]) if there else None
         frames = iter(clip.read(every, after))
         with _bar(len(self._expected), "frame", len(there)) as bar:
             while batch := self._next(frames, most):
@@ -136,7 +136,7 @@ class Frames:
     def _wanted(self, number: int) -> Wanted:
         name = f"{_stem(self._clip.path)}-{number:06d}.jpg"
         path = self._folder / name if self._folder else self._clip.path
-        return Wanted(path, number, picture=name, frame=number)
+        return Wanted(path, number + 1, picture=name, frame=number)
 
 
 def wanted_of(arguments: argparse.Namespace, names: Sequence[str]) -> Photos | Frames:

@@ -120,7 +120,7 @@ def test_results_name_the_clip_and_the_frame(finder, tmp_path, name):
     found = results(tmp_path / "found.json")
     numbers = list(range(0, 20, 3))
     assert [one["frame"] for one in found] == numbers
-    assert [one["image_id"] for one in found] == numbers
+    assert [one["image_id"] for one in found] == [number + 1 for number in numbers]
     assert {one["file_name"] for one in found} == {name}
     assert {(one["width"], one["height"]) for one in found} == {(WIDTH, HEIGHT)}
     for one in found:
