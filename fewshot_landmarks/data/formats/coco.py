@@ -250,7 +250,7 @@ def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
 
 
 def contents(out: Path, photos: Sequence[Searched]) -> Iterator[tuple[Path, str]]:
-    """A whole data set, whose annotations have scores besides."""
+    """A whole data set, whose annotations have scores besides where they were found."""
     images, rows = [], []
     for photo, name in zip(photos, distinct_names(photos)):
         images.append(image_row(photo.id, name, photo.width, photo.height))
@@ -259,8 +259,10 @@ def contents(out: Path, photos: Sequence[Searched]) -> Iterator[tuple[Path, str]
             item = len(rows) + 1 if one.item is None else one.item
             ids = {"id": item, "image_id": photo.id, "category_id": one.category}
             area = round(one.box[2] * one.box[3], 2)
-            scores = {"score": one.score, "keypoint_scores": one.scores.tolist()}
-            rows.append(ids | annotation_row(points, one.visible, one.box, area) | scores)
+            row = ids | annotation_row(points, one.visible, one.box, area)
+            if one.score is not None:
+                row |= {"score": one.score, "keypoint_scores": one.scores.tolist()}
+            rows.append(row)
     categories = [
         category_row(number, one.kind, one.names, [(a + 1, b + 1) for a, b in one.edges])
         for number, one in kinds(photos).items()

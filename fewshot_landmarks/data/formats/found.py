@@ -1,4 +1,4 @@
-"""What was found in photos, as all forms that annotators open are written from it.
+"""What was found in photos, or annotated, as all forms that annotators open are written from it.
 
 A landmark without a place in its photo is one that is not labelled. Coordinates are continuous, as
 everywhere: the first pixel's centre is 0.5, 0.5.
@@ -20,16 +20,16 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """An object that was found in a photo."""
+    """An object that was found in a photo, or that somebody annotated there."""
 
     category: int
     kind: str  # what its category is called
     names: tuple[str, ...]  # of its N landmarks
     points: np.ndarray  # (N, 2) pixels
-    scores: np.ndarray  # (N,) 0 to 1
+    scores: np.ndarray  # (N,) 0 to 1; of no meaning where `score` is None
     visible: np.ndarray  # (N,) 2 where it has a place in the photo, else 0
     box: tuple[float, float, float, float]  # x, y, width, height
-    score: float
+    score: float | None  # None of what somebody annotated
     edges: tuple[tuple[int, int], ...] = ()  # the category's skeleton, as far as it is known
     item: int | None = None  # the id of the annotation whose box was searched
 

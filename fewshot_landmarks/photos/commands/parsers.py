@@ -82,11 +82,24 @@ def predict(made: argparse.ArgumentParser) -> None:
     With --format it writes annotations instead, to be opened and corrected in an annotator.
     With --objects N a photo has up to N results, those first that look most like the annotated objects.
     A photo that cannot be read is skipped and said. Stopped and run again, it goes on.
+    Of a clip, --images clip.mp4, every frame is searched, or with --every N each N-th.
     """
     made.add_argument("--model", type=Path, required=True, help="what `adapt` wrote")
     _add_learner(made, "default: the model's")
     _add_backbone(made, MADE_WITH)
-    made.add_argument("--images", type=Path, metavar="DIR", help="photos, or one photo")
+    made.add_argument("--images", type=Path, metavar="PATH", help="photos, or one photo; or a clip")
+    made.add_argument(
+        "--every",
+        type=positive,
+        metavar="N",
+        help="of a clip, search frames 0, N, 2 N and so on (default: 1, all of them)",
+    )
+    made.add_argument(
+        "--frames",
+        type=Path,
+        metavar="DIR",
+        help="of a clip, write the frames that are searched as photos, which every --format can name",
+    )
     made.add_argument(
         "--boxes",
         type=Path,

@@ -4,27 +4,21 @@ import argparse
 import hashlib
 import json
 import math
-import os
 import sys
-from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from fewshot_landmarks import __version__
 from fewshot_landmarks.data.drawing import draw_landmarks
 from fewshot_landmarks.data.formats import writing
-from fewshot_landmarks.data.formats.annotations import Photo, read_annotations
-from fewshot_landmarks.data.formats.places import BESIDE
-from fewshot_landmarks.data.formats.values import aligned
-from fewshot_landmarks.data.images import Unreadable, find_photos, read_photo, together
 from fewshot_landmarks.photos.commands.common import check_out, outside, spare_threads
 from fewshot_landmarks.photos.model import Finder, load
 from fewshot_landmarks.photos.stored import Support
+from fewshot_landmarks.photos.wanted import Wanted, wanted_of
 from fewshot_landmarks.support.devices import find_device
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import (
@@ -40,29 +34,8 @@ from fewshot_landmarks.support.outputs import claim, unchanged
 
 SHORTEST, LONGEST = 640, 1024  # longer side of the pictures, pixels
 FRAME = (64, 224, 255)  # colour of boxes, RGB
+FINE = 95  # quality of frames that are written as photos
 AT_ONCE = 8  # photos, which are held whole: fewer where they are large, or have several objects
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is to be searched: a photo, or an object's box in it."""
-
-    path: Path
-    image_id: int
-    declared: tuple[int, int] | None = None
-    box: tuple[float, ...] | None = None
-    annotation_id: int | None = None
-    category_id: int = 1
-    names: tuple[str, ...] = ()  # of the category's landmarks, in whose order the result is
-    order: tuple[int, ...] = ()  # of each the model's landmark, -1 where it has none
-    edges: tuple[tuple[int, int], ...] = ()  # between these landmarks
-    kind: str = ""  # what the category is called, where annotations say it
-    name: str = ""  # of the photo, where its path has another
-    picture: str = ""  # what the picture of it is called
-
-    @property
-    def key(self) -> tuple[int, int | None]:
-        return self.image_id, self.annotation_id
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -84,8 +57,8 @@ def execute(arguments: argparse.Namespace) -> int:
         )
     spare_threads(finder.model)
     finder.predict([], objects=objects)  # or a line why it cannot, before anything is written
-    wanted = _own_pictures(_wanted(arguments, finder.names))
-    named = [(each.path, each.name or each.path.name) for each in wanted]
+    searched = wanted_of(arguments, finder.names)
+    wanted, named = searched.wanted, _named(searched.wanted)
     if not own:
         kinds = dict.fromkeys((each.kind, each.names) for each in wanted)
         category, own_names = finder.support.category, finder.names
@@ -96,28 +69,35 @@ def execute(arguments: argparse.Namespace) -> int:
     drawings = None if arguments.no_drawings else drawings
     if drawings:
         _check_drawings(drawings, arguments.out, wanted)
-        claim([drawings / each.picture for each in wanted], arguments.overwrite)
+    claim(_pictures(wanted, drawings, arguments.frames), arguments.overwrite)
     unfinished = beside(arguments.out.with_name(f".{arguments.out.name}"), "unfinished")
-    done = _resume(unfinished, _digest(arguments.model, wanted, drawings, device, objects))
+    asked = device, str(drawings), objects, searched.told
+    done = _resume(unfinished, _digest(arguments.model, asked))
     try:
         with unfinished.open("a", encoding="utf-8") as file:
-            for batch in _batches(wanted, done, max(1, AT_ONCE // objects)):
-                unchanged([drawings / w.picture for w, _ in batch if drawings], arguments.overwrite)
+            for batch in searched.batches(done, max(1, AT_ONCE // objects)):
+                made = _pictures([each for each, _ in batch], drawings, arguments.frames)
+                unchanged(made, arguments.overwrite)
+                for each, photo in batch:
+                    if arguments.frames and not isinstance(photo, str):
+                        _write_picture(each.path, photo, FINE)
                 for line in _predict(finder, batch, drawings, objects):
                     if (key := tuple(line["key"])) not in done:
                         done[key] = line
                         _note(file, line)
     except OSError as error:
         raise UserError(f"cannot write {unfinished}: {advice(error)}") from None
+    wanted = searched.wanted
     lines = [done[each.key] for each in wanted]
     found = [result for line in lines for result in line.get("results", ())]
     if own:
         unchanged([arguments.out], arguments.overwrite)
         write_text(arguments.out, json.dumps(found) + "\n")
     else:
-        writing.write(form, arguments.out, _searched(wanted, lines, finder.support), named)
+        writing.write(form, arguments.out, _searched(wanted, lines, finder.support), _named(wanted))
     unfinished.unlink(missing_ok=True)
     skipped = [line["skipped"] for line in lines if "skipped" in line]
+    skipped += [searched.broken] * bool(searched.broken)
     said = "1 object" if len(found) == 1 else f"{len(found)} objects"
     print(f"{said} in {arguments.out}" + (f", drawn in {drawings}" * bool(drawings)))
     if skipped:
@@ -134,69 +114,19 @@ def _check_out(arguments: argparse.Namespace, overwrite: bool | None) -> None:
         kind = ".json" if form == "results" else writing.check_file(form, out)
         asked = argparse.Namespace(out=out, overwrite=overwrite)
         check_out(asked, arguments.model, boxes, arguments.images, kind=kind)
+        if arguments.frames and arguments.frames.resolve() == out.resolve():
+            raise UserError(f"--out {out} would be the frames' folder too: choose another name")
 
 
-def _wanted(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[Wanted]:
-    """What is to be searched, in order, for landmarks of these names."""
-    if arguments.boxes is None:
-        if arguments.images is None:
-            raise UserError("nothing to search: give --images DIR, or annotations with --boxes")
-        for number, path in enumerate(find_photos(arguments.images), 1):
-            yield Wanted(path, number)
-        return
-    annotations = read_annotations(
-        arguments.boxes, images=arguments.images, category=arguments.category
-    )
-    index = annotations.index
-    for line in annotations.lines:
-        print(line, file=sys.stderr)
-    orders = {}
-    for number in sorted(set(index.category.tolist())):
-        kind = annotations.categories[number]
-        orders[number] = kind.names, tuple(aligned(kind.names, names)), kind.edges
-        if not set(range(len(names))) <= set(orders[number][1]):
-            orders[number] = (), (), ()
-            print(
-                f"{kind.name} of {arguments.boxes} has not all landmarks of the model: results "
-                "have the model's, in its own order",
-                file=sys.stderr,
-            )
-    beside = arguments.boxes if arguments.boxes.is_dir() else arguments.boxes.parent
-    folders = [arguments.images] if arguments.images else [*(beside / n for n in BESIDE), beside]
-    for i, photo in enumerate(annotations.photos[number] for number in index.photo):
-        yield Wanted(
-            photo.path,
-            photo.id,
-            photo.declared,
-            tuple(map(float, index.box[i])),
-            int(index.item[i]),
-            int(index.category[i]),
-            *orders[int(index.category[i])],
-            annotations.categories[int(index.category[i])].name,
-            _name(photo, folders),
-        )
+def _named(wanted: Iterable[Wanted]) -> list[tuple[Path, str]]:
+    """Paths and names of photos, as forms of annotations ask for them."""
+    return [(each.path, each.name or each.path.name) for each in wanted]
 
 
-def _name(photo: Photo, folders: Sequence[Path]) -> str:
-    """A photo's name from the first of the folders that it lies in, which tells it from others."""
-    for folder in map(Path, map(os.path.normpath, folders)):
-        if photo.path.is_relative_to(folder) and not photo.called:
-            return photo.path.relative_to(folder).as_posix()
-    return photo.name
-
-
-def _own_pictures(wanted: Iterable[Wanted]) -> list[Wanted]:
-    """Each with a name for its picture: the photo's, and what tells it from others of that name."""
-    named, taken = [], set()
-    for each in wanted:
-        item = "" if each.annotation_id is None else f"-{each.annotation_id}"
-        stem = each.path.stem  # cut where not all of it and what is added would fit in a name
-        name = f"{stem if len(os.fsencode(stem)) <= 200 else stem[:50]}{item}"
-        while name.casefold() in taken:  # some file systems take A.jpg for a.jpg
-            name += f"-{each.image_id}"
-        taken.add(name.casefold())
-        named.append(replace(each, picture=f"{name}.jpg"))
-    return named
+def _pictures(wanted: Iterable[Wanted], drawings: Path | None, frames: Path | None) -> list[Path]:
+    """What is written of each that is searched, beside the results."""
+    drawn = [drawings / each.picture for each in wanted] if drawings else []
+    return drawn + [each.path for each in wanted] if frames else drawn
 
 
 def _check_drawings(folder: Path, out: Path, wanted: Sequence[Wanted]) -> None:
@@ -209,22 +139,10 @@ def _check_drawings(folder: Path, out: Path, wanted: Sequence[Wanted]) -> None:
         )
 
 
-def _digest(
-    model: Path, wanted: Sequence[Wanted], drawings: Path | None, device: str, objects: int
-) -> str:
-    """What decides the predictions and their pictures, the photos as they are now among it."""
-    each = [[str(w.path), *astuple(w)[1:], *_state(w.path)] for w in wanted]
-    asked = json.dumps([__version__, device, str(drawings), objects, each])
-    return hashlib.sha256(model.read_bytes() + asked.encode()).hexdigest()[:16]
-
-
-def _state(photo: Path) -> tuple[int, ...]:
-    """Which version of a photo it is; nothing for one that is not there."""
-    try:
-        found = photo.stat()
-    except OSError:
-        return ()
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+def _digest(model: Path, asked: object) -> str:
+    """What decides the predictions and their pictures."""
+    said = json.dumps([__version__, asked])
+    return hashlib.sha256(model.read_bytes() + said.encode()).hexdigest()[:16]
 
 
 def _resume(path: Path, digest: str) -> dict[tuple, dict]:
@@ -245,42 +163,6 @@ def _resume(path: Path, digest: str) -> dict[tuple, dict]:
 def _note(file: TextIO, line: dict) -> None:
     file.write(sum_line(json.dumps(line)) + "\n")
     file.flush()
-
-
-def _batches(
-    wanted: Sequence[Wanted], done: Container[tuple], most: int
-) -> Iterator[list[tuple[Wanted, np.ndarray | str]]]:
-    """At most so many wanted with their photos, or why these cannot be read; a photo is read once
-    for all of its boxes that follow each other.
-
-    A batch that is done in part comes as a whole: a network's last bits depend on what it sees
-    together, and results shall not depend on where a run was stopped.
-    """
-    with tqdm(
-        total=len(wanted),
-        desc="predicting",
-        unit="object" if any(each.box for each in wanted) else "photo",
-        disable=len(wanted) < AT_ONCE,
-    ) as bar:
-        for part in together([each.path for each in wanted], most):
-            batch = wanted[part]
-            if not all(each.key in done for each in batch):
-                photos = {}
-                for each in batch:
-                    if each.path not in photos:
-                        photos[each.path] = _read(each)
-                yield (read := [(each, photos[each.path]) for each in batch])
-                photos.clear()  # or they are still there while the next are decoded
-                read.clear()
-            bar.update(len(batch))
-
-
-def _read(wanted: Wanted) -> np.ndarray | str:
-    """Its photo, or why it cannot be read."""
-    try:
-        return read_photo(wanted.path, wanted.declared)
-    except Unreadable as reason:
-        return f"{wanted.path}: {reason}"
 
 
 def _predict(
@@ -309,7 +191,8 @@ def _predict(
         # In whose pixels it is: EXIF may turn the photo, or not.
         size = {"width": photo.shape[1], "height": photo.shape[0]}
         results = [_result(wanted, finder.support, *one) | size for one in zip(*each, strict=True)]
-        yield {"key": wanted.key, "results": results}
+        stamp = {"stamp": wanted.stamp} if wanted.stamp else {}
+        yield {"key": wanted.key, "results": results} | stamp
 
 
 def _outside(wanted: Wanted, photo: np.ndarray) -> str:
@@ -355,6 +238,8 @@ def _result(
         "bbox": [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)],
         "file_name": wanted.name or wanted.path.name,
     }
+    if wanted.frame is not None:
+        result["frame"] = wanted.frame
     if wanted.annotation_id is not None:
         result["annotation_id"] = wanted.annotation_id
     return result
@@ -395,6 +280,10 @@ def _draw(
         cv2.rectangle(picture, start, end, FRAME)
     for points, sure in zip(landmarks, scores):
         picture = draw_landmarks(picture, points * ratio, scores=sure)
-    coded, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    _write_picture(folder / wanted.picture, picture, 90)
+
+
+def _write_picture(path: Path, pixels: np.ndarray, quality: int) -> None:
+    coded, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     if coded:
-        write_bytes(folder / wanted.picture, data.tobytes())
+        write_bytes(path, data.tobytes())

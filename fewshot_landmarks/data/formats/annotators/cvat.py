@@ -158,7 +158,7 @@ def contents(out: Path, photos: Sequence[Searched]) -> Iterator[tuple[Path, str]
         image = _element(root, "image", id=str(number), name=name, **size)
         for one in photo.objects:
             group += 1
-            _object(image, one, {"source": "auto", "z_order": "0", "group_id": str(group)})
+            _object(image, one, {"z_order": "0", "group_id": str(group)})
     ElementTree.indent(root)
     head = '<?xml version="1.0" encoding="utf-8"?>\n'
     yield out, head + ElementTree.tostring(root, encoding="unicode") + "\n"
@@ -166,13 +166,15 @@ def contents(out: Path, photos: Sequence[Searched]) -> Iterator[tuple[Path, str]
 
 def _object(image: Element, one: Found, common: dict[str, str]) -> None:
     x1, y1, x2, y2 = one.corners
+    source = {"source": "manual" if one.score is None else "auto"}
+    common = source | common
     skeleton = _element(image, "skeleton", label=one.kind, **common)
     for name, (x, y), score, visible in zip(one.names, one.points, one.scores, one.visible):
         if not visible:  # a skeleton of CVAT's has all its points
             x, y = (x1 + x2) / 2, (y1 + y2) / 2
-        seen = {"outside": "0" if visible else "1", "occluded": "0", "source": "auto"}
+        seen = {"outside": "0" if visible else "1", "occluded": "0"} | source
         point = _element(skeleton, "points", label=name, points=f"{x:.2f},{y:.2f}", **seen)
-        _score(point, score)
+        _score(point, None if one.score is None else score)
     _score(skeleton, one.score)
     sides = {side: f"{n:.2f}" for side, n in zip(("xtl", "ytl", "xbr", "ybr"), one.corners)}
     _score(
@@ -180,8 +182,9 @@ def _object(image: Element, one: Found, common: dict[str, str]) -> None:
     )
 
 
-def _score(element: Element, score: float) -> None:
-    SubElement(element, "attribute", name="score").text = f"{score:g}"
+def _score(element: Element, score: float | None) -> None:
+    if score is not None:
+        SubElement(element, "attribute", name="score").text = f"{score:g}"
 
 
 def _box_of(kind: str) -> str:

@@ -314,7 +314,8 @@ def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
 
 
 def contents(out: Path, photos: Sequence[Searched]) -> Iterator[tuple[Path, str]]:
-    """A task a photo with its objects as a prediction: a rectangle is the parent of its points.
+    """A task a photo with its objects as a prediction, or as an annotation where somebody annotated
+    them: a rectangle is the parent of its points.
 
     A photo's place is that in a storage of local files, from the folder in which that of the photos
     lies.
@@ -325,13 +326,14 @@ def contents(out: Path, photos: Sequence[Searched]) -> Iterator[tuple[Path, str]
                    for r in _written(str(number), one, photo)]  # fmt: skip
         embedded = photo.path.suffix.lower() == ".json"
         place = photo.name if embedded else os.path.relpath(os.path.abspath(photo.path), root)
-        found = {
-            "model_version": "fewshot-landmarks",
-            "score": max(one.score for one in photo.objects),
-            "result": results,
-        }
         image = f"/data/local-files/?d={quote(os.fsencode(Path(place).as_posix()))}"
-        tasks.append({"id": photo.id, "data": {"image": image}, "predictions": [found]})
+        task = {"id": photo.id, "data": {"image": image}}
+        scores = [one.score for one in photo.objects if one.score is not None]
+        if scores:
+            about = {"model_version": "fewshot-landmarks", "score": max(scores)}
+            tasks.append(task | {"predictions": [about | {"result": results}]})
+        else:
+            tasks.append(task | {"annotations": [{"result": results}]})
     yield out, json.dumps(tasks, indent=1) + "\n"
     yield _config(out), _configuration(photos)
 
@@ -351,6 +353,7 @@ def _written(number: str, one: Found, photo: Searched) -> Iterator[dict]:
     size = photo.width, photo.height
     common = {"to_name": "image", "original_width": size[0], "original_height": size[1]}
     common |= {"image_rotation": 0}
+    found = one.score is not None
 
     def share(*pixels: float) -> list[float]:
         return [round(100 * n / side, 6) for n, side in zip(pixels, size)]
@@ -358,14 +361,16 @@ def _written(number: str, one: Found, photo: Searched) -> Iterator[dict]:
     x1, y1, x2, y2 = photo.box_within(one)
     (x, y), (width, height) = share(x1, y1), share(x2 - x1, y2 - y1)
     value = {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
-    about = {"id": number, "type": "rectanglelabels", "from_name": "box", "score": one.score}
+    about = {"id": number, "type": "rectanglelabels", "from_name": "box"}
+    about |= {"score": one.score} if found else {}
     yield about | common | {"value": value | {"rectanglelabels": [one.kind]}}
     each = zip(one.names, one.points.tolist(), one.scores.tolist(), one.visible)
     for k, (name, point, score, visible) in enumerate(each, 1):
         if visible:
             x, y = share(*point)
             value = {"x": x, "y": y, "width": 0.5, "keypointlabels": [name]}
-            about = {"id": f"{number}.{k}", "parentID": number, "score": score}
+            about = {"id": f"{number}.{k}", "parentID": number}
+            about |= {"score": score} if found else {}
             about |= {"type": "keypointlabels", "from_name": "landmark"}
             yield about | common | {"value": value}
 

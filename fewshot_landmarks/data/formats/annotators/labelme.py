@@ -137,7 +137,8 @@ def _document(photo: Searched, folder: Path) -> dict:
         for name, point, score, visible in each:
             if visible:  # of a name that says what is seen, the reader takes the last word
                 label = f"{name}-visible" if SEEN.fullmatch(name) else name
-                shapes.append(_drawn("point", label, [point], group, score))
+                said = None if one.score is None else score
+                shapes.append(_drawn("point", label, [point], group, said))
     embedded = photo.path.suffix.lower() == ".json"
     return {
         "version": VERSION,
@@ -150,12 +151,16 @@ def _document(photo: Searched, folder: Path) -> dict:
     }
 
 
-def _drawn(kind: str, label: str, points: list[list[float]], group: int, score: float) -> dict:
+def _drawn(
+    kind: str, label: str, points: list[list[float]], group: int, score: float | None
+) -> dict:
+    # Where LabelMe has the scores of models of its own.
+    said = "" if score is None else json.dumps({"score": score})
     return {
         "label": label,
         "points": points,
         "group_id": group,
-        "description": json.dumps({"score": score}),  # where LabelMe has its own models' scores
+        "description": said,
         "shape_type": kind,
         "flags": {},
     }

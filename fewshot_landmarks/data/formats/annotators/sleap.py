@@ -108,7 +108,7 @@ def files(out: Path, photos: Sequence[tuple[Path, str]]) -> list[Path]:
 
 
 def contents(out: Path, photos: Sequence[Searched]) -> Iterator[tuple[Path, bytes]]:
-    """Objects are predicted instances. Photos of one size are a video's frames, as SLEAP asks."""
+    """Objects are predicted instances, or instances where somebody annotated them. Photos of one size are a video's frames, as SLEAP asks."""
     import sleap_io
 
     skeletons = {number: _skeleton(one) for number, one in kinds(photos).items()}
@@ -155,6 +155,8 @@ def _instance(one: Found, skeleton):
     import sleap_io
 
     points = np.where(one.visible[:, None] > 0, one.points - CORNER, np.nan)
+    if one.score is None:
+        return sleap_io.Instance.from_numpy(points, skeleton=skeleton)
     return sleap_io.PredictedInstance.from_numpy(
         points, skeleton=skeleton, point_scores=one.scores, score=one.score
     )
