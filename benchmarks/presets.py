@@ -166,7 +166,7 @@ PYRAMID = replace(
     MINI,
     name="pyramid",
     drawn=Drawn("garments-full", 24_000, 1500, 2600, 190),
-    base_epochs=4,
+    base_epochs=2,
     episodes=100,
     control_episodes=20,
     common={

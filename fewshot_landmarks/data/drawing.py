@@ -32,6 +32,7 @@ def draw_landmarks(
     *,
     visible: np.ndarray | None = None,
     scores: np.ndarray | None = None,
+    radii: np.ndarray | None = None,
     edges: Sequence[tuple[int, int]] = (),
     numbers: bool = True,
 ) -> np.ndarray:
@@ -43,6 +44,7 @@ def draw_landmarks(
         visible: (N,): 0 is not drawn, 1 (occluded) is a ring, 2 a dot; all 2 by default.
         scores: (N,), 0 to 1: colours the landmarks from red to green. One below `FAINT` is a
             faint ring without a number.
+        radii: (N,), pixels: a circle around each landmark that has a dot; none where it is NaN.
         edges: pairs of 0-based landmarks to join by a line, where both are drawn.
         numbers: whether to write the numbers.
     """
@@ -63,6 +65,13 @@ def draw_landmarks(
     for colour, thickness in ((_BLACK, line + 1), (_EDGE, line)):
         for pair in (list(edge) for edge in edges if marked[list(edge)].all()):
             cv2.line(pale, *_fixed(points[pair]), colour, thickness, cv2.LINE_AA, _SHIFT)
+    radii = np.full(len(points), np.nan) if radii is None else radii
+    for i in np.flatnonzero(marked):
+        if np.isfinite(radii[i]):
+            around = round(min(float(radii[i]), 30_000.0) * 2**_SHIFT)
+            for colour, thickness in ((_BLACK, line + 1), (colours[i], line)):
+                (middle,) = _fixed(points[[i]])
+                cv2.circle(pale, middle, around, colour, thickness, cv2.LINE_AA, _SHIFT)
     picture = cv2.addWeighted(pale, 0.6, picture, 0.4, 0)
 
     for i in np.flatnonzero(faint):
@@ -90,19 +99,22 @@ def object_cell(
     landmarks: np.ndarray,
     box: Sequence[float] | np.ndarray,
     side: int,
+    *,
+    radii: np.ndarray | None = None,
     **options,
 ) -> np.ndarray:
     """A square cut around an object's box, `side` pixels wide, with its landmarks drawn.
 
-    `landmarks` (N, 2) and `box` (x1, y1, x2, y2) are in pixels of the photo; the cut is scaled
-    before it is drawn on. `options` are those of `draw_landmarks`.
+    `landmarks` (N, 2), `radii` (N,) and `box` (x1, y1, x2, y2) are in pixels of the photo; the cut
+    is scaled before it is drawn on. `options` are those of `draw_landmarks`.
     """
     x1, y1, x2, y2 = map(float, box)
     window = max(x2 - x1, y2 - y1, 1.0) * (1 + 2 * MARGIN)
     scale = side / window
     origin = np.array([x1 + x2 - window, y1 + y2 - window]) / 2
     cell = _cut(photo, origin, window, side)
-    return draw_landmarks(cell, (np.asarray(landmarks, float) - origin) * scale, **options)
+    points = (np.asarray(landmarks, float) - origin) * scale
+    return draw_landmarks(cell, points, radii=None if radii is None else radii * scale, **options)
 
 
 def contact_sheet(

@@ -68,7 +68,7 @@ class Finder:
         """What can be promised of radii of a probability, in photos that are searched with boxes or
         without; None where nothing can: by one photo. See `errors.radius`."""
         whole = not boxes and self._locator is not None and not self._locator.crops
-        return Promise.of(*(self._singly_whole if whole else self._singly), level)
+        return Promise.of(*(self._singly_whole if whole else self.singly), level)
 
     def predict(
         self,
@@ -206,7 +206,9 @@ class Finder:
         return adapted(self.model.learner, self.support.whole.to(self.model.device))
 
     @cached_property
-    def _singly(self) -> tuple[np.ndarray, np.ndarray]:
+    def singly(self) -> tuple[np.ndarray, np.ndarray]:
+        """Errors and expected errors (T, N) of support photos left out one by one, in units of the
+        object's size; NaN where that cannot be told."""
         return self._left_out(self._boxed, self.support.boxed)
 
     @cached_property

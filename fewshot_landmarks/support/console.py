@@ -1,6 +1,7 @@
 """How every command begins and ends."""
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -27,6 +28,28 @@ def whole(text: str, least: int = 0) -> int:
 def positive(text: str) -> int:
     """A whole number of an argument, of 1 or more."""
     return whole(text, least=1)
+
+
+def probability(text: str) -> float:
+    """A number of an argument, of 0 or more and less than 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no probability: 0 or more, and less than 1")
+    return value
+
+
+def thresholds(text: str) -> tuple[float, ...]:
+    """Numbers of an argument, above 0, in order."""
+    try:
+        values = tuple(sorted({float(part) for part in text.split(",")}))
+    except ValueError:
+        values = ()
+    if not values or not all(0 < value < math.inf for value in values):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers above 0: 0.05,0.1,0.2")
+    return values
 
 
 def answer(

@@ -31,6 +31,16 @@ def test_a_dot_is_centred_on_its_landmark_and_the_photo_stays_as_it_was():
         np.testing.assert_array_equal(marked, turned)
 
 
+def test_a_circle_has_the_radius_that_is_given():
+    """Of 30 pixels around the middle: beside its dot nothing else is marked."""
+    drawn = draw_landmarks(GREY, MIDDLE, numbers=False, radii=np.array([30.0]))
+    plain = draw_landmarks(GREY, MIDDLE, numbers=False, radii=np.array([np.nan]))
+    np.testing.assert_array_equal(plain, draw_landmarks(GREY, MIDDLE, numbers=False))
+    rows, columns = np.nonzero((drawn != plain).any(axis=2))
+    off = np.hypot(rows + 0.5 - 50.5, columns + 0.5 - 50.5)
+    assert len(off) > 150 and off.min() > 26 and off.max() < 34
+
+
 def test_dots_grow_with_the_picture():
     large = np.full((808, 808, 3), 90, np.uint8)
     marked = [

@@ -120,6 +120,20 @@ def test_errors_by_landmark(files, tmp_path):
     assert np.isnan(rows.loc["right", "high"])  # of one object
 
 
+def test_landmarks_within_their_radii_are_counted(files, tmp_path):
+    """Errors 30, 40 and 0 against radii 40, 30 and none; in a second object 5 against 10."""
+    points = [(50, 50), (100, 50), (150, 50)]
+    truth = [annotated(1, 1, points), annotated(2, 2, [points[0], None, None])]
+    found = [
+        predicted(1, [(80, 50), (100, 90), (150, 50)], radii=[40, 30, None], radius_level=0.9),
+        predicted(2, [(50, 55), (1, 1), (1, 1)], radii=[10, 10, 10], radius_level=0.9),
+    ]
+    run(*files(truth, found), "--out", tmp_path / "out")
+    metrics = pd.read_csv(tmp_path / "out" / "metrics.csv").set_index("metric")
+    row = metrics.loc["share within radii of 90%"]
+    assert (row["value"], row["landmarks"]) == (pytest.approx(2 / 3, abs=1e-6), 3)
+
+
 def test_by_side_halves_the_errors_and_leaves_the_scores_meaning(files, tmp_path):
     run(*files(TRUTH, PREDICTED), "--by", "side", "--pck", "0.1,0.05", "--out", tmp_path)
     values = pd.read_csv(tmp_path / "metrics.csv", index_col="metric")["value"]
@@ -373,6 +387,9 @@ GOOD = PREDICTED[0]
         ([GOOD | {"mean_position": 0.5}], "mean_position"),
         ([GOOD | {"mean_position": [*MEAN[:5], "half"]}], "'half'"),
         ([GOOD | {"mean_position": [*MEAN[:5], float("inf")]}], "inf"),
+        ([GOOD | {"radii": [3, 4]}], "radii"),
+        ([GOOD | {"radii": [3, 4, "five"]}], "'five'"),
+        ([GOOD | {"radius_level": "most"}], "radius_level"),
     ],
 )
 def test_bad_predictions_are_one_line(files, content, says):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fewshot_landmarks.metrics.intervals import mean_error
-from fewshot_landmarks.photos.commands.expected import by_fold, expected, of_mean_position
+from fewshot_landmarks.photos.errors.expected import by_fold, expected, of_mean_position
 from fewshot_landmarks.photos.model import load
 from tests.toy import batch
 

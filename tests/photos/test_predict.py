@@ -106,6 +106,27 @@ def test_results_say_which_photo_they_are_of_and_in_whose_pixels(finder, tmp_pat
     assert match(read_predictions(out, annotations)[0], annotations).tolist() == [0, 1]
 
 
+def test_radii_are_written_drawn_and_those_of_finder(finder, tmp_path, capsys):
+    boxes = annotate(tmp_path / "query", range(10, 13))
+    out = tmp_path / "found.json"
+    assert run(finder, out, "--boxes", boxes, "--level", 0.6) == 0
+    assert "with a probability of 60%" in capsys.readouterr().out
+    found = results(out)
+    index = read_annotations(boxes).index
+    images = [PIL.Image.open(tmp_path / "query" / one["file_name"]) for one in found]
+    radii = load(finder).predict(images, index.box, level=0.6).radii
+    np.testing.assert_allclose([one["radii"] for one in found], radii, atol=0.006)
+    assert {one["radius_level"] for one in found} == {0.6}
+    assert run(finder, out, "--boxes", boxes) == 0
+    assert "75% (so few annotated photos cannot promise 90%)" in capsys.readouterr().out
+    more = [one["radii"] for one in results(out)]
+    assert (np.array(more) >= radii).all()
+    asked = Namespace(predictions=out, images=tmp_path / "query", category=None, count=9)
+    np.testing.assert_array_equal([each.radii for each in predicted(asked)[0]], more)
+    assert run(finder, out, "--boxes", boxes, "--level", 0) == 0
+    assert "radius" not in capsys.readouterr().out and "radi" not in out.read_text()
+
+
 def test_adapt_keeps_names_and_category(finder):
     support = load(finder).support
     assert support.names == tuple(NAMES) and support.category == "blobs" and len(support.boxed) == 3

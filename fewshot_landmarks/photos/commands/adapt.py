@@ -8,7 +8,7 @@ from fewshot_landmarks.photos.commands.common import (
     model_file,
     open_model,
 )
-from fewshot_landmarks.photos.commands.expected import expected
+from fewshot_landmarks.photos.errors.expected import expected
 from fewshot_landmarks.support.devices import find_device
 from fewshot_landmarks.support.names import listed
 

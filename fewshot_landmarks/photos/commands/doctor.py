@@ -15,8 +15,8 @@ from fewshot_landmarks.data.index import SPLITS
 from fewshot_landmarks.data.keypoints import Keypoints, KeypointSplit, names_a_split
 from fewshot_landmarks.data.source import Source, find_source
 from fewshot_landmarks.photos.commands.common import DEFAULT, open_model
-from fewshot_landmarks.photos.commands.expected import expected
 from fewshot_landmarks.photos.commands.mistakes import check_mended, find, write_mended
+from fewshot_landmarks.photos.errors.expected import expected
 from fewshot_landmarks.photos.header import NAMED
 from fewshot_landmarks.photos.model import Finder, load
 from fewshot_landmarks.protocol import unfit

@@ -39,6 +39,7 @@ class Drawn:
     points: np.ndarray  # (N, 2)
     visible: np.ndarray | None = None  # (N,): 0, 1 or 2
     scores: np.ndarray | None = None  # (N,): 0 to 1
+    radii: np.ndarray | None = None  # (N,): pixels; NaN where there is none
     category: Category | None = None
 
 
@@ -69,6 +70,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 arguments.side,
                 visible=each.visible,
                 scores=each.scores,
+                radii=each.radii,
                 edges=each.category.edges if each.category else (),
             )
         )
@@ -150,6 +152,9 @@ def predicted(arguments: argparse.Namespace) -> tuple[list[Drawn], int]:
                 raise ValueError("its bbox is not finite")
             marks = np.array(row["keypoints"], np.float64).reshape(-1, 3)
             marks[~marks.any(axis=1), :2] = np.nan  # what predict could not find
+            radii = np.array(row.get("radii") or [None] * len(marks), np.float64)
+            if radii.shape != marks.shape[:1]:
+                raise ValueError(f"its radii are not {len(marks)} numbers")
             return Drawn(
                 arguments.images / row["file_name"],
                 (row.get("width"), row.get("height")),
@@ -157,6 +162,7 @@ def predicted(arguments: argparse.Namespace) -> tuple[list[Drawn], int]:
                 np.array([x, y, x + width, y + height]),
                 marks[:, :2],
                 scores=marks[:, 2],
+                radii=radii,
             )
         except (KeyError, TypeError, ValueError) as error:
             lack = f"has no {error}" if isinstance(error, KeyError) else f"is broken ({error})"

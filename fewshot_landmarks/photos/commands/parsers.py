@@ -6,17 +6,19 @@ question for help nor a mistyped option needs that.
 
 import argparse
 import inspect
-import math
 import re
 from pathlib import Path
 
-from fewshot_landmarks.support.console import positive, whole
+from fewshot_landmarks.photos.commands.options import (
+    UNTRAINED_ON,
+    add_backbone,
+    add_device,
+    add_learner,
+    add_model,
+)
+from fewshot_landmarks.support.console import positive, probability, thresholds, whole
 from fewshot_landmarks.support.outputs import add_overwrite
 
-UNTRAINED_ON = (
-    "a network of the library timm, on whose features an untrained learner stands (default: "
-    "tf_efficientnet_lite0, which needs no download)"
-)
 MADE_WITH = "the network that the model was made with, where no package carries its weights"
 MOST_OBJECTS = 50  # that are looked for in a photo
 SOURCES = (
@@ -30,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     """Of all commands; the `command` that it returns is the name of a module of this package."""
     made = argparse.ArgumentParser("fewshot-landmarks")
     commands = made.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    for command in (adapt, predict, evaluate, compare, draw, doctor, page):
+    for command in (adapt, predict, suggest, evaluate, compare, draw, doctor, page):
         said = inspect.getdoc(command) or command.__name__  # python -OO has no docstrings
         command(
             commands.add_parser(
@@ -67,7 +69,7 @@ def adapt(made: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="more photos of such objects, without labels, to learn from where that helps (CLM)",
     )
-    _add_model(made)
+    add_model(made)
     made.add_argument("--out", type=Path, required=True, metavar="FILE", help=".safetensors")
     add_overwrite(made)
 
@@ -85,8 +87,8 @@ def predict(made: argparse.ArgumentParser) -> None:
     Of a clip, --images clip.mp4, every frame is searched, or with --every N each N-th.
     """
     made.add_argument("--model", type=Path, required=True, help="what `adapt` wrote")
-    _add_learner(made, "default: the model's")
-    _add_backbone(made, MADE_WITH)
+    add_learner(made, "default: the model's")
+    add_backbone(made, MADE_WITH)
     made.add_argument("--images", type=Path, metavar="PATH", help="photos, or one photo; or a clip")
     made.add_argument(
         "--every",
@@ -119,6 +121,14 @@ def predict(made: argparse.ArgumentParser) -> None:
         "objects have two landmarks or more. The more are looked for, the longer it takes",
     )
     made.add_argument(
+        "--level",
+        type=probability,
+        default=0.9,
+        metavar="P",
+        help="with which probability each landmark lies within its radius, which annotated photos "
+        "left out tell: below 1 (default: 0.9); 0 for no radii",
+    )
+    made.add_argument(
         "--format",
         choices=FORMS,
         default="results",
@@ -138,7 +148,45 @@ def predict(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument("--no-drawings", action="store_true", help="write no pictures")
     add_overwrite(made)
-    _add_device(made)
+    add_device(made)
+
+
+def suggest(made: argparse.ArgumentParser) -> None:
+    """Say which photos to label next, and what that brings.
+
+        fewshot-landmarks suggest --model kimono.safetensors --predictions found.json --images DIR
+
+    Photos whose landmarks are expected to be far off come first, if many are like them, and neither
+    a photo that was labelled nor one before them is. Says the error that is to be expected without
+    these labels and with them, from labelled photos that are left out.
+    """
+    made.add_argument("--model", type=Path, required=True, help="what `adapt` wrote")
+    add_learner(made, "default: the model's")
+    add_backbone(made, MADE_WITH)
+    made.add_argument(
+        "--predictions",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="what `predict` found with it: COCO results",
+    )
+    made.add_argument(
+        "--images", type=Path, required=True, metavar="DIR", help="where its photos are"
+    )
+    made.add_argument(
+        "--count", type=positive, default=5, metavar="N", help="how many photos (default: 5)"
+    )
+    made.add_argument(
+        "--format",
+        choices=FORMS[1:],
+        help="write what was found in them to --out, as an annotator opens it; photos that have a "
+        "file in a folder there (labelme, yolo) count as labelled",
+    )
+    made.add_argument(
+        "--out", type=Path, metavar="PATH", help="their names, a line each, or as --format says"
+    )
+    add_overwrite(made)
+    add_device(made)
 
 
 def evaluate(made: argparse.ArgumentParser) -> None:
@@ -162,7 +210,7 @@ def evaluate(made: argparse.ArgumentParser) -> None:
     made.add_argument("--category", metavar="NAME", help="only this one (default: all)")
     made.add_argument(
         "--pck",
-        type=_thresholds,
+        type=thresholds,
         default=(0.05, 0.1, 0.2),
         metavar="T,T,...",
         help="thresholds of PCK; AUC is up to the largest (default: 0.05,0.1,0.2)",
@@ -211,7 +259,7 @@ def compare(made: argparse.ArgumentParser) -> None:
         help="which; module:Class for one of your own, whose code is run (default: all of the "
         "folder, and CLM; untrained as it is are RIDGE, NEAREST and PLACE)",
     )
-    _add_backbone(made, UNTRAINED_ON)
+    add_backbone(made, UNTRAINED_ON)
     made.add_argument(
         "--shots",
         nargs="+",
@@ -226,7 +274,7 @@ def compare(made: argparse.ArgumentParser) -> None:
     made.add_argument("--seed", type=whole, default=0, help="of the draws (default: 0)")
     made.add_argument("--out", type=Path, metavar="DIR", help="for tables and a figure")
     add_overwrite(made)
-    _add_device(made)
+    add_device(made)
 
 
 def draw(made: argparse.ArgumentParser) -> None:
@@ -264,9 +312,9 @@ def doctor(made: argparse.ArgumentParser) -> None:
     what = made.add_mutually_exclusive_group(required=True)
     what.add_argument("--data", type=Path, metavar="PATH")
     what.add_argument("--model", type=Path, metavar="FILE")
-    _add_learner(made, "of --model its own; of --mistakes CLM")
-    _add_backbone(made, MADE_WITH)
-    _add_device(made)
+    add_learner(made, "of --model its own; of --mistakes CLM")
+    add_backbone(made, MADE_WITH)
+    add_device(made)
     made.add_argument("--images", type=Path, metavar="DIR", help="photos of annotations in --data")
     made.add_argument(
         "--mistakes",
@@ -312,7 +360,7 @@ def page(made: argparse.ArgumentParser) -> None:
     A page on this machine alone: it answers no other machine, and fetches nothing from any. It takes
     photos and nothing else, and removes them when it ends.
     """
-    _add_model(made)
+    add_model(made)
     made.add_argument("--port", type=int, default=7860, help="default: 7860")
     made.add_argument(
         "--host",
@@ -324,60 +372,10 @@ def page(made: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_model(made: argparse.ArgumentParser) -> None:
-    """Ask for a learner, trained or not."""
-    made.add_argument(
-        "--model",
-        type=Path,
-        metavar="PATH",
-        help="a trained model, or a folder of LEARNER.safetensors (default: the project's own, "
-        "in the package)",
-    )
-    _add_learner(
-        made,
-        "default: CLM, which needs no training, nor do RIDGE, NEAREST and PLACE; of a folder "
-        "MetaCloth; of a model's file its own",
-    )
-    _add_backbone(made, UNTRAINED_ON)
-    _add_device(made)
-
-
-def _add_learner(made: argparse.ArgumentParser, default: str) -> None:
-    """Ask for a learner, so that one's own may be imported for a model's file."""
-    made.add_argument(
-        "--learner",
-        metavar="L",
-        help=f"its name, or module:Class for one of your own, whose code is run ({default})",
-    )
-
-
-def _add_backbone(made: argparse.ArgumentParser, what: str) -> None:
-    made.add_argument("--backbone", metavar="NAME", help=what)
-    made.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="of the backbone: 'package' (default), 'hub' (fetched), or a file of timm's tensors",
-    )
-
-
-def _add_device(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-
-
 def _objects(text: str) -> int:
     if (number := positive(text)) > MOST_OBJECTS:
         raise argparse.ArgumentTypeError(f"{number} is impossible: choose 1 to {MOST_OBJECTS}")
     return number
-
-
-def _thresholds(text: str) -> tuple[float, ...]:
-    try:
-        values = tuple(sorted({float(part) for part in text.split(",")}))
-    except ValueError:
-        values = ()
-    if not values or not all(0 < value < math.inf for value in values):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers above 0: 0.05,0.1,0.2")
-    return values
 
 
 def _host(name: str) -> str:

@@ -16,6 +16,7 @@ from fewshot_landmarks import __version__
 from fewshot_landmarks.data.drawing import draw_landmarks
 from fewshot_landmarks.data.formats import writing
 from fewshot_landmarks.photos.commands.common import check_out, outside, spare_threads
+from fewshot_landmarks.photos.errors.radius import Promise
 from fewshot_landmarks.photos.model import Finder, load
 from fewshot_landmarks.photos.stored import Support
 from fewshot_landmarks.photos.wanted import Wanted, wanted_of
@@ -57,6 +58,9 @@ def execute(arguments: argparse.Namespace) -> int:
         )
     spare_threads(finder.model)
     finder.predict([], objects=objects)  # or a line why it cannot, before anything is written
+    promise = None
+    if arguments.level:
+        promise = finder.promise(arguments.level, boxes=arguments.boxes is not None)
     searched = wanted_of(arguments, finder.names)
     wanted, named = searched.wanted, _named(searched.wanted)
     if not own:
@@ -71,7 +75,7 @@ def execute(arguments: argparse.Namespace) -> int:
         _check_drawings(drawings, arguments.out, wanted)
     claim(_pictures(wanted, drawings, arguments.frames), arguments.overwrite)
     unfinished = beside(arguments.out.with_name(f".{arguments.out.name}"), "unfinished")
-    asked = device, str(drawings), objects, searched.told
+    asked = device, str(drawings), objects, arguments.level, searched.told
     done = _resume(unfinished, _digest(arguments.model, asked))
     try:
         with unfinished.open("a", encoding="utf-8") as file:
@@ -81,7 +85,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 for each, photo in batch:
                     if arguments.frames and not isinstance(photo, str):
                         _write_picture(each.path, photo, FINE)
-                for line in _predict(finder, batch, drawings, objects):
+                for line in _predict(finder, batch, drawings, objects, promise):
                     if (key := tuple(line["key"])) not in done:
                         done[key] = line
                         _note(file, line)
@@ -100,6 +104,8 @@ def execute(arguments: argparse.Namespace) -> int:
     skipped += [searched.broken] * bool(searched.broken)
     said = "1 object" if len(found) == 1 else f"{len(found)} objects"
     print(f"{said} in {arguments.out}" + (f", drawn in {drawings}" * bool(drawings)))
+    if found and arguments.level:
+        print(_promised(promise, arguments.level))
     if skipped:
         print(f"skipped {len(skipped)}:", *skipped, sep="\n  ")
     return 0 if found else 1
@@ -170,6 +176,7 @@ def _predict(
     batch: Sequence[tuple[Wanted, np.ndarray | str]],
     drawings: Path | None,
     objects: int,
+    promise: Promise | None,
 ) -> Iterator[dict]:
     """A line for each wanted of a batch, with a result for each object that is found of it."""
     good: list = []
@@ -182,14 +189,16 @@ def _predict(
     if not good:
         return
     boxes = None if good[0][0].box is None else np.array([wanted.box for wanted, _ in good])
-    found = finder.predict([photo for _, photo in good], boxes, objects=objects)
+    level = promise.level if promise else None
+    found = finder.predict([photo for _, photo in good], boxes, objects=objects, level=level)
     for i, (wanted, photo) in enumerate(good):
         own = found.images == i
-        each = found.landmarks[own], found.scores[own], found.boxes[own]
+        each = found.landmarks[own], found.scores[own], found.boxes[own], found.radii[own]
         if drawings:
             _draw(drawings, wanted, photo, *each)
         # In whose pixels it is: EXIF may turn the photo, or not.
         size = {"width": photo.shape[1], "height": photo.shape[0]}
+        size |= {"radius_level": round(level, 4)} if level else {}
         results = [_result(wanted, finder.support, *one) | size for one in zip(*each, strict=True)]
         stamp = {"stamp": wanted.stamp} if wanted.stamp else {}
         yield {"key": wanted.key, "results": results} | stamp
@@ -207,11 +216,13 @@ def _result(
     landmarks: np.ndarray,
     scores: np.ndarray,
     box: np.ndarray,
+    radii: np.ndarray,
 ) -> dict:
     """An object in COCO's results format. A landmark that cannot be found is 0, 0 with score 0.
 
     Each entry has the support's mean position (x and y a landmark, 0 to 1 across the box, null
-    where no support photo labels it): readers of COCO results take a list of objects alone.
+    where no support photo labels it): readers of COCO results take a list of objects alone. It has
+    radii in pixels (null of landmarks that cannot be found) where these were asked.
     """
     x1, y1, x2, y2 = map(float, box)
     known, mean, shape = np.nan_to_num(landmarks), float(scores.mean()), support.shape
@@ -219,6 +230,7 @@ def _result(
         there = np.array(wanted.order) >= 0
         known = np.where(there[:, None], known[list(wanted.order)], 0)
         scores = np.where(there, scores[list(wanted.order)], 0)
+        radii = np.where(there, radii[list(wanted.order)], np.nan)
         shape = np.where(there[:, None], shape[list(wanted.order)], np.nan)
     keypoints = [
         round(float(value), digits)
@@ -231,18 +243,35 @@ def _result(
         "category": support.category,
         "keypoint_names": list(wanted.names or support.names),
         "keypoints": keypoints,
-        "mean_position": [
-            round(n, 4) if math.isfinite(n) else None for n in shape.ravel().tolist()
-        ],
+        "mean_position": _finite(shape.ravel(), 4),
         "score": round(mean, 4),
         "bbox": [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)],
         "file_name": wanted.name or wanted.path.name,
     }
+    if np.isfinite(radii).any():
+        result["radii"] = _finite(radii, 2)
     if wanted.frame is not None:
         result["frame"] = wanted.frame
     if wanted.annotation_id is not None:
         result["annotation_id"] = wanted.annotation_id
     return result
+
+
+def _finite(values: np.ndarray, digits: int) -> list[float | None]:
+    return [round(n, digits) if math.isfinite(n) else None for n in values.tolist()]
+
+
+def _promised(promise: Promise | None, asked: float) -> str:
+    """A sentence on what radii are worth."""
+    if promise is None:
+        return "no radii: these are told by annotated photos left out, and there are not two"
+    said = (
+        f"each landmark of a photo like the annotated ones lies within its radius with a probability "
+        f"of {promise.level:.0%}"
+    )
+    if promise.level < asked:
+        said += f" (so few annotated photos cannot promise {asked:.0%})"
+    return said
 
 
 def _searched(
@@ -266,10 +295,11 @@ def _draw(
     landmarks: np.ndarray,
     scores: np.ndarray,
     boxes: np.ndarray,
+    radii: np.ndarray,
 ) -> None:
-    """Write the photo with the landmarks (M, N, 2) of M objects, at a size at which these can be
-    told; where there are several, with their boxes (M, 4) too, which tell whose landmarks are whose.
-    """
+    """Write the photo with the landmarks (M, N, 2) of M objects and their radii (M, N), at a size
+    at which these can be told; where there are several, with their boxes (M, 4) too, which tell
+    whose landmarks are whose."""
     longest = max(photo.shape[:2])
     ratio = np.clip(longest, SHORTEST, LONGEST) / longest
     sides = [max(1, round(side * ratio)) for side in photo.shape[1::-1]]
@@ -278,8 +308,8 @@ def _draw(
     for box in boxes if len(boxes) > 1 else ():
         start, end = np.rint(box * ratio).astype(int).reshape(2, 2).tolist()
         cv2.rectangle(picture, start, end, FRAME)
-    for points, sure in zip(landmarks, scores):
-        picture = draw_landmarks(picture, points * ratio, scores=sure)
+    for points, sure, far in zip(landmarks, scores, radii):
+        picture = draw_landmarks(picture, points * ratio, scores=sure, radii=far * ratio)
     _write_picture(folder / wanted.picture, picture, 90)
 
 

@@ -1,0 +1,183 @@
+"""The work of `fewshot-landmarks suggest`: `parsers.suggest` says what it is."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from fewshot_landmarks.data.crops import unlabelled
+from fewshot_landmarks.data.formats import writing
+from fewshot_landmarks.data.formats.values import Bad, is_number, numbers, pixels, whole
+from fewshot_landmarks.data.images import Unreadable, read_photo
+from fewshot_landmarks.data.video import SUFFIXES
+from fewshot_landmarks.photos.commands.common import check_out, outside, spare_threads
+from fewshot_landmarks.photos.confidence import error_of
+from fewshot_landmarks.photos.errors.outlook import outlook
+from fewshot_landmarks.photos.errors.suggest import choose, described, likeness
+from fewshot_landmarks.photos.finder import Finder
+from fewshot_landmarks.photos.locate import MARGIN
+from fewshot_landmarks.photos.model import load
+from fewshot_landmarks.samples import collate
+from fewshot_landmarks.support.devices import find_device
+from fewshot_landmarks.support.errors import UserError
+from fewshot_landmarks.support.files import read_regular, write_text
+from fewshot_landmarks.support.outputs import claim
+
+LARGEST = 1e18  # of a number in a results file
+MOST = 4000  # objects that are compared; of more, as many evenly spread ones
+FEW = 8  # photos: of fewer no progress is shown
+
+
+class Object(NamedTuple):
+    """What was found in a photo."""
+
+    row: dict  # of the results
+    photo: str  # its name
+    box: np.ndarray  # (4,): x1, y1, x2, y2
+    doubt: float  # the mean error that scores tell, in units of the object's size
+    size: tuple[int, int]  # width and height of the photo as it was searched
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Say which photos to label next, and what error to expect before and after."""
+    form, out, folder = arguments.format, arguments.out, arguments.images
+    if form and not out:
+        raise UserError(f"--format {form}: give --out too, where the annotations are written")
+    if form in writing.FOLDERS:
+        out = writing.check_folder(form, out, None)
+    elif form:
+        check_out(arguments, arguments.predictions, kind=writing.check_file(form, out))
+    elif out:
+        check_out(arguments, arguments.model, arguments.predictions)
+    on = arguments.backbone, arguments.weights
+    finder = load(arguments.model, find_device(arguments.device), arguments.learner, *on)
+    if not isinstance(finder, Finder):
+        raise UserError(
+            f"{arguments.model} is a learner that knows no category yet: give what `adapt` wrote"
+        )
+    spare_threads(finder.model)
+    objects = read_objects(arguments.predictions)
+    if form in writing.FOLDERS:
+        objects = [one for one in objects if not _written(form, out, folder / one.photo)]
+        if not objects:
+            raise UserError(f"all photos of {arguments.predictions} have a file in {out}")
+    if len(objects) > MOST:
+        print(f"{len(objects)} objects: {MOST} of them, evenly spread, are compared")
+        objects = [objects[i] for i in np.linspace(0, len(objects) - 1, MOST).round().astype(int)]
+    crops, kept = [], []
+    for one, crop in _crops(finder, objects, folder):
+        crops.append(described(finder.model.learner, crop)[0])
+        kept.append(one)
+    if not kept:
+        raise UserError(f"no photo of {arguments.predictions} can be read in {folder}")
+    pool = np.stack(crops)
+    known = described(finder.model.learner, finder.support.boxed.images.to(finder.model.device))
+    doubts = np.array([one.doubt for one in kept])
+    order = choose(likeness(pool, pool), likeness(pool, known), doubts, len(kept))
+    names = list(dict.fromkeys(kept[i].photo for i in order))[: arguments.count]
+    print(*outlook(finder, len(names)), sep="\n")
+    for place, name in enumerate(names, 1):
+        worst = max(one.doubt for one in kept if one.photo == name)
+        print(f"{place}. {name}: expected error {worst:.3f}")
+    if form:
+        _write(form, out, folder, [[o for o in kept if o.photo == name] for name in names])
+        print(f"what was found in them is in {out}, to be corrected")
+    elif out:
+        write_text(out, "".join(f"{name}\n" for name in names))
+    return 0
+
+
+def _written(form: str, out: Path, photo: Path) -> bool:
+    """Whether there are annotations of a photo in a folder of a form."""
+    return any(path.exists() for path in writing.files(form, out, [(photo, photo.name)])
+               if path.stem == photo.stem)  # fmt: skip
+
+
+def _write(form: str, out: Path, folder: Path, chosen: Sequence[Sequence[Object]]) -> None:
+    """Write what was found in each chosen photo as an annotator opens it."""
+    photos = []
+    for number, objects in enumerate(chosen, 1):
+        name = objects[0].photo
+        photo = writing.Searched(number, folder / name, name, *objects[0].size)
+        for one in objects:
+            photo.add(one.row, str(one.row.get("category") or "object"))
+        photos.append(photo)
+    named = [(photo.path, photo.name) for photo in photos]
+    kinds = dict.fromkeys((one.kind, one.names) for photo in photos for one in photo.objects)
+    writing.check_names(form, list(kinds))
+    claim(writing.files(form, out, named), None)
+    writing.write(form, out, photos, named)
+
+
+def read_objects(path: Path) -> list[Object]:
+    """The objects of a results file; raises `UserError` for one that is not `predict`'s."""
+    try:
+        entries = json.loads(read_regular(path))
+    except OSError as error:
+        raise UserError(f"cannot read predictions: {path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        raise UserError(f"{path} is not JSON: give the file that predict wrote") from None
+    if not isinstance(entries, list) or not entries:
+        raise UserError(f"{path} is no list of predictions: give the file that predict wrote")
+    found = []
+    for number, entry in enumerate(entries):
+        try:
+            found.append(_object(entry))
+        except Bad as reason:
+            raise UserError(f"{path}, prediction {number}: {reason}") from None
+    return found
+
+
+def _object(entry: object) -> Object:
+    if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str):
+        raise Bad("it names no photo (file_name)")
+    name = entry["file_name"]
+    if "frame" in entry and Path(name).suffix.lower() in SUFFIXES:
+        raise Bad("it is of a clip's frame: predict with --frames DIR, and give --images DIR here")
+    x, y, width, height = numbers(entry.get("bbox"), "bbox", LARGEST, 4)
+    told = np.array(numbers(entry.get("keypoints"), "keypoints", LARGEST), np.float32)
+    names = entry.get("keypoint_names")
+    if len(told) % 3 or not isinstance(names, list) or len(names) != len(told) // 3:
+        raise Bad("keypoints is no list of x, y and score of each of keypoint_names")
+    if not all(isinstance(each, str) for each in names) or not is_number(entry.get("score"), 1e9):
+        raise Bad("its score or keypoint_names are not as predict writes them")
+    size = pixels(entry.get("width")), pixels(entry.get("height"))
+    if not all(size) or whole(entry.get("category_id")) is None:
+        raise Bad("it lacks width, height or category_id, which predict writes")
+    scores = told[2::3]
+    known = scores[scores > 0] if (scores > 0).any() else scores
+    doubt = float(error_of(torch.from_numpy(known)).mean())
+    box = np.array([x, y, x + width, y + height], np.float32)
+    return Object(entry, name, box, doubt, size)  # type: ignore[arg-type]
+
+
+def _crops(finder: Finder, objects: list[Object], folder: Path):
+    """Each object that can be seen, and its crop (1, 3, S, S); a line on those that cannot."""
+    size, n = finder.support.boxed.size, len(finder.names)
+    bar = tqdm(objects, "comparing", unit="object", disable=len(objects) < FEW)
+    for name, of in groupby(bar, lambda one: one.photo):
+        try:
+            photo = read_photo(folder / name)
+        except Unreadable as reason:
+            print(f"left out: {folder / name}: {reason}", file=sys.stderr)
+            continue
+        height, width = photo.shape[:2]
+        for one in of:
+            if one.size != (width, height):
+                print(
+                    f"left out: {folder / name}: it has {width} x {height} pixels, and was searched "
+                    f"with {one.size[0]} x {one.size[1]}",
+                    file=sys.stderr,
+                )
+            elif not outside(one.box, photo):
+                cut = finder.model.cut(photo, one.box, MARGIN, size)
+                if cut is not None:
+                    crop = collate([unlabelled(*cut, one.box, n, one.box)])
+                    yield one, crop.images.to(finder.model.device)
