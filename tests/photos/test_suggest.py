@@ -1,10 +1,25 @@
 """Photos to label next: which they are, and what is said of them."""
 
 import itertools
+import json
 
 import numpy as np
+import pytest
 
+from fewshot_landmarks.__main__ import main
+from fewshot_landmarks.data.formats.annotations import read_annotations
+from fewshot_landmarks.photos.errors.outlook import (
+    HALVES,
+    SPREAD,
+    USUAL,
+    Outlook,
+    left_out_by_halves,
+)
 from fewshot_landmarks.photos.errors.suggest import choose, likeness
+from fewshot_landmarks.photos.model import untrained
+from tests.photos.test_predict import annotate
+
+nan = float("nan")
 
 
 def gain(alike, known, doubts, chosen) -> float:
@@ -42,3 +57,123 @@ def test_likeness_by_hand():
     alike = likeness(crops, crops)
     np.testing.assert_allclose(alike, [[1, 0, 0], [0, 1, 0], [0, 0, 1]], atol=1e-12)
     np.testing.assert_allclose(likeness(crops, np.array([[2.0, 2]])), [[0.5**0.5], [0.5**0.5], [0]])
+
+
+def test_errors_that_fall_as_a_power_are_told_exactly():
+    """Eight photos of one landmark, all with errors 0.4 n^-0.5: of seven others, and of four."""
+    single, halves = np.full((8, 1), 0.4 * 7**-0.5), np.full((3, 8, 1), 0.4 * 4**-0.5)
+    found = Outlook.of(single, halves, 8)
+    assert found.now == pytest.approx([0.4 * 8**-0.5] * 3)
+    assert found.then == pytest.approx([0.4 * 16**-0.5] * 3)
+
+
+def test_without_halves_errors_fall_as_they_do_elsewhere():
+    """Three photos with a mean error of 0.2, of two others each; Student's t of two degrees."""
+    single = np.array([[0.1], [0.2], [0.3]])
+    found = Outlook.of(single, np.full((4, 3, 1), nan), 3)
+    value = 0.2 * 3**-USUAL
+    assert found.then.value == pytest.approx(value)
+    off = 4.302653 * np.hypot(0.1 / 3**0.5 / 0.2, SPREAD * np.log(3))
+    assert found.then.high == pytest.approx(value * np.exp(off), rel=1e-6)
+    assert Outlook.of(single[:1], np.full((4, 1, 1), nan), 3) is None
+
+
+def test_halves_tell_more_where_photos_agree():
+    rng = np.random.default_rng(0)
+    single = rng.gamma(4, 0.05, (10, 3))
+    alike = np.stack([single * 2**0.8] * 4)
+    wild = rng.permutation(single.ravel()).reshape(10, 3) * np.ones((4, 1, 1)) * 2**0.8
+    fall = [
+        np.log(o.now.value / o.then.value) / np.log(2)
+        for o in (Outlook.of(single, halves, 10) for halves in (alike, wild))
+    ]
+    assert fall[0] == pytest.approx(0.8 * np.log(2) / np.log(9 / 5), abs=0.01)
+    assert USUAL < fall[1] < fall[0] - 0.02
+
+
+def test_halves_of_a_support_are_found_by_the_other_halves():
+    """The mean position of four objects in boxes of 10 by 10: each by those that were kept."""
+    places = np.array([[2.0, 2], [4, 4], [8, 6], [5, 5]])
+    photo = np.zeros((32, 32, 3), np.uint8)
+    finder = untrained("PLACE").adapt([photo] * 4, places[:, None], boxes=[[0, 0, 10, 10]] * 4)
+    errors = left_out_by_halves(finder)
+    assert errors.shape == (HALVES, 4, 1)
+    for each in errors[..., 0]:
+        out = np.isfinite(each)
+        assert out.sum() == 2
+        off = np.linalg.norm(places[~out].mean(0) - places[out], axis=1) / 10
+        np.testing.assert_allclose(each[out], off, atol=0.02)
+
+
+def written(folder, count=6):
+    """Photos of blobs, three of them annotated; the annotations' path."""
+    return annotate(folder / "support", range(3)), annotate(
+        folder / "photos", range(10, 10 + count)
+    )
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("searched")
+    support, photos = written(folder)
+    finder, found = folder / "finder.safetensors", folder / "found.json"
+    assert main(["adapt", "--support", str(support), "--out", str(finder)]) == 0
+    photos.unlink()
+    ask = ["predict", "--model", str(finder), "--images", str(folder / "photos")]
+    assert main([*ask, "--out", str(found), "--no-drawings"]) == 0
+    return finder, found, folder / "photos"
+
+
+def suggest(searched, *more, found=None):
+    finder, predictions, photos = map(str, searched)
+    ask = ["suggest", "--model", finder, "--predictions", str(found or predictions)]
+    return main([*ask, "--images", photos, *map(str, more)])
+
+
+def test_suggested_photos_are_named_written_and_not_suggested_again(searched, tmp_path, capsys):
+    names = tmp_path / "next.txt"
+    assert suggest(searched, "--count", 2, "--out", names) == 0
+    said = capsys.readouterr().out
+    first = names.read_text().splitlines()
+    assert len(set(first)) == 2 and all(f". {name}: expected" in said for name in first)
+    assert "with 2 more labelled photos" in said
+    labels = tmp_path / "labels"
+    assert suggest(searched, "--count", 2, "--format", "labelme", "--out", labels) == 0
+    assert {path.name for path in labels.glob("*.json")} == {name[:-3] + "json" for name in first}
+    read = read_annotations(labels)
+    rows = {row["file_name"]: row for row in json.loads(searched[1].read_text())}
+    for i in range(len(read.index)):
+        row = rows[read.photos[read.index.photo[i]].name]
+        order = [row["keypoint_names"].index(name) for name in read.categories[1].names]
+        marks = np.array(row["keypoints"]).reshape(-1, 3)[order, :2]
+        np.testing.assert_allclose(read.index.landmarks(i)[0], marks, atol=0.01)
+    assert suggest(searched, "--count", 9, "--format", "labelme", "--out", labels) == 0
+    assert len(list(labels.glob("*.json"))) == 6
+    assert suggest(searched, "--format", "labelme", "--out", labels) == 2
+    assert "have a file in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda rows: {}, "is no list of predictions"),
+        (lambda rows: [], "is no list of predictions"),
+        (lambda rows: [*rows[:1], 7], "prediction 1: it names no photo"),
+        (lambda rows: [rows[0] | {"bbox": [1, 2, 3]}], "prediction 0: bbox"),
+        (lambda rows: [rows[0] | {"keypoints": [1, 2, 0.5]}], "keypoints"),
+        (lambda rows: [rows[0] | {"width": None}], "lacks width"),
+        (lambda rows: [rows[0] | {"file_name": "clip.mp4", "frame": 3}], "--frames DIR"),
+        (lambda rows: [rows[0] | {"file_name": "gone.png"}], "can be read"),
+    ],
+)
+def test_results_that_are_not_predicts_are_one_line(searched, tmp_path, capsys, change, says):
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps(change(json.loads(searched[1].read_text()))))
+    assert suggest(searched, found=changed) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert says in line and line.startswith("error: ")
+
+
+def test_a_form_needs_a_place(searched, capsys):
+    assert suggest(searched, "--format", "coco") == 2
+    assert "--out" in capsys.readouterr().err
