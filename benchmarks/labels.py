@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -32,10 +31,8 @@ from fewshot_landmarks.data.images import read_photo
 from fewshot_landmarks.data.index import load_index
 from fewshot_landmarks.learner import find_learner
 from fewshot_landmarks.metrics.intervals import Estimate, mean_interval
-from fewshot_landmarks.photos.confidence import error_of
-from fewshot_landmarks.photos.errors.outlook import Outlook, left_out_by_halves
-from fewshot_landmarks.photos.errors.suggest import choose, described, likeness
-from fewshot_landmarks.photos.finder import Finder
+from fewshot_landmarks.photos.errors.outlook import outlook_of
+from fewshot_landmarks.photos.errors.suggest import choose, described, doubts_of, likeness
 from fewshot_landmarks.photos.model import Model, untrained
 from fewshot_landmarks.support.console import positive
 from fewshot_landmarks.support.errors import UserError
@@ -115,13 +112,16 @@ class Study:
         rows: list[dict] = []
         first = self._row(self.pool[:STEP], tested)
         for way in WAYS:
-            labelled, row, finder = self.pool[:STEP], *first
+            labelled, (row, scores) = self.pool[:STEP], first
             rows.append({"draw": number, "way": way, **row})
             for round_ in range(self.rounds):
-                labelled = labelled + self._next(way, labelled, finder, (number, round_))
-                row, finder = self._row(labelled, tested, last=round_ == self.rounds - 1)
+                labelled = labelled + self._next(way, labelled, scores, (number, round_))
+                row, scores = self._row(labelled, tested, last=round_ == self.rounds - 1)
                 rows.append({"draw": number, "way": way, **row})
         return rows
+
+    def _others(self, labelled: Sequence[int]) -> list[int]:
+        return [i for i in self.pool if i not in labelled]
 
     def _labels(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         points = self.objects.points[i]
@@ -129,7 +129,8 @@ class Study:
 
     def _row(
         self, labelled: Sequence[int], tested: Sequence[int], last: bool = False
-    ) -> tuple[dict, Finder]:
+    ) -> tuple[dict, np.ndarray]:
+        """What is measured with some labels, and scores of the pool's others (not the last time)."""
         objects = self.objects
         shots = [self.shots[i] for i in labelled]
         finder = self.model.learn(shots, objects.names, objects.category)
@@ -146,23 +147,30 @@ class Study:
             "within": (off <= found.radii)[told].mean(),
             "radius": (found.radii / size)[told].mean(),
         }
-        outlook = None if last else Outlook.of(finder.singly[0], left_out_by_halves(finder), STEP)
+        outlook, scores = None, np.zeros((0, len(objects.names)))
+        if not last:
+            others = self._others(labelled)
+            photos = [self.photos[i] for i in others]
+            scores = finder.predict(photos, objects.boxes[others]).scores
+            outlook = outlook_of(finder, doubts_of(scores), STEP)
         for name in ("now", "then"):
             said = getattr(outlook, name, Estimate(math.nan))
             row |= dict(zip((name, f"{name}_low", f"{name}_high"), said, strict=True))
-        return row, finder
+        return row, scores
 
-    def _next(self, way: str, labelled: Sequence[int], finder: Finder, seed: tuple) -> list[int]:
+    def _next(
+        self, way: str, labelled: Sequence[int], scores: np.ndarray, seed: tuple
+    ) -> list[int]:
         """Which of the pool are labelled next."""
-        others = [i for i in self.pool if i not in labelled]
+        others = self._others(labelled)
         if way == "random":
-            return [others[i] for i in permutation(len(others), 1, *seed)[:STEP].tolist()]
-        found = finder.predict([self.photos[i] for i in others], self.objects.boxes[others])
-        if way == "lowest score":
-            return [others[i] for i in found.scores.mean(1).argsort(kind="stable")[:STEP]]
-        doubts = error_of(torch.from_numpy(found.scores)).mean(1).numpy()
-        crops, known = (np.stack([self.crops[i] for i in those]) for those in (others, labelled))
-        chosen = choose(likeness(crops, crops), likeness(crops, known), doubts, STEP)
+            chosen = permutation(len(others), 1, *seed)[:STEP].tolist()
+        elif way == "lowest score":
+            chosen = scores.mean(1).argsort(kind="stable")[:STEP].tolist()
+        else:
+            crops, known = (np.stack([self.crops[i] for i in own]) for own in (others, labelled))
+            alike = likeness(crops, crops), likeness(crops, known)
+            chosen = choose(*alike, doubts_of(scores), STEP)
         return [others[i] for i in chosen]
 
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fewshot_landmarks.photos.model import Model
 
 AT_ONCE = 32  # crops
+LeftOut: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class Finder:
         """What can be promised of radii of a probability, in photos that are searched with boxes or
         without; None where nothing can: by one photo. See `errors.radius`."""
         whole = not boxes and self._locator is not None and not self._locator.crops
-        return Promise.of(*(self._singly_whole if whole else self.singly), level)
+        errors, expected, _ = self._singly_whole if whole else self.singly
+        return Promise.of(errors, expected, level)
 
     def predict(
         self,
@@ -206,18 +208,16 @@ class Finder:
         return adapted(self.model.learner, self.support.whole.to(self.model.device))
 
     @cached_property
-    def singly(self) -> tuple[np.ndarray, np.ndarray]:
-        """Errors and expected errors (T, N) of support photos left out one by one, in units of the
-        object's size; NaN where that cannot be told."""
+    def singly(self) -> LeftOut:
+        """Errors, expected errors (in units of the object's size) and scores (T, N) of support
+        photos left out one by one; errors are NaN where they cannot be told."""
         return self._left_out(self._boxed, self.support.boxed)
 
     @cached_property
-    def _singly_whole(self) -> tuple[np.ndarray, np.ndarray]:
+    def _singly_whole(self) -> LeftOut:
         return self._left_out(self._whole, self.support.whole)
 
-    def _left_out(
-        self, detector: Detector | SamplesDetector, support: Samples
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _left_out(self, detector: Detector | SamplesDetector, support: Samples) -> LeftOut:
         model = self.model
         return left_out_singly(model.learner, detector, support.to(model.device), model.calibration)
 

@@ -72,12 +72,13 @@ def test_photos_are_left_out_one_by_one():
     support = batch(torch.zeros(3, 3, 32, 32), points, labelled)
     support.box[:] = torch.tensor([0.0, 0.0, 10.0, 10.0])
     support.area[:] = 100.0
-    errors, expected = left_out_singly(learner, learner.adapt(support), support, None)
+    errors, expected, scores = left_out_singly(learner, learner.adapt(support), support, None)
     # Cells are 4 pixels wide, so that places are told to the nearest centre.
     by_hand = [np.hypot(4, 3) / 10, np.hypot(1, 0) / 10, np.hypot(5, 3) / 10]
     np.testing.assert_allclose(errors[:, 0], by_hand, atol=0.2 * np.sqrt(2))
     assert np.isnan(errors[:, 1]).all(), "labelled in one photo alone"
     assert expected.shape == (3, 2) and (expected > 0).all()
+    assert (scores[:2, 1] == 0).sum() == 0 and scores[2, 1] == 0, "0 where no other photo labels it"
 
 
 @pytest.mark.parametrize("learner", ["CLM", "PLACE", "PROTO"])

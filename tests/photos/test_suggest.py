@@ -5,17 +5,20 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from fewshot_landmarks.__main__ import main
 from fewshot_landmarks.data.formats.annotations import read_annotations
+from fewshot_landmarks.photos.confidence import error_of
 from fewshot_landmarks.photos.errors.outlook import (
     HALVES,
     SPREAD,
     USUAL,
     Outlook,
+    fall,
     left_out_by_halves,
 )
-from fewshot_landmarks.photos.errors.suggest import choose, likeness
+from fewshot_landmarks.photos.errors.suggest import choose, doubts_of, likeness
 from fewshot_landmarks.photos.model import untrained
 from tests.photos.test_predict import annotate
 
@@ -59,23 +62,28 @@ def test_likeness_by_hand():
     np.testing.assert_allclose(likeness(crops, np.array([[2.0, 2]])), [[0.5**0.5], [0.5**0.5], [0]])
 
 
-def test_errors_that_fall_as_a_power_are_told_exactly():
-    """Eight photos of one landmark, all with errors 0.4 n^-0.5: of seven others, and of four."""
+def test_errors_that_fall_as_a_power_are_told():
+    """Eight photos of one landmark, all with errors 0.4 n^-0.5: of seven others, and of four. What
+    scores tell is half of it, and 0.1 in photos without labels."""
     single, halves = np.full((8, 1), 0.4 * 7**-0.5), np.full((3, 8, 1), 0.4 * 4**-0.5)
-    found = Outlook.of(single, halves, 8)
-    assert found.now == pytest.approx([0.4 * 8**-0.5] * 3)
-    assert found.then == pytest.approx([0.4 * 16**-0.5] * 3)
+    found = Outlook.of(single, single / 2, halves, np.full(20, 0.1), 8)
+    assert (found.now.value, found.then.value) == pytest.approx((0.2, 0.2 * 2**-0.5))
+    assert fall(single, halves, 8) == pytest.approx((0.5, 0))
+    # Photos agree, so that what varies is ten photos' worth of a deviation of 1, of 17 degrees.
+    off = 2.109816 * (10 / 17 / 8) ** 0.5
+    assert found.now.high == pytest.approx(0.2 * np.exp(off), rel=1e-6)
 
 
 def test_without_halves_errors_fall_as_they_do_elsewhere():
-    """Three photos with a mean error of 0.2, of two others each; Student's t of two degrees."""
+    """Three photos with errors 0.1, 0.2, 0.3 where 0.2 was told of each."""
     single = np.array([[0.1], [0.2], [0.3]])
-    found = Outlook.of(single, np.full((4, 3, 1), nan), 3)
-    value = 0.2 * 3**-USUAL
-    assert found.then.value == pytest.approx(value)
-    off = 4.302653 * np.hypot(0.1 / 3**0.5 / 0.2, SPREAD * np.log(3))
-    assert found.then.high == pytest.approx(value * np.exp(off), rel=1e-6)
-    assert Outlook.of(single[:1], np.full((4, 1, 1), nan), 3) is None
+    told, none = np.full((3, 1), 0.2), np.full((4, 3, 1), nan)
+    found = Outlook.of(single, told, none, np.array([0.2, 0.4]), 3)
+    assert found.then.value == pytest.approx(0.3 * 2**-USUAL)
+    noise = ((0.25 + 0.25 + 10) / 12 / 3) ** 0.5
+    off = 2.178813 * np.hypot(noise, SPREAD * np.log(2))
+    assert found.then.high == pytest.approx(found.then.value * np.exp(off), rel=1e-6)
+    assert Outlook.of(single[:1], told[:1], none[:, :1], np.ones(2), 3) is None
 
 
 def test_halves_tell_more_where_photos_agree():
@@ -83,12 +91,17 @@ def test_halves_tell_more_where_photos_agree():
     single = rng.gamma(4, 0.05, (10, 3))
     alike = np.stack([single * 2**0.8] * 4)
     wild = rng.permutation(single.ravel()).reshape(10, 3) * np.ones((4, 1, 1)) * 2**0.8
-    fall = [
-        np.log(o.now.value / o.then.value) / np.log(2)
-        for o in (Outlook.of(single, halves, 10) for halves in (alike, wild))
-    ]
-    assert fall[0] == pytest.approx(0.8 * np.log(2) / np.log(9 / 5), abs=0.01)
-    assert USUAL < fall[1] < fall[0] - 0.02
+    falls = [fall(single, halves, 10)[0] for halves in (alike, wild)]
+    assert falls[0] == pytest.approx(0.8 * np.log(2) / np.log(9 / 5), abs=0.01)
+    assert USUAL < falls[1] < falls[0] - 0.02
+
+
+def test_what_scores_tell_of_photos():
+    """A landmark with a score of 0 is one that no support labels, unless all are."""
+    scores = np.array([[0.5, 0.9, 0], [0, 0, 0]], np.float32)
+    some = error_of(torch.tensor([0.5, 0.9])).mean().item()
+    none = error_of(torch.zeros(1)).item()
+    np.testing.assert_allclose(doubts_of(scores), [some, none], rtol=1e-6)
 
 
 def test_halves_of_a_support_are_found_by_the_other_halves():

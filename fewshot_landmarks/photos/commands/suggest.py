@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from fewshot_landmarks.data.crops import unlabelled
@@ -18,9 +17,8 @@ from fewshot_landmarks.data.formats.values import Bad, is_number, numbers, pixel
 from fewshot_landmarks.data.images import Unreadable, read_photo
 from fewshot_landmarks.data.video import SUFFIXES
 from fewshot_landmarks.photos.commands.common import check_out, outside, spare_threads
-from fewshot_landmarks.photos.confidence import error_of
 from fewshot_landmarks.photos.errors.outlook import outlook
-from fewshot_landmarks.photos.errors.suggest import choose, described, likeness
+from fewshot_landmarks.photos.errors.suggest import choose, described, doubts_of, likeness
 from fewshot_landmarks.photos.finder import Finder
 from fewshot_landmarks.photos.locate import MARGIN
 from fewshot_landmarks.photos.model import load
@@ -82,7 +80,7 @@ def execute(arguments: argparse.Namespace) -> int:
     doubts = np.array([one.doubt for one in kept])
     order = choose(likeness(pool, pool), likeness(pool, known), doubts, len(kept))
     names = list(dict.fromkeys(kept[i].photo for i in order))[: arguments.count]
-    print(*outlook(finder, len(names)), sep="\n")
+    print(*outlook(finder, doubts, len(names)), sep="\n")
     for place, name in enumerate(names, 1):
         worst = max(one.doubt for one in kept if one.photo == name)
         print(f"{place}. {name}: expected error {worst:.3f}")
@@ -151,9 +149,7 @@ def _object(entry: object) -> Object:
     size = pixels(entry.get("width")), pixels(entry.get("height"))
     if not all(size) or whole(entry.get("category_id")) is None:
         raise Bad("it lacks width, height or category_id, which predict writes")
-    scores = told[2::3]
-    known = scores[scores > 0] if (scores > 0).any() else scores
-    doubt = float(error_of(torch.from_numpy(known)).mean())
+    doubt = float(doubts_of(told[None, 2::3])[0])
     box = np.array([x, y, x + width, y + height], np.float32)
     return Object(entry, name, box, doubt, size)  # type: ignore[arg-type]
 

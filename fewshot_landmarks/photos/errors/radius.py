@@ -80,9 +80,9 @@ def left_out_singly(
     detector: Detector | SamplesDetector,
     support: Samples,
     calibration: Calibration | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Errors and expected errors (T, N) of T photos of a detector's support, each found by all the
-    others; errors are NaN where a landmark is not labelled there or in no other photo."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Errors, expected errors and scores (T, N) of T photos of a detector's support, each found by
+    all the others; errors are NaN where a landmark is not labelled there or in no other photo."""
     rows = []
     told = getattr(detector, "singly", ())  # of learners that leave photos out themselves
     step = -(-len(support) // SINGLY)
@@ -95,8 +95,8 @@ def left_out_singly(
                 found = find(adapted(learner, others), one, others, calibration)
         known = one.labelled & others.labelled.any(0)
         places = one.to_original(found.places), one.to_original(one.landmarks)
-        rows.append((normalised_error(*places, known, one.area), found.expected))
+        rows.append((normalised_error(*places, known, one.area), found.expected, found.scores))
     if not rows:
-        return (np.zeros((0, support.labelled.shape[1])),) * 2
-    errors, expected = (torch.cat(each).double().cpu().numpy() for each in zip(*rows))
-    return errors, expected
+        return (np.zeros((0, support.labelled.shape[1])),) * 3
+    errors, expected, scores = (torch.cat(each).double().cpu().numpy() for each in zip(*rows))
+    return errors, expected, scores

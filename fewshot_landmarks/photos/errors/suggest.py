@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from fewshot_landmarks.learner import Learner
+from fewshot_landmarks.photos.confidence import error_of
 
 GRID = 7  # cells a side of a crop whose features are compared
 
@@ -20,6 +21,14 @@ def described(learner: Learner, images: torch.Tensor) -> np.ndarray:
     with torch.no_grad():
         features = torch.cat([learner.base_features(one) for one in images.split(1)])
     return F.adaptive_avg_pool2d(features, GRID).flatten(1).cpu().numpy()
+
+
+def doubts_of(scores: np.ndarray) -> np.ndarray:
+    """The errors (P,) that scores (P, N) tell of photos, in units of the object's size: the mean
+    over landmarks that have a score."""
+    errors, there = error_of(torch.from_numpy(scores)).numpy(), scores > 0
+    there = there | ~there.any(1, keepdims=True)  # or nothing was found at all
+    return (errors * there).sum(1) / there.sum(1)
 
 
 def likeness(crops: np.ndarray, others: np.ndarray) -> np.ndarray:
