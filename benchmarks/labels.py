@@ -14,7 +14,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -236,6 +236,14 @@ def figure(frame: pd.DataFrame, title: str) -> Figure:
     return drawn
 
 
+def model() -> Model:
+    """CLM, which keeps more features in memory than it would for a user."""
+    plain = untrained()
+    kind = find_learner(plain.name)
+    learner = kind(plain.learner.base, kind.Settings(feature_cache=KEPT)).eval()
+    return replace(plain, learner=learner)
+
+
 def options(parser: argparse.ArgumentParser) -> None:
     """What this command alone is asked."""
     parser.add_argument(
@@ -258,11 +266,7 @@ def execute(arguments: argparse.Namespace) -> None:
     fewest = STEP * (arguments.rounds + 1) + 5
     if len(objects) < 2 * fewest:
         raise UserError(f"{len(objects)} objects of {objects.category}: {2 * fewest} are needed")
-    plain = untrained()
-    kind = find_learner(plain.name)
-    learner = kind(plain.learner.base, kind.Settings(feature_cache=KEPT)).eval()
-    model = Model(learner, plain.name, plain.network, plain.network_options, plain.size, None, {})
-    study = Study(objects, model, arguments.rounds)
+    study = Study(objects, model(), arguments.rounds)
     asked = {"category": objects.category, "objects": len(objects), "rounds": arguments.rounds}
     frame = _finished(out, asked)
     done = set(frame["draw"]) if len(frame) else set()
@@ -271,6 +275,7 @@ def execute(arguments: argparse.Namespace) -> None:
         if number not in done:
             frame = pd.concat([frame, pd.DataFrame(study.draw(number))], ignore_index=True)
             write_text(out / "labels.csv", csv_text(frame, float_format="%.6g"))
+    frame = pd.read_csv(out / "labels.csv")  # what another call would go on with
     frame = frame[frame["draw"] < arguments.draws].sort_values(["draw", "way", "labels"])
     write_text(out / "labels.md", text := summary(frame))
     drawn = figure(frame, objects.category)
