@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import torch
 
-from fewshot_landmarks.data.crops import unlabelled
+from fewshot_landmarks.data.crops import Garment, unlabelled
 from fewshot_landmarks.data.images import together
 from fewshot_landmarks.learner import Detector, SamplesDetector
 from fewshot_landmarks.photos import stored
@@ -19,6 +19,7 @@ from fewshot_landmarks.photos.arguments import Image, boxes_of, photo_of, severa
 from fewshot_landmarks.photos.boxes import box_of
 from fewshot_landmarks.photos.confidence import find
 from fewshot_landmarks.photos.errors.radius import LEVEL, Promise, left_out_singly
+from fewshot_landmarks.photos.errors.suggest import described
 from fewshot_landmarks.photos.locate import MARGIN, Locator
 from fewshot_landmarks.photos.stored import Support, adapted
 from fewshot_landmarks.photos.unlabelled import Outcome
@@ -115,6 +116,25 @@ class Finder:
         columns = [field.name for field in fields(Found)]
         return Found(*(np.concatenate([getattr(p, c) for p in [empty, *parts]]) for c in columns))
 
+    def looks(self, images: Sequence[Image], boxes: np.ndarray) -> np.ndarray:
+        """What objects in B images and boxes look like, (B, D): see `errors.suggest.likeness`.
+
+        Raises `UserError` where an image cannot be read, or a box lies outside it.
+        """
+        images, boxes = several(images), boxes_of(boxes, len(images))
+        seen = [np.zeros((0, self.support_looks.shape[1]), np.float32)]
+        for i, (image, box) in enumerate(zip(images, boxes)):
+            one = self._garment(photo_of(image, i), box, box, self.model.size, MARGIN)
+            crop = collate([one]).to(self.model.device)
+            seen.append(described(self.model.learner, crop.images))
+        return np.concatenate(seen)
+
+    @cached_property
+    def support_looks(self) -> np.ndarray:
+        """The same of the support's K objects, (K, D)."""
+        images = self.support.boxed.images.to(self.model.device)
+        return described(self.model.learner, images)
+
     @property
     def _at_once(self) -> int:
         """Crops that a network takes together: fewer where they or their heatmaps are large."""
@@ -183,12 +203,10 @@ class Finder:
         """Landmarks (B, N, 2) in pixels of the photos, their scores (B, N) and the errors (B, N) to
         expect, in units of the object's size, in crops of frames (B, 4), which are the boxes of the
         objects where these (B, 4) are not given."""
-        crops = []
-        for photo, frame, box in zip(photos, frames, frames if boxes is None else boxes):
-            cut = self.model.cut(photo, frame, margin, support.size)
-            if cut is None:
-                raise UserError(f"box {np.round(frame).tolist()} lies outside its photo")
-            crops.append(unlabelled(*cut, frame, len(self.names), box))
+        crops = [
+            self._garment(photo, frame, box, support.size, margin)
+            for photo, frame, box in zip(photos, frames, frames if boxes is None else boxes)
+        ]
         query = collate(crops).to(self.model.device)
         with torch.no_grad():
             support = support.to(self.model.device)
@@ -196,6 +214,15 @@ class Finder:
         nothing = found.scores.unsqueeze(-1) == 0
         places = query.to_original(found.places).masked_fill(nothing, float("nan"))
         return places.cpu().numpy(), found.scores.cpu().numpy(), found.expected.cpu().numpy()
+
+    def _garment(
+        self, photo: np.ndarray, frame: np.ndarray, box: np.ndarray, size: int, margin: float
+    ) -> Garment:
+        """The crop of a frame (4,) of a photo, in which an object has a box (4,)."""
+        cut = self.model.cut(photo, frame, margin, size)
+        if cut is None:
+            raise UserError(f"box {np.round(frame).tolist()} lies outside its photo")
+        return unlabelled(*cut, frame, len(self.names), box)
 
     @cached_property
     def _boxed(self) -> Detector | SamplesDetector:

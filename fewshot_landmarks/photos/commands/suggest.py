@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -11,18 +11,15 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from fewshot_landmarks.data.crops import unlabelled
 from fewshot_landmarks.data.formats import writing
 from fewshot_landmarks.data.formats.values import Bad, is_number, numbers, pixels, whole
 from fewshot_landmarks.data.images import Unreadable, read_photo
 from fewshot_landmarks.data.video import SUFFIXES
 from fewshot_landmarks.photos.commands.common import check_out, outside, spare_threads
 from fewshot_landmarks.photos.errors.outlook import outlook
-from fewshot_landmarks.photos.errors.suggest import choose, described, doubts_of, likeness
+from fewshot_landmarks.photos.errors.suggest import choose, doubts_of, likeness
 from fewshot_landmarks.photos.finder import Finder
-from fewshot_landmarks.photos.locate import MARGIN
 from fewshot_landmarks.photos.model import load
-from fewshot_landmarks.samples import collate
 from fewshot_landmarks.support.devices import find_device
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import read_regular, write_text
@@ -69,14 +66,13 @@ def execute(arguments: argparse.Namespace) -> int:
     if len(objects) > MOST:
         print(f"{len(objects)} objects: {MOST} of them, evenly spread, are compared")
         objects = [objects[i] for i in np.linspace(0, len(objects) - 1, MOST).round().astype(int)]
-    crops, kept = [], []
-    for one, crop in _crops(finder, objects, folder):
-        crops.append(described(finder.model.learner, crop)[0])
+    kept, looks = [], []
+    for one, look in _seen(finder, objects, folder):
         kept.append(one)
+        looks.append(look)
     if not kept:
         raise UserError(f"no photo of {arguments.predictions} can be read in {folder}")
-    pool = np.stack(crops)
-    known = described(finder.model.learner, finder.support.boxed.images.to(finder.model.device))
+    pool, known = np.stack(looks), finder.support_looks
     doubts = np.array([one.doubt for one in kept])
     order = choose(likeness(pool, pool), likeness(pool, known), doubts, len(kept))
     names = list(dict.fromkeys(kept[i].photo for i in order))[: arguments.count]
@@ -154,9 +150,8 @@ def _object(entry: object) -> Object:
     return Object(entry, name, box, doubt, size)  # type: ignore[arg-type]
 
 
-def _crops(finder: Finder, objects: list[Object], folder: Path):
-    """Each object that can be seen, and its crop (1, 3, S, S); a line on those that cannot."""
-    size, n = finder.support.boxed.size, len(finder.names)
+def _seen(finder: Finder, objects: list[Object], folder: Path) -> Iterator[tuple]:
+    """Each object that can be seen, and what it looks like; a line on those that cannot."""
     bar = tqdm(objects, "comparing", unit="object", disable=len(objects) < FEW)
     for name, of in groupby(bar, lambda one: one.photo):
         try:
@@ -173,7 +168,4 @@ def _crops(finder: Finder, objects: list[Object], folder: Path):
                     file=sys.stderr,
                 )
             elif not outside(one.box, photo):
-                cut = finder.model.cut(photo, one.box, MARGIN, size)
-                if cut is not None:
-                    crop = collate([unlabelled(*cut, one.box, n, one.box)])
-                    yield one, crop.images.to(finder.model.device)
+                yield one, finder.looks([photo], one.box[None])[0]
