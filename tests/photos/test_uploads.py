@@ -99,6 +99,11 @@ def tell(client, event, *values, session="one", data=None, of=None):
     return warned, next(each for each in said if each["msg"] == "process_completed")
 
 
+def arrive(client, files, session):
+    """The answer to files that were uploaded, (path, name) each."""
+    return tell(client, "sent", session=session, data={"files": [list(each) for each in files]})
+
+
 def component(config, name):
     """The number of a component."""
     return next(c["id"] for c in config["components"] if c["props"].get("elem_id") == name)
@@ -125,14 +130,14 @@ def test_what_is_no_photo_is_removed_at_once_and_said(client, folder):
     for path in paths:
         assert client.get(f"{API}/file={path}").status_code == 404
     names = [name.replace("_", ".") for name in (*sent, "c_eps")]
-    warned, answer = tell(client, "upload", [*map(file, paths, names)], session="forms")
+    warned, answer = arrive(client, zip(paths, names), session="forms")
     assert answer["success"] and len(warned) == 5
     assert "a.jpg" in json.dumps(answer["output"]["data"])
 
 
 def test_what_the_page_made_is_served_and_no_script(client, folder):
     (path,) = send(client, a_jpg=photo(colour="blue")).json()
-    _, answer = tell(client, "upload", [file(path, "<script>x.jpg")], session="made")
+    _, answer = arrive(client, [(path, "<script>x.jpg")], session="made")
     assert not [p for p in folder.rglob("*") if p.is_file() and "photos" not in p.parts]
     said = json.dumps(answer["output"]["data"])
     made = re.findall(r"/photos/[0-9a-f]{32}\.[a-z]+", said)
@@ -148,7 +153,7 @@ def test_what_the_page_made_is_served_and_no_script(client, folder):
 
 def test_a_download_is_its_visitors_alone_and_the_latest(client):
     (path,) = send(client, a_jpg=photo(colour="pink")).json()
-    tell(client, "upload", [file(path, "a.jpg")], session="saves")
+    arrive(client, [(path, "a.jpg")], session="saves")
     _, answer = tell(client, "click", "coco", True, session="saves", of="download")
     assert not answer["success"] and "nothing to download" in answer["output"]["error"]
     assert tell(client, "place", session="saves", data={"photo": 0, "x1": 5, "y1": 6})[1]["success"]
@@ -175,12 +180,14 @@ ODD = [
     *(("turn", {"steps": odd}) for odd in ("1", None, math.nan, 1e999)),
     *(("open", {"photo": odd}) for odd in (7, -1, 0.5, "0", None, math.inf)),
     *(("place", odd) for odd in (None, 3, "x", [1])),
+    *(("sent", {"files": odd}) for odd in (None, "x", 5, ["x"], [[1, 2]], [["x"]], [["x", "y", "z"]])),
+    ("refused", {"why": "<b>no</b>"}), ("refused", None),
 ]  # fmt: skip
 
 
 def test_what_no_page_sends_has_one_line_and_changes_nothing(client, capfd):
     (path,) = send(client, a_jpg=photo(colour="gray")).json()
-    tell(client, "upload", [file(path, "a.jpg")], session="odd")
+    arrive(client, [(path, "a.jpg")], session="odd")
     for event, data in ODD:
         _, answer = tell(client, event, session="odd", data=data)
         assert not answer["success"], (event, data)
@@ -191,7 +198,6 @@ def test_what_no_page_sends_has_one_line_and_changes_nothing(client, capfd):
         ("submit", "names", [{"a": 1}]), ("click", "download", ["../x", True]),
         ("click", "download", [[], {}]), ("click", "right", []), ("click", "unbox", []),
         ("click", "undo", []), ("click", "next", []), ("click", "adapt", []),
-        ("upload", None, ["x"]), ("upload", None, [[{"path": 3}]]),
     ):  # fmt: skip
         _, answer = tell(client, event, *values, session="odd", of=of)
         if answer["success"]:  # a text may be anything
@@ -268,11 +274,11 @@ def test_no_file_that_was_not_sent_is_read(client, folder):
     secret.write_text("secret")
     before = sorted(folder.rglob("*"))
     for path in (str(secret), "http://example.com/x.jpg", str(folder / "photos" / "x")):
-        for values in ([[file(path, "a.jpg")]], [{"more": [file(path, "a.jpg")]}]):
-            _, answer = tell(client, "upload", *values, session="thief")
+        for value in (file(path, "a.jpg"), [file(path, "a.jpg")], {"more": [file(path, "a.jpg")]}):
+            _, answer = tell(client, "submit", value, session="thief")
             assert not answer["success"]
-        _, answer = tell(client, "submit", file(path, "a.jpg"), session="thief")
-        assert not answer["success"]
+        warned, answer = arrive(client, [(path, "a.jpg")], session="thief")
+        assert "add it again" in json.dumps(warned) and path not in json.dumps(answer)
     assert sorted(folder.rglob("*")) == before
 
 
@@ -308,7 +314,7 @@ def test_limits_of_bytes_and_files(client, folder, monkeypatch):
 
 def test_photos_go_with_the_session_that_has_them(client, application, folder):
     paths = send(client, a_jpg=photo(), b_jpg=photo()).json()
-    tell(client, "upload", [file(paths[0], "a.jpg"), file(paths[1], "a.jpg")], session="short")
+    arrive(client, [(paths[0], "a.jpg"), (paths[1], "a.jpg")], session="short")
     there = [str(each) for each in kept(folder)]
     assert paths[0] in there and paths[1] not in there, "the second is of the first's name"
     tell(client, "place", session="short", data=PLACE)

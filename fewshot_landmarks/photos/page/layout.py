@@ -1,5 +1,6 @@
 """The page as Gradio's Blocks: what is where, and which step of a visit each event is."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from fewshot_landmarks.photos.model import Model
 from fewshot_landmarks.photos.page.downloads import FORMS, written
 from fewshot_landmarks.photos.page.session import Session
-from fewshot_landmarks.photos.page.uploads import Uploads
+from fewshot_landmarks.photos.page.uploads import PHOTOS, Uploads
 from fewshot_landmarks.photos.page.view import advice, choices, listed, shown
 from fewshot_landmarks.photos.page.visit import Visit, Worker
 from fewshot_landmarks.support.errors import UserError
@@ -26,6 +27,8 @@ KEYS = (
     "visible, **b** box, **Del** no box, **Ctrl-Z** undo, **a** adapt, **+ − 0** or the wheel zoom; drag "
     "to move"
 )
+UPLOAD = """<label class="zone"><input type="file" multiple><b>Add photos</b>
+<span class="told">drop them here, or click to choose</span></label>"""
 PHOTO = '<div class="frame"><img draggable="false" alt=""><svg></svg></div>'
 SAVE = """watch("value", () => {
     const link = document.createElement("a");
@@ -47,27 +50,18 @@ def build(model: Model, uploads: Uploads):
 
     worker = Worker()
 
-    class Upload(gr.File):
-        """Files by the names that they have on the visitor's side, which Gradio changes."""
-
-        is_template = True  # drawn as its parent is
-
-        def preprocess(self, payload):
-            return [(_name(file.orig_name or file.path), Path(file.path)) for file in payload or []]
-
     class Page(gr.Blocks):
         """Gradio copies any file that a browser names into what it serves, or fetches it."""
 
         async def preprocess_data(self, block_fn, inputs, *more, **options):
-            traverse(inputs, self.refuse_unsent, is_file_obj_with_meta)
+            traverse(inputs, refuse, is_file_obj_with_meta)
             try:
                 return await super().preprocess_data(block_fn, inputs, *more, **options)
             except Exception:  # what a component does not take, which Gradio tells the terminal
                 raise said(ODD) from None
 
-        def refuse_unsent(self, file: dict) -> None:
-            if file["path"] not in uploads:
-                raise said("that file was not sent")
+    def refuse(_file: dict) -> None:
+        raise said(ODD)
 
     def said(line: str) -> gr.Error:
         return gr.Error(entities(line), print_exception=False)
@@ -81,7 +75,12 @@ def build(model: Model, uploads: Uploads):
         gr.Markdown(HELP)
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
-                upload = Upload(label="Add photos", file_count="multiple", height=120)
+                upload = gr.HTML(
+                    html_template=UPLOAD,
+                    js_on_load=script("upload.js"),
+                    apply_default_css=False,
+                    elem_id="upload",
+                )
                 names = gr.Textbox(
                     label="Landmark names (optional; otherwise 1, 2, 3, ...)",
                     placeholder="left shoulder, right shoulder, hem",
@@ -132,7 +131,7 @@ def build(model: Model, uploads: Uploads):
                 line = f"*Searched {progress[0]} of {progress[1]} photos.* {line}"
             waiting, found = bool(now.queue()), now.chosen in now.found
             values = [
-                listed(now, uploads.address),
+                json.dumps(listed(now, uploads.address)).replace("<", r"\u003c"),
                 shown(now, uploads.address),
                 gr.update(choices=choices(now), value=now.current),
                 line,
@@ -155,11 +154,11 @@ def build(model: Model, uploads: Uploads):
                 raise said(str(error)) from None
             return show(visit)
 
-        def on_upload(visit: Visit, files: list) -> list:
+        def on_sent(visit: Visit, event: gr.EventData) -> list:
             lines: list[str] = []
 
             def add(session: Session) -> Session:
-                added, more = session.add(files, uploads.pop)
+                added, more = session.add(_files(event), uploads.pop)
                 lines.extend(more)
                 return added
 
@@ -168,7 +167,11 @@ def build(model: Model, uploads: Uploads):
                 gr.Warning(entities(line))
             if len(lines) > SAID:
                 gr.Warning(f"{len(lines) - SAID} more files were not taken")
-            return [*done, None]
+            return done
+
+        def on_refused(event: gr.EventData) -> None:
+            sent = event._data if isinstance(event._data, dict) else {}
+            raise said(f"not all was sent: {str(sent.get('why'))[:300]}")
 
         def on_open(visit: Visit, event: gr.EventData) -> list:
             return step(visit, lambda session: session.choose(_photo(session, event)))
@@ -218,7 +221,8 @@ def build(model: Model, uploads: Uploads):
             "show_progress": "hidden",
             "api_visibility": "private",
         }
-        upload.upload(on_upload, [visit, upload], **each | {"outputs": [*shown_by, upload]})
+        upload.sent(on_sent, visit, **each)
+        upload.refused(on_refused, None, **each | {"outputs": None})
         photos.open(on_open, visit, **each)
         photo.place(on_place, visit, **each)
         photo.frame(on_frame, visit, **each)
@@ -248,6 +252,20 @@ def _numbers(event, *names: str) -> list:
     if not all(type(n) in (int, float) and abs(n) < LARGEST for n in found):  # no NaN
         raise UserError(ODD)
     return found
+
+
+def _files(event) -> list[tuple[str, Path]]:
+    """Names and paths of files that were sent. Raises `UserError` where that is not what it says."""
+    sent = event._data if isinstance(event._data, dict) else {}
+    files = sent.get("files")
+    if not isinstance(files, list) or len(files) > PHOTOS:
+        raise UserError(ODD)
+    for each in files:
+        if not (
+            isinstance(each, list) and len(each) == 2 and all(isinstance(n, str) for n in each)
+        ):
+            raise UserError(ODD)
+    return [(_name(name), Path(path)) for path, name in files]
 
 
 def _photo(session: Session, event) -> str:

@@ -28,7 +28,7 @@ function draw(each, photo) {
 }
 
 function show() {
-    (props.value || []).forEach((photo, number) => {
+    JSON.parse(props.value || "[]").forEach((photo, number) => {
         const each = there[number] ??= made(number), said = JSON.stringify(photo);
         if (!each.item.isConnected) element.querySelector(".photos").append(each.item);
         if (each.said === said) return;

@@ -7,6 +7,7 @@ What is shown of it stands in `view.py`, how in `layout.py`.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
@@ -54,7 +55,7 @@ class Finding:
     scores: np.ndarray  # (N,): 0 to 1
     box: np.ndarray  # (4,): x1, y1, x2, y2 that were searched
 
-    @property
+    @cached_property
     def score(self) -> float:
         return float(self.scores.mean())
 
@@ -72,7 +73,7 @@ class Session:
     current: int = 0  # the landmark that the next click sets
     past: tuple[tuple, ...] = ()  # (marks, boxes, chosen, current) to undo
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Of the N landmarks."""
         return self.given or tuple(str(i + 1) for i in range(self._used))
@@ -88,7 +89,7 @@ class Session:
         """Whether a click can add a landmark: in the first photo, if no names are given."""
         return not self.given and self.chosen is not None and not self.marks.keys() - {self.chosen}
 
-    @property
+    @cached_property
     def annotated(self) -> list[str]:
         """Photos with a landmark that was clicked, or found and taken over."""
         return [name for name in self.photos if any(self.marks.get(name, _NOTHING).values())]
@@ -270,11 +271,14 @@ class Session:
         )
         yield {}
         others = self.others
-        for i in range(0, len(others), AT_ONCE):
+        ends = range(1, len(others) + AT_ONCE, AT_ONCE)  # the first photo as soon as can be
+        for part in (others[max(0, end - AT_ONCE) : end] for end in ends):
             found = {}
             for framed in (True, False):
-                names = [n for n in others[i : i + AT_ONCE] if (n in self.boxes) == framed]
-                boxes = np.stack([self.box(name) for name in names]) if framed and names else None
+                names = [name for name in part if (name in self.boxes) == framed]
+                if not names:
+                    continue
+                boxes = np.stack([self.box(name) for name in names]) if framed else None
                 result = finder.predict([self.photos[name].path for name in names], boxes)
                 each = zip(names, result.landmarks, result.scores, result.boxes)
                 found |= {name: _finding(self.photos[name], *one) for name, *one in each}

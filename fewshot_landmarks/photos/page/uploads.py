@@ -209,10 +209,6 @@ class Uploads:
         kind = "application/octet-stream"
         return Response(offer.content, media_type=kind, headers=SAFE | disposition)
 
-    def __contains__(self, path: object) -> bool:
-        """Whether `pop` knows of it."""
-        return isinstance(path, str) and path in self._sent
-
     def check_room(self, size: int = 0) -> None:
         """Raise `UserError` where so many bytes more are too many."""
         there = sum(each.stat().st_size for each in self.folder.rglob("*") if each.is_file())

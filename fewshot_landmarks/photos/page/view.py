@@ -3,12 +3,13 @@
 Photos themselves are sent once, so that a click or a photo found costs a few kilobytes.
 """
 
-from collections import defaultdict
+import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
-from fewshot_landmarks.photos.page.session import Session, UploadedPhoto
+from fewshot_landmarks.photos.page.session import Finding, Session, UploadedPhoto
 from fewshot_landmarks.support.markup import entities
 
 STEP = 10  # of the scores' percents, in which dots of thumbnails are coloured
@@ -82,14 +83,20 @@ def _caption(session: Session, name: str, annotated: bool, rank: int | None) -> 
 
 def _dots(session: Session, name: str) -> dict[str, str]:
     """Landmarks as paths of SVG by their scores' percent, "own" of those that were clicked."""
-    paths = defaultdict(str)
-    own = name in session.marks
-    for i, (x, y) in enumerate(session.points(name)):
-        if np.isfinite((x, y)).all():
-            percent = 100 * session.found[name].scores[i] if not own else 0
-            colour = "own" if own else str(STEP * round(float(percent) / STEP))
-            paths[colour] += f"M{x:.0f} {y:.0f}h0"
-    return dict(paths)
+    if name in session.marks:
+        return {"own": _path(session.points(name))}
+    return _found_dots(session.found[name]) if name in session.found else {}
+
+
+@lru_cache(maxsize=4096)  # of what was found once, which is shown with every click
+def _found_dots(found: Finding) -> dict[str, str]:
+    percents = STEP * np.rint(100 / STEP * np.nan_to_num(found.scores)).astype(int)
+    each = {str(p): _path(found.points[percents == p]) for p in np.unique(percents).tolist()}
+    return {percent: path for percent, path in each.items() if path}
+
+
+def _path(points: np.ndarray) -> str:
+    return "".join(f"M{x:.0f} {y:.0f}h0" for x, y in points.tolist() if math.isfinite(x + y))
 
 
 def choices(session: Session) -> list[tuple[str, int]]:

@@ -4,7 +4,7 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
-from queue import SimpleQueue
+from concurrent.futures import ThreadPoolExecutor
 
 from fewshot_landmarks.photos.model import Model
 from fewshot_landmarks.photos.page.session import Session
@@ -12,27 +12,25 @@ from fewshot_landmarks.support.errors import UserError
 
 
 class Worker:
-    """Does long work in steps: a single one at a time, and those of several in turns."""
+    """Does long work in steps: a single one at a time, and those of several in turns. A process
+    ends behind the step that is being done."""
 
     def __init__(self) -> None:
-        self._waiting: SimpleQueue[Iterator[None]] = SimpleQueue()
-        threading.Thread(target=self._work, daemon=True).start()
+        self._one = ThreadPoolExecutor(1, "search")
 
     def begin(self, steps: Iterator[None]) -> None:
         """Do these steps, between those of others."""
-        self._waiting.put(steps)
+        self._one.submit(self._step, steps)
 
-    def _work(self) -> None:
-        while True:
-            steps = self._waiting.get()
-            try:
-                next(steps)
-            except StopIteration:
-                continue
-            except Exception:  # of a learner of somebody's own: others are searched on
-                traceback.print_exc()
-                continue
-            self._waiting.put(steps)
+    def _step(self, steps: Iterator[None]) -> None:
+        try:
+            next(steps)
+        except StopIteration:
+            return
+        except Exception:  # of a learner of somebody's own: others are searched on
+            traceback.print_exc()
+            return
+        self._one.submit(self._step, steps)
 
 
 class Visit:
