@@ -122,7 +122,8 @@ def build(model: Model, uploads: Uploads):
 
         def show(visit: Visit) -> list:
             """What `shown_by` has to become; nothing of what the browser has already."""
-            now, progress = visit.session, visit.progress
+            progress = visit.progress  # before the session: at the end of a search all is in that
+            now = visit.session
             if trouble := visit.trouble:
                 visit.trouble = None
                 gr.Warning(entities(trouble))

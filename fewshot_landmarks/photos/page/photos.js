@@ -1,5 +1,5 @@
 // The list of photos. What has changed of one is changed, the others stay as they are.
-const there = [];
+const there = [], list = element.querySelector(".photos");
 const NS = "http://www.w3.org/2000/svg";
 
 function made(number) {
@@ -27,13 +27,20 @@ function draw(each, photo) {
     each.item.classList.toggle("chosen", photo.chosen);
 }
 
+function reveal(item) {  // without moving the page
+    const start = item.offsetTop, end = start + item.offsetHeight;
+    if (start < list.scrollTop || end > list.scrollTop + list.clientHeight) {
+        list.scrollTop = start - list.clientHeight / 3;
+    }
+}
+
 function show() {
     JSON.parse(props.value || "[]").forEach((photo, number) => {
         const each = there[number] ??= made(number), said = JSON.stringify(photo);
-        if (!each.item.isConnected) element.querySelector(".photos").append(each.item);
+        if (!each.item.isConnected) list.append(each.item);
         if (each.said === said) return;
         draw(each, photo);
-        if (photo.chosen) each.item.scrollIntoView({ block: "nearest" });
+        if (photo.chosen) reveal(each.item);
         each.said = said;
     });
 }

@@ -86,6 +86,7 @@ function toggle(on = !boxing) {
 frame.addEventListener("pointerdown", event => {
     if (!view || event.button > 1) return;
     event.preventDefault();
+    document.activeElement?.blur();  // names that are typed count, and keys are the page's
     frame.setPointerCapture(event.pointerId);
     const box = boxing && event.button === 0 && !event.shiftKey;
     press = { x: event.clientX, y: event.clientY, left, top, box, from: pixels(event), moved: false,
