@@ -16,7 +16,7 @@ from fewshot_landmarks.support.markup import entities
 
 SAID = 5  # warnings at once
 LARGEST = 1e6  # of a number that a browser sends: pixels of a photo
-LOOK = 0.7  # seconds between two looks at what a search has found
+LOOK = 1.0  # seconds between two looks at what a search has found
 HELP = """\
 **1** Add photos of one kind of object.\
  **2** Click its landmarks in one photo, or in up to five.\
