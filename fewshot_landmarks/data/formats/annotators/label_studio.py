@@ -361,7 +361,7 @@ def _written(number: str, one: Found, photo: Searched) -> Iterator[dict]:
     x1, y1, x2, y2 = photo.box_within(one)
     (x, y), (width, height) = share(x1, y1), share(x2 - x1, y2 - y1)
     value = {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
-    about: dict[str, object] = {"id": number, "type": "rectanglelabels", "from_name": "box"}
+    about: dict = {"id": number, "type": "rectanglelabels", "from_name": "box"}
     about |= {"score": one.score} if found else {}
     yield about | common | {"value": value | {"rectanglelabels": [one.kind]}}
     each = zip(one.names, one.points.tolist(), one.scores.tolist(), one.visible)
