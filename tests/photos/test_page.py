@@ -645,7 +645,8 @@ def test_from_photos_to_download_in_a_browser(served, browser, files, tmp_path):
     page.click("#adapt")
     expect(tab.captions.filter(has_text="%")).to_have_count(2)
     expect(tab.captions.filter(has_text="next 1")).to_have_count(1)
-    expect(tab.frame).to_have_attribute("data-photo", re.compile("[12]"))  # the first that was found
+    # The first that was found.
+    expect(tab.frame).to_have_attribute("data-photo", re.compile("[12]"))
 
     tab.choose(1)
     tab.choices.nth(1).click()
