@@ -3,7 +3,9 @@
 import gc
 import io
 import json
+import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,7 +24,8 @@ from fewshot_landmarks.networks.small import SmallFENet
 from fewshot_landmarks.photos.commands import page as command
 from fewshot_landmarks.photos.commands.parsers import parser
 from fewshot_landmarks.photos.model import Model
-from fewshot_landmarks.photos.page import LANDMARKS, Session
+from fewshot_landmarks.photos.page.session import LANDMARKS, Session
+from fewshot_landmarks.photos.page.view import advice
 from fewshot_landmarks.support.errors import UserError
 from tests.processes import wait_for
 
@@ -31,7 +34,7 @@ pytest.importorskip("gradio")
 import httpx
 from starlette.testclient import TestClient
 
-from fewshot_landmarks.photos import uploads
+from fewshot_landmarks.photos.page import uploads
 
 OWN = "http://127.0.0.1:7860"
 API = "/gradio_api"
@@ -76,20 +79,34 @@ def send(client, **files):
     return client.post(f"{API}/upload", files=each)
 
 
-def tell(client, event, *values, session="one"):
-    """What the page answers to an event of a component; `values` are those of its inputs."""
+def tell(client, event, *values, session="one", data=None, of=None):
+    """What the page answers to an event of a component, called so; `values` are those of its inputs,
+    `data` what a script sends with it."""
     config = client.get("/config").json()
     found = [
         each
         for each in config["dependencies"]
         if any(target[1] == event for target in each["targets"])
+        and (of is None or each["targets"][0][0] == component(config, of))
     ]
     asked = {"data": [None, *values], "fn_index": found[0]["id"], "session_hash": session}
-    assert client.post(f"{API}/queue/join", json=asked).status_code == 200
+    asked["event_data"] = data
+    sent = {"content": json.dumps(asked), "headers": {"content-type": "application/json"}}
+    assert client.post(f"{API}/queue/join", **sent).status_code == 200
     lines = client.get(f"{API}/queue/data", params={"session_hash": session}).text.splitlines()
     said = [json.loads(line.removeprefix("data:")) for line in lines if line]
     warned = [each["log"] for each in said if each["msg"] == "log"]
     return warned, next(each for each in said if each["msg"] == "process_completed")
+
+
+def arrive(client, files, session):
+    """The answer to files that were uploaded, (path, name) each."""
+    return tell(client, "sent", session=session, data={"files": [list(each) for each in files]})
+
+
+def component(config, name):
+    """The number of a component."""
+    return next(c["id"] for c in config["components"] if c["props"].get("elem_id") == name)
 
 
 def file(path, name):
@@ -97,7 +114,12 @@ def file(path, name):
 
 
 def kept(folder):
-    return [*(folder / "photos").rglob("*")]
+    """Uploaded photos that are on disk; with each are those made of it, which it cannot be without."""
+    there = {path for path in (folder / "photos").rglob("*")}
+    photos = [path for path in there if not path.suffix]
+    made = {path.with_suffix(f".{size}") for path in photos for size in uploads.SIZES}
+    assert made | set(photos) == there
+    return sorted(photos)
 
 
 def test_what_is_no_photo_is_removed_at_once_and_said(client, folder):
@@ -108,20 +130,83 @@ def test_what_is_no_photo_is_removed_at_once_and_said(client, folder):
     for path in paths:
         assert client.get(f"{API}/file={path}").status_code == 404
     names = [name.replace("_", ".") for name in (*sent, "c_eps")]
-    warned, answer = tell(client, "upload", [*map(file, paths, names)], session="forms")
+    warned, answer = arrive(client, zip(paths, names), session="forms")
     assert answer["success"] and len(warned) == 5
     assert "a.jpg" in json.dumps(answer["output"]["data"])
 
 
 def test_what_the_page_made_is_served_and_no_script(client, folder):
-    paths = send(client, a_jpg=photo(colour="blue")).json()
-    _, answer = tell(client, "upload", [file(paths[0], "<script>x.jpg")], session="made")
-    made = [each for each in folder.rglob("*") if each.is_file() and "photos" not in each.parts]
-    assert {each.suffix for each in made} == {".jpeg", ".json"}
+    (path,) = send(client, a_jpg=photo(colour="blue")).json()
+    _, answer = arrive(client, [(path, "<script>x.jpg")], session="made")
+    assert not [p for p in folder.rglob("*") if p.is_file() and "photos" not in p.parts]
+    said = json.dumps(answer["output"]["data"])
+    made = re.findall(r"/photos/[0-9a-f]{32}\.[a-z]+", said)
+    assert {Path(each).name for each in made} == {f"{Path(path).name}.{s}" for s in uploads.SIZES}
     for each in made:
-        answer = client.get(f"{API}/file={each}")
-        assert answer.status_code == 200
-        assert answer.headers["content-type"] in ("image/jpeg", "application/json")
+        answer = client.get(each)
+        assert answer.status_code == 200 and answer.headers["content-type"] == "image/jpeg"
+        assert Image.open(io.BytesIO(answer.content)).size == (50, 40)
+    token = Path(path).name
+    for other in (token, f"{token}.json", f"{'0' * 32}.large", f"..%2f{token}.large", "x", ""):
+        assert client.get(f"/photos/{other}").status_code == 404, other
+
+
+def test_a_download_is_its_visitors_alone_and_the_latest(client):
+    (path,) = send(client, a_jpg=photo(colour="pink")).json()
+    arrive(client, [(path, "a.jpg")], session="saves")
+    _, answer = tell(client, "click", "coco", True, session="saves", of="download")
+    assert not answer["success"] and "nothing to download" in answer["output"]["error"]
+    assert tell(client, "place", session="saves", data={"photo": 0, "x1": 5, "y1": 6})[1]["success"]
+    addresses = []
+    for form in ("coco", "yolo"):
+        _, answer = tell(client, "click", form, True, session="saves", of="download")
+        (said,) = answer["output"]["data"]
+        addresses.append(said["address"])
+    assert client.get(addresses[0]).status_code == 404
+    answer = client.get(addresses[1])
+    assert answer.status_code == 200 and answer.content[:2] == b"PK"
+    assert answer.headers["content-disposition"] == 'attachment; filename="yolo.zip"'
+    for other in ("x", "0" * 32, "..%2fphotos", ""):
+        assert client.get(f"/downloads/{other}").status_code == 404
+
+
+PLACE, CORNERS = {"photo": 0, "x1": 5, "y1": 6}, {"photo": 0, "x1": 5, "y1": 6, "x2": 40, "y2": 30}
+ODD = [
+    *(("place", PLACE | {key: odd}) for key in PLACE
+      for odd in ("5", None, [], {}, True, 1e999, -1e999, math.nan, -1, 1e9, 10**400)),
+    *(("frame", CORNERS | {key: odd}) for key in ("x2", "photo") for odd in ("5", None, math.nan, {})),
+    ("frame", CORNERS | {"x2": 5}), ("frame", CORNERS | {"y2": 6}), ("frame", {}),
+    *(("walk", {"steps": odd}) for odd in ("1", None, math.nan, 1e999)),
+    *(("turn", {"steps": odd}) for odd in ("1", None, math.nan, 1e999)),
+    *(("open", {"photo": odd}) for odd in (7, -1, 0.5, "0", None, math.inf)),
+    *(("place", odd) for odd in (None, 3, "x", [1])),
+    *(("sent", {"files": odd}) for odd in (None, "x", 5, ["x"], [[1, 2]], [["x"]], [["x", "y", "z"]])),
+    ("refused", {"why": "<b>no</b>"}), ("refused", None),
+]  # fmt: skip
+
+
+def test_what_no_page_sends_has_one_line_and_changes_nothing(client, capfd):
+    (path,) = send(client, a_jpg=photo(colour="gray")).json()
+    arrive(client, [(path, "a.jpg")], session="odd")
+    for event, data in ODD:
+        _, answer = tell(client, event, session="odd", data=data)
+        assert not answer["success"], (event, data)
+        assert answer["output"]["error"] and "\n" not in answer["output"]["error"]
+        assert "Traceback" not in answer["output"]["error"]
+    for event, of, values in (
+        ("input", "landmark", [7]), ("input", "landmark", ["x"]), ("input", "landmark", [{}]),
+        ("submit", "names", [{"a": 1}]), ("click", "download", ["../x", True]),
+        ("click", "download", [[], {}]), ("click", "right", []), ("click", "unbox", []),
+        ("click", "undo", []), ("click", "next", []), ("click", "adapt", []),
+    ):  # fmt: skip
+        _, answer = tell(client, event, *values, session="odd", of=of)
+        if answer["success"]:  # a text may be anything
+            assert of in ("names", "landmark")
+        else:
+            assert "\n" not in (answer["output"]["error"] or "")
+    assert "Traceback" not in capfd.readouterr().err
+    assert tell(client, "place", session="odd", data=PLACE)[1]["success"]
+    assert tell(client, "frame", session="odd", data=CORNERS)[1]["success"]
 
 
 @pytest.mark.parametrize(
@@ -189,11 +274,11 @@ def test_no_file_that_was_not_sent_is_read(client, folder):
     secret.write_text("secret")
     before = sorted(folder.rglob("*"))
     for path in (str(secret), "http://example.com/x.jpg", str(folder / "photos" / "x")):
-        for values in ([[file(path, "a.jpg")]], [{"more": [file(path, "a.jpg")]}]):
-            _, answer = tell(client, "upload", *values, session="thief")
+        for value in (file(path, "a.jpg"), [file(path, "a.jpg")], {"more": [file(path, "a.jpg")]}):
+            _, answer = tell(client, "submit", value, session="thief")
             assert not answer["success"]
-        _, answer = tell(client, "submit", file(path, "a.jpg"), session="thief")
-        assert not answer["success"]
+        warned, answer = arrive(client, [(path, "a.jpg")], session="thief")
+        assert "add it again" in json.dumps(warned) and path not in json.dumps(answer)
     assert sorted(folder.rglob("*")) == before
 
 
@@ -229,18 +314,14 @@ def test_limits_of_bytes_and_files(client, folder, monkeypatch):
 
 def test_photos_go_with_the_session_that_has_them(client, application, folder):
     paths = send(client, a_jpg=photo(), b_jpg=photo()).json()
-    tell(client, "upload", [file(paths[0], "a.jpg"), file(paths[1], "a.jpg")], session="short")
+    arrive(client, [(paths[0], "a.jpg"), (paths[1], "a.jpg")], session="short")
     there = [str(each) for each in kept(folder)]
     assert paths[0] in there and paths[1] not in there, "the second is of the first's name"
-    for _ in range(3):  # as long as the clicks are many, what can be downloaded is one file
-        tell(client, "blur", "x, y", session="short")
-    gc.collect()
+    tell(client, "place", session="short", data=PLACE)
     gradio = application.routes[-1].app
-    sessions = gradio.state_holder.session_data
-    assert len([*folder.rglob("*.json")]) <= len(sessions)
-    sessions.clear()
+    gradio.state_holder.session_data.clear()
     gc.collect()
-    assert not [*folder.rglob("*.json")] and paths[0] not in [str(each) for each in kept(folder)]
+    assert paths[0] not in [str(each) for each in kept(folder)]
 
 
 def test_a_click_sets_a_landmark_that_there_can_be(tmp_path):
@@ -258,8 +339,8 @@ def test_a_click_sets_a_landmark_that_there_can_be(tmp_path):
 def test_names_show_as_they_are_written(tmp_path):
     (tmp_path / "a.jpg").write_bytes(photo())
     session = Session().add([("a.jpg", tmp_path / "a.jpg")])[0]
-    advice = session.call("![x](http://evil.example/x.png)<img src=x>, \ud800").advice()
-    assert not [sign for sign in ("![", "<", "](", "http:") if sign in advice]
+    said = advice(session.call("![x](http://evil.example/x.png)<img src=x>, \ud800"))
+    assert not [sign for sign in ("![", "<", "](", "http:") if sign in said]
     session.call("\ud800").names[0].encode("utf-8")
 
 

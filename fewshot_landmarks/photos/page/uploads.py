@@ -1,20 +1,25 @@
-"""What the page takes from browsers: photos, from itself alone, and not without limit.
+"""What the page takes from browsers: photos, from itself alone, and not without limit; and what it
+gives them: these photos smaller, and downloads.
 
-Apart from `commands/page.py`, which imports this when it serves: Starlette comes with Gradio.
+`commands/page.py` imports this when it serves: Starlette comes with Gradio.
 """
 
 import asyncio
 import os
+import re
 import secrets
 import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import cv2
+import numpy as np
 from filelock import FileLock, Timeout
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, UploadFile
@@ -22,8 +27,9 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from fewshot_landmarks.data.images import Unreadable
-from fewshot_landmarks.photos.page import UploadedPhoto
+from fewshot_landmarks.data.images import Unreadable, read_photo
+from fewshot_landmarks.photos.page.session import UploadedPhoto
+from fewshot_landmarks.photos.page.visit import Visit
 from fewshot_landmarks.support.errors import UserError
 
 BYTES = 64 * 1024**2  # of a photo
@@ -34,17 +40,19 @@ BODY = 1024**2  # bytes of a request that brings no photo
 API = "/gradio_api"
 UPLOAD = f"{API}/upload"
 FILE = f"{API}/file="
+PHOTO, DOWNLOAD = "/photos/", "/downloads/"  # what the page itself gives
 # What the page's own script asks for. Gradio answers much else: it fetches addresses, converts
 # videos, stores what a session shows.
 ASKED = {
     "GET": (
-        "/assets/", "/static/", "/svelte/", f"{API}/heartbeat/",
+        "/assets/", "/static/", "/svelte/", f"{API}/heartbeat/", PHOTO, DOWNLOAD,
         "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt",
         f"{API}/queue/data", f"{API}/info", f"{API}/app_id", f"{API}/theme.css",
     ),
     "POST": (UPLOAD, f"{API}/queue/join", f"{API}/reset", f"{API}/cancel"),
 }  # fmt: skip
 PREFIX, LOCK, KEPT = "fewshot-landmarks-", ".fewshot-landmarks-page", "photos"
+SIZES = {"large": (1600, 90), "small": (280, 85)}  # longer side at most, pixels; JPEG's quality
 
 
 @contextmanager
@@ -64,6 +72,10 @@ def own_folder() -> Iterator[Path]:
         with FileLock(folder / LOCK, timeout=0):
             (folder / KEPT).mkdir()
             yield folder
+
+
+# Kept by a browser, for another photo has another address; and taken for nothing else.
+SAFE = {"cache-control": "private, max-age=86400", "x-content-type-options": "nosniff"}
 
 
 class Gate:
@@ -113,6 +125,14 @@ class Gate:
         )
 
 
+@dataclass(eq=False)
+class _Offer:
+    """A file to be downloaded."""
+
+    name: str
+    content: bytes
+
+
 class Uploads:
     """Photos that were sent to the page; each is on disk as long as its `UploadedPhoto` is in use."""
 
@@ -123,6 +143,7 @@ class Uploads:
         self._photos: weakref.WeakSet[UploadedPhoto] = weakref.WeakSet()
         self._coming = 0  # bytes
         self._one = asyncio.Lock()  # one photo is decoded at a time
+        self._offered: weakref.WeakValueDictionary[str, _Offer] = weakref.WeakValueDictionary()
 
     async def take(self, request: Request) -> Response:
         """Keep what is sent, in place of Gradio's own; the paths by which to `pop` each."""
@@ -158,9 +179,35 @@ class Uploads:
             raise found
         return found
 
-    def __contains__(self, path: object) -> bool:
-        """Whether `pop` knows of it."""
-        return isinstance(path, str) and path in self._sent
+    def address(self, photo: UploadedPhoto, size: str) -> str:
+        """Where a browser gets a photo in one of the `SIZES`; nobody else knows of it."""
+        return f"{PHOTO}{photo.path.name}.{size}"
+
+    async def photo(self, request: Request) -> Response:
+        """A photo in one of the `SIZES`."""
+        name = request.path_params["name"]
+        if not re.fullmatch(rf"[0-9a-f]{{32}}\.({'|'.join(SIZES)})", name):
+            return PlainTextResponse("Not found", 404)
+        try:
+            content = await run_in_threadpool((self.folder / KEPT / name).read_bytes)
+        except OSError:
+            return PlainTextResponse("Not found", 404)
+        return Response(content, media_type="image/jpeg", headers=SAFE)
+
+    def offer(self, visit: Visit, name: str, content: bytes) -> str:
+        """Where a visitor downloads a file, as long as it is the latest of the visit."""
+        address = secrets.token_hex(16)
+        visit.download = self._offered[address] = _Offer(name, content)
+        return DOWNLOAD + address
+
+    async def download(self, request: Request) -> Response:
+        """What was offered."""
+        offer = self._offered.get(request.path_params["name"])
+        if offer is None:
+            return PlainTextResponse("Not found", 404)
+        disposition = {"content-disposition": f'attachment; filename="{offer.name}"'}
+        kind = "application/octet-stream"
+        return Response(offer.content, media_type=kind, headers=SAFE | disposition)
 
     def check_room(self, size: int = 0) -> None:
         """Raise `UserError` where so many bytes more are too many."""
@@ -187,13 +234,33 @@ class Uploads:
         try:
             with path.open("xb") as file:
                 shutil.copyfileobj(sent.file, file)
-            photo = UploadedPhoto.read(path)
+            pixels = read_photo(path)
+            for size, (longest, quality) in SIZES.items():
+                picture = _reduced(pixels, longest)[..., ::-1]
+                coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+                path.with_suffix(f".{size}").write_bytes(coded.tobytes())
         except Unreadable as reason:
-            path.unlink(missing_ok=True)
+            _remove(path)
             return reason
         except BaseException:
-            path.unlink(missing_ok=True)
+            _remove(path)
             raise
-        weakref.finalize(photo, path.unlink, missing_ok=True)
+        photo = UploadedPhoto(path, pixels.shape[1], pixels.shape[0])
+        weakref.finalize(photo, _remove, path)
         self._photos.add(photo)
         return photo
+
+
+def _reduced(pixels: np.ndarray, longest: int) -> np.ndarray:
+    height, width = pixels.shape[:2]
+    ratio = longest / max(width, height)
+    if ratio >= 1:
+        return pixels
+    size = max(1, round(width * ratio)), max(1, round(height * ratio))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+
+
+def _remove(path: Path) -> None:
+    """Remove a photo and what was made of it."""
+    for each in (path, *(path.with_suffix(f".{size}") for size in SIZES)):
+        each.unlink(missing_ok=True)
