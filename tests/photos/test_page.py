@@ -6,6 +6,7 @@ import re
 import shutil
 import threading
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from fewshot_landmarks.photos.commands import page as command
 from fewshot_landmarks.photos.model import Model
 from fewshot_landmarks.photos.page import session as sessions
 from fewshot_landmarks.photos.page.downloads import FORMS, written
-from fewshot_landmarks.photos.page.session import Session
+from fewshot_landmarks.photos.page.session import Finding, Session, UploadedPhoto
 from fewshot_landmarks.photos.page.view import choices, listed, shown
 from fewshot_landmarks.photos.page.visit import Visit, Worker
 from fewshot_landmarks.support.errors import UserError
@@ -123,6 +124,21 @@ def test_a_photo_that_shows_no_landmark_is_not_searched(begun):
 def test_a_landmark_that_nobody_has_seen_cannot_be_called_not_visible(begun):
     with pytest.raises(UserError, match="landmark 4"):
         clicked(begun).hide()
+
+
+def test_the_queue_has_what_teaches_most_first_and_not_what_is_labelled():
+    """Four photos of three kinds, one of them as the labelled one is; the last is the least sure."""
+    looks = np.eye(3)[[0, 1, 1, 2]] + np.array([[0, 0, 0], [0, 0, 0], [0.1, 0, 0], [0, 0, 0]])
+    scores = np.array([0.9, 0.9, 0.9, 0.3])[:, None] * np.ones((4, 2))
+    found = {
+        name: Finding(np.zeros((2, 2)), sure, np.zeros(4), look, np.array([[1.0, 0, 0]]))
+        for name, sure, look in zip("wxyz", scores, looks)
+    }
+    photos = dict.fromkeys("wxyz", UploadedPhoto(None, 50, 50))
+    session = Session(photos=photos).take(found, Session(photos=photos))
+    assert session.queue()[0] == "z" and session.queue()[1] in "xy"
+    labelled = replace(session, marks={"z": {0: (1.0, 1.0)}})
+    assert labelled.queue() == session.queue()[1:]
 
 
 def test_undo_takes_back_clicks_one_by_one_and_shows_their_photo(begun):
@@ -281,6 +297,13 @@ def test_a_box_that_is_drawn_is_learnt_from_and_searched(begun, model):
         def predict(self, images, boxes=None):
             given.append((len(images), boxes))
             return self.finder.predict(images, boxes)
+
+        def looks(self, images, boxes):
+            return self.finder.looks(images, boxes)
+
+        @property
+        def support_looks(self):
+            return self.finder.support_looks
 
     framed = clicked(begun).frame(110, 85, 5, 2)
     assert framed.boxes == {"a.png": (5, 2, 110, 85)}, "whatever corner comes first"
