@@ -43,7 +43,21 @@ def found(folder):
     assert main([*adapt, "--out", str(made)]) == 0
     out = folder / "found.json"
     predict = ["predict", "--model", str(made), "--boxes", str(folder / "query.json")]
-    assert main([*predict, "--category", "trousers", "--out", str(out), "--no-drawings"]) == 0
+    assert (
+        main(
+            [
+                *predict,
+                "--category",
+                "trousers",
+                "--out",
+                str(out),
+                "--no-drawings",
+                "--level",
+                "0.5",
+            ]
+        )
+        == 0
+    )
     wide = []
     for row in json.loads(out.read_text()):
         keypoints = np.zeros(3 * 294)
@@ -52,6 +66,8 @@ def found(folder):
         wide[-1]["keypoints"] = keypoints.tolist()
         places = [None] * 2 * FIRST + row["mean_position"]
         wide[-1]["mean_position"] = places + [None] * (2 * 294 - len(places))
+        radii = [None] * FIRST + row["radii"]
+        wide[-1] |= {"radii": radii + [None] * (294 - len(radii)), "radius_level": 0.5}
     (folder / "wide.json").write_text(json.dumps(wide))
     return folder
 
@@ -86,7 +102,7 @@ def test_results_with_all_294_keypoints_are_evaluated_alike(found, tmp_path):
 
 def test_results_of_another_number_of_keypoints_are_refused(found, tmp_path, capsys):
     rows = json.loads((found / "wide.json").read_text())
-    rows[0] |= {"keypoints": rows[0]["keypoints"][3:], "mean_position": None}
+    rows[0] |= {"keypoints": rows[0]["keypoints"][3:], "mean_position": None, "radii": None}
     (tmp_path / "wrong.json").write_text(json.dumps(rows))
     command = ["evaluate", "--predictions", str(tmp_path / "wrong.json")]
     assert main([*command, "--annotations", str(found / "query.json")]) == 2
