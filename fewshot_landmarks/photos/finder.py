@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fewshot_landmarks.photos.model import Model
 
 AT_ONCE = 32  # crops
+SAME = 0.5 / 255  # mean difference of pixels, 0 to 1, of one photo's crops
 LeftOut: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -128,6 +129,19 @@ class Finder:
             crop = collate([one]).to(self.model.device)
             seen.append(described(self.model.learner, crop.images))
         return np.concatenate(seen)
+
+    def learnt_from(self, photo: np.ndarray) -> bool:
+        """Whether a photo (H, W, 3) is one of the support: the crop of a support's box in it is the
+        support's."""
+        boxed = self.support.boxed
+        frames = boxed.to_original(boxed.box.unflatten(1, (2, 2))).flatten(1).numpy()
+        for frame, image in zip(frames, boxed.images):
+            cut = self.model.cut(photo, frame, MARGIN, boxed.size)
+            if cut is not None and cut[1].shape[:2] == image.shape[1:]:
+                off = np.abs(cut[1].astype(np.float32) / 255 - image.permute(1, 2, 0).numpy())
+                if off.mean() < SAME:
+                    return True
+        return False
 
     @cached_property
     def support_looks(self) -> np.ndarray:

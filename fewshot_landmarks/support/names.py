@@ -24,3 +24,8 @@ def names_a_folder(name: str) -> bool:
     """Whether a name can be a folder's on any machine, with some letters after it."""
     fits = 0 < len(name.encode("utf-8", "replace")) <= 100 and not name.startswith(".")
     return fits and name == plain(name) and not set(name) & set('/\\:*?"<>|')
+
+
+def percent(share: float) -> str:
+    """A share of 0 to 1 in percent: 90%, 83.3%, 99.9%."""
+    return f"{100 * share:.3g}%"

@@ -389,7 +389,9 @@ GOOD = PREDICTED[0]
         ([GOOD | {"mean_position": [*MEAN[:5], float("inf")]}], "inf"),
         ([GOOD | {"radii": [3, 4]}], "radii"),
         ([GOOD | {"radii": [3, 4, "five"]}], "'five'"),
+        ([GOOD | {"radii": [3, 4, -5]}], "-5"),
         ([GOOD | {"radius_level": "most"}], "radius_level"),
+        ([GOOD | {"radius_level": 2}], "radius_level"),
     ],
 )
 def test_bad_predictions_are_one_line(files, content, says):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -148,7 +149,7 @@ def test_suggested_photos_are_named_written_and_not_suggested_again(searched, tm
     assert suggest(searched, "--count", 2, "--out", names) == 0
     said = capsys.readouterr().out
     first = names.read_text().splitlines()
-    assert len(set(first)) == 2 and all(f". {name}: expected" in said for name in first)
+    assert len(set(first)) == 2 and all(f". {name}\n" in said for name in first)
     assert "with 2 more labelled photos" in said
     labels = tmp_path / "labels"
     assert suggest(searched, "--count", 2, "--format", "labelme", "--out", labels) == 0
@@ -175,8 +176,13 @@ def test_suggested_photos_are_named_written_and_not_suggested_again(searched, tm
         (lambda rows: [rows[0] | {"bbox": [1, 2, 3]}], "prediction 0: bbox"),
         (lambda rows: [rows[0] | {"keypoints": [1, 2, 0.5]}], "keypoints"),
         (lambda rows: [rows[0] | {"width": None}], "lacks width"),
+        (lambda rows: [rows[0] | {"keypoint_names": ["a", "b", "c", "d"]}], "model's landmarks"),
+        (
+            lambda rows: [rows[0] | {"keypoints": [9.0, 9, 55] * (len(rows[0]["keypoints"]) // 3)}],
+            "0 to 1",
+        ),
         (lambda rows: [rows[0] | {"file_name": "clip.mp4", "frame": 3}], "--frames DIR"),
-        (lambda rows: [rows[0] | {"file_name": "gone.png"}], "can be read"),
+        (lambda rows: [rows[0] | {"file_name": "gone.png"}], "is left"),
     ],
 )
 def test_results_that_are_not_predicts_are_one_line(searched, tmp_path, capsys, change, says):
@@ -190,3 +196,17 @@ def test_results_that_are_not_predicts_are_one_line(searched, tmp_path, capsys, 
 def test_a_form_needs_a_place(searched, capsys):
     assert suggest(searched, "--format", "coco") == 2
     assert "--out" in capsys.readouterr().err
+
+
+def test_photos_that_were_learnt_from_are_not_suggested(searched, tmp_path, capsys):
+    """The annotated photos, found like others, beside one that is not."""
+    finder, _, photos = searched
+    folder = tmp_path / "all"
+    shutil.copytree(finder.parent / "support", folder)
+    (folder / "annotations.json").unlink()
+    shutil.copy(photos / "010.png", folder)
+    ask = ["predict", "--model", str(finder), "--images", str(folder), "--no-drawings"]
+    assert main([*ask, "--out", str(tmp_path / "all.json")]) == 0
+    capsys.readouterr()
+    assert suggest((finder, tmp_path / "all.json", folder), "--count", 9) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == ["1. 010.png"]

@@ -142,6 +142,8 @@ def _said(entry: dict, key: str, landmarks: int, each: int) -> np.ndarray:
         what = "x and y" if each == 2 else "a number"
         raise Bad(f"{key} is not {what} of each of {landmarks} keypoints: {said!r:.60}")
     known = _array([0 if n is None else n for n in said], key)
+    if key == "radii" and (known < 0).any():
+        raise Bad(f"radii has {known.min():g}: no radius is less than 0")
     return np.where([n is None for n in said], math.nan, known).reshape(-1, each)
 
 
@@ -152,6 +154,8 @@ def _prediction(entry: dict, category: Category, photo: int) -> Prediction:
     level = math.nan
     if "radius_level" in entry:
         (level,) = _array([entry["radius_level"]], "radius_level")
+        if not 0 < level < 1:
+            raise Bad(f"radius_level is {level:g}, no probability between 0 and 1")
     made = Prediction(
         photo, category.id, points, scores, 0.0, position, np.zeros(4), None, radii, float(level)
     )

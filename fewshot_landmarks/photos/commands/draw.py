@@ -19,6 +19,8 @@ from fewshot_landmarks.data.drawing import (
     write_picture,
 )
 from fewshot_landmarks.data.formats.annotations import read_annotations
+from fewshot_landmarks.data.formats.predictions import LARGEST
+from fewshot_landmarks.data.formats.values import is_number
 from fewshot_landmarks.data.images import Unreadable, read_photo
 from fewshot_landmarks.photos.commands.common import check_out
 from fewshot_landmarks.support.errors import UserError
@@ -152,9 +154,11 @@ def predicted(arguments: argparse.Namespace) -> tuple[list[Drawn], int]:
                 raise ValueError("its bbox is not finite")
             marks = np.array(row["keypoints"], np.float64).reshape(-1, 3)
             marks[~marks.any(axis=1), :2] = np.nan  # what predict could not find
-            radii = np.array(row.get("radii") or [None] * len(marks), np.float64)
-            if radii.shape != marks.shape[:1]:
-                raise ValueError(f"its radii are not {len(marks)} numbers")
+            said = row.get("radii") or [None] * len(marks)
+            fit = isinstance(said, list) and len(said) == len(marks)
+            if not fit or not all(n is None or is_number(n, LARGEST) and n >= 0 for n in said):
+                raise ValueError(f"its radii are not {len(marks)} numbers of 0 or more")
+            radii = np.array(said, np.float64)
             return Drawn(
                 arguments.images / row["file_name"],
                 (row.get("width"), row.get("height")),

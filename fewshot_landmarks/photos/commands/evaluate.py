@@ -27,7 +27,7 @@ from fewshot_landmarks.photos.errors.matched import CLOSE, Matched, answered, co
 from fewshot_landmarks.support.errors import UserError
 from fewshot_landmarks.support.files import write_bytes, write_text
 from fewshot_landmarks.support.markup import Markdown, csv_text, items, pipes
-from fewshot_landmarks.support.names import listed
+from fewshot_landmarks.support.names import listed, percent
 from fewshot_landmarks.support.outputs import claim
 
 FILES = ("metrics.csv", "landmarks.csv", "metrics.md", "reliability.png")
@@ -126,8 +126,8 @@ def score(matched: Matched, thresholds: Sequence[float]) -> list[dict]:
         rows.append(_row("mean OKS", one, *_counts(error[known])))
     if (told := ~np.isnan(matched.within)).any():
         held = mean_error(matched.within)
-        level = matched.levels[told.any(1)].mean()
-        name = "share within radii" + (math.isfinite(level) and f" of {level:.0%}" or "")
+        levels = np.unique(matched.levels[told.any(1)])  # one, unless results were put together
+        name = "share within radii" + (f" of {percent(levels[0])}" if len(levels) == 1 else "")
         rows.append(_row(name, held, *_counts(matched.within)))
     if matched.calibration:  # of its error's resamples most lie above it: no interval
         gap = Estimate(calibration_error(*matched.calibration))

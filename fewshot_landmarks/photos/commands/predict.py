@@ -31,6 +31,7 @@ from fewshot_landmarks.support.files import (
     write_bytes,
     write_text,
 )
+from fewshot_landmarks.support.names import percent
 from fewshot_landmarks.support.outputs import claim, unchanged
 
 SHORTEST, LONGEST = 640, 1024  # longer side of the pictures, pixels
@@ -267,10 +268,10 @@ def _promised(promise: Promise | None, asked: float) -> str:
         return "no radii: these are told by annotated photos left out, and there are not two"
     said = (
         f"each landmark of a photo like the annotated ones lies within its radius with a probability "
-        f"of {promise.level:.0%}"
+        f"of {percent(promise.level)}"
     )
     if promise.level < asked:
-        said += f" (so few annotated photos cannot promise {asked:.0%})"
+        said += f" (so few annotated photos cannot promise {percent(asked)})"
     return said
 
 

@@ -43,6 +43,8 @@ class Object(NamedTuple):
 def execute(arguments: argparse.Namespace) -> int:
     """Say which photos to label next, and what error to expect before and after."""
     form, out, folder = arguments.format, arguments.out, arguments.images
+    if not folder.is_dir():
+        raise UserError(f"--images {folder} is no folder: give that of the photos")
     if form and not out:
         raise UserError(f"--format {form}: give --out too, where the annotations are written")
     if form in writing.FOLDERS:
@@ -59,6 +61,11 @@ def execute(arguments: argparse.Namespace) -> int:
         )
     spare_threads(finder.model)
     objects = read_objects(arguments.predictions)
+    if not set(finder.names) & {name for one in objects for name in one.row["keypoint_names"]}:
+        raise UserError(
+            f"{arguments.predictions} has none of the model's landmarks: give what `predict` found "
+            "with this model"
+        )
     if form in writing.FOLDERS:
         objects = [one for one in objects if not _written(form, out, folder / one.photo)]
         if not objects:
@@ -71,15 +78,17 @@ def execute(arguments: argparse.Namespace) -> int:
         kept.append(one)
         looks.append(look)
     if not kept:
-        raise UserError(f"no photo of {arguments.predictions} can be read in {folder}")
+        raise UserError(
+            f"no photo of {arguments.predictions} is left: in {folder} none can be read, or all are "
+            "labelled already"
+        )
     pool, known = np.stack(looks), finder.support_looks
     doubts = np.array([one.doubt for one in kept])
     order = choose(likeness(pool, pool), likeness(pool, known), doubts, len(kept))
     names = list(dict.fromkeys(kept[i].photo for i in order))[: arguments.count]
     print(*outlook(finder, doubts, len(names)), sep="\n")
     for place, name in enumerate(names, 1):
-        worst = max(one.doubt for one in kept if one.photo == name)
-        print(f"{place}. {name}: expected error {worst:.3f}")
+        print(f"{place}. {name}")
     if form:
         _write(form, out, folder, [[o for o in kept if o.photo == name] for name in names])
         print(f"what was found in them is in {out}, to be corrected")
@@ -145,6 +154,8 @@ def _object(entry: object) -> Object:
     size = pixels(entry.get("width")), pixels(entry.get("height"))
     if not all(size) or whole(entry.get("category_id")) is None:
         raise Bad("it lacks width, height or category_id, which predict writes")
+    if not ((told[2::3] >= 0) & (told[2::3] <= 1)).all():
+        raise Bad("a score is not from 0 to 1")
     doubt = float(doubts_of(told[None, 2::3])[0])
     box = np.array([x, y, x + width, y + height], np.float32)
     return Object(entry, name, box, doubt, size)  # type: ignore[arg-type]
@@ -160,6 +171,8 @@ def _seen(finder: Finder, objects: list[Object], folder: Path) -> Iterator[tuple
             print(f"left out: {folder / name}: {reason}", file=sys.stderr)
             continue
         height, width = photo.shape[:2]
+        if finder.learnt_from(photo):
+            continue
         for one in of:
             if one.size != (width, height):
                 print(
@@ -167,5 +180,7 @@ def _seen(finder: Finder, objects: list[Object], folder: Path) -> Iterator[tuple
                     f"with {one.size[0]} x {one.size[1]}",
                     file=sys.stderr,
                 )
-            elif not outside(one.box, photo):
+            elif outside(one.box, photo):
+                print(f"left out: {folder / name}: a box lies outside it", file=sys.stderr)
+            else:
                 yield one, finder.looks([photo], one.box[None])[0]

@@ -112,7 +112,8 @@ def outlook(finder: Finder, doubts: np.ndarray, more: int) -> list[str]:
         return ["What more labels bring cannot be told from fewer than two annotated photos."]
     now, then = (f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})" for e in (found.now, found.then))
     return [
-        f"error to expect now {now} of the object's size, with {more} more labelled photos {then}"
+        f"error to expect now {now} of the object's size, with {more} more labelled "
+        f"{'photo' if more == 1 else 'photos'} {then}"
     ]
 
 
