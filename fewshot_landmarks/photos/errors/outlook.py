@@ -17,8 +17,8 @@ import torch
 from scipy.stats import t as student
 
 from fewshot_landmarks.metrics.intervals import Estimate
-from fewshot_landmarks.metrics.landmarks import normalised_error
 from fewshot_landmarks.photos.confidence import error_of, find
+from fewshot_landmarks.photos.errors.radius import errors_of
 from fewshot_landmarks.photos.finder import Finder
 from fewshot_landmarks.photos.stored import adapted
 from fewshot_landmarks.support.rng import permutation
@@ -139,7 +139,5 @@ def left_out_by_halves(finder: Finder) -> np.ndarray:
             one = support[[k]]
             with torch.no_grad():
                 found = find(detector, one, half, model.calibration)
-            told = one.labelled & half.labelled.any(0)
-            places = one.to_original(found.places), one.to_original(one.landmarks)
-            errors[draw, k] = normalised_error(*places, told, one.area)[0].cpu().numpy()
+            errors[draw, k] = errors_of(found, one, half)[0].cpu().numpy()
     return errors

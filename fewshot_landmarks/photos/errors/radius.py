@@ -17,7 +17,7 @@ import torch
 
 from fewshot_landmarks.learner import Detector, Learner, SamplesDetector
 from fewshot_landmarks.metrics.landmarks import normalised_error
-from fewshot_landmarks.photos.confidence import Calibration, find, find_in
+from fewshot_landmarks.photos.confidence import Calibration, Findings, find, find_in
 from fewshot_landmarks.photos.stored import adapted
 from fewshot_landmarks.samples import Samples
 
@@ -93,10 +93,16 @@ def left_out_singly(
                 found = find_in(told[i][1], detector, one, others)
             else:
                 found = find(adapted(learner, others), one, others, calibration)
-        known = one.labelled & others.labelled.any(0)
-        places = one.to_original(found.places), one.to_original(one.landmarks)
-        rows.append((normalised_error(*places, known, one.area), found.expected, found.scores))
+        rows.append((errors_of(found, one, others), found.expected, found.scores))
     if not rows:
         return (np.zeros((0, support.labelled.shape[1])),) * 3
     errors, expected, scores = (torch.cat(each).double().cpu().numpy() for each in zip(*rows))
     return errors, expected, scores
+
+
+def errors_of(found: Findings, photo: Samples, others: Samples) -> torch.Tensor:
+    """Errors (B, N) of what others found in left-out photos, in units of the object's size; NaN
+    where a landmark is not labelled there or in none of the others."""
+    told = photo.labelled & others.labelled.any(0)
+    places = photo.to_original(found.places), photo.to_original(photo.landmarks)
+    return normalised_error(*places, told, photo.area)
