@@ -51,20 +51,26 @@ class Prediction:
         return self.points.any(axis=1) | (self.scores != 0)
 
 
+def entries_of(path: Path) -> list:
+    """A results file's entries as they are; raises `UserError` where it holds no list."""
+    try:
+        entries = json.loads(read_regular(path))
+    except OSError as error:
+        raise UserError(f"cannot read predictions: {path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError):  # JSON that is broken, or bytes that are not UTF-8
+        raise UserError(f"{path} is not JSON: give the file that predict wrote") from None
+    if not isinstance(entries, list):
+        raise UserError(f"{path} is no list of predictions: give the file that predict wrote")
+    return entries
+
+
 def read_predictions(path: Path, annotations: Annotations) -> tuple[list[Prediction], int]:
     """A results file's predictions of the annotations' categories, and how many are of others.
 
     Raises `UserError` for a file that cannot be read, for an entry that is no prediction or not of
     its category, and where no prediction is left.
     """
-    try:
-        entries = json.loads(read_regular(path))
-    except OSError as error:
-        raise UserError(f"cannot read predictions: {path}: {error.strerror or error}") from None
-    except (ValueError, RecursionError):  # JSON that is broken, or bytes that are not UTF-8
-        raise UserError(f"{path} is not JSON: it should be the file that predict wrote") from None
-    if not isinstance(entries, list):
-        raise UserError(f"{path} holds no list of predictions: it should be as predict wrote it")
+    entries = entries_of(path)
     categories, photos = annotations.categories, _Photos.of(annotations)
     names = {folded(kind.name) for kind in categories.values()}
     by_name = any(isinstance(e, dict) and folded(e.get("category") or "") in names for e in entries)

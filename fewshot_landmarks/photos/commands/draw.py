@@ -1,7 +1,6 @@
 """The work of `fewshot-landmarks draw`: `parsers.draw` says what it is."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,12 +18,11 @@ from fewshot_landmarks.data.drawing import (
     write_picture,
 )
 from fewshot_landmarks.data.formats.annotations import read_annotations
-from fewshot_landmarks.data.formats.predictions import LARGEST
+from fewshot_landmarks.data.formats.predictions import LARGEST, entries_of
 from fewshot_landmarks.data.formats.values import is_number
 from fewshot_landmarks.data.images import Unreadable, read_photo
 from fewshot_landmarks.photos.commands.common import check_out
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import read_regular
 
 MOST = 1000  # objects on a sheet
 SHOWN = 20  # lines on annotations left out
@@ -125,14 +123,7 @@ def predicted(arguments: argparse.Namespace) -> tuple[list[Drawn], int]:
     path = arguments.predictions
     if arguments.images is None:
         raise UserError("--predictions needs --images: the folder that holds the photos")
-    try:
-        rows = json.loads(read_regular(path))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, RecursionError):
-        raise UserError(f"{path} is not JSON: give the file that predict wrote") from None
-    if not isinstance(rows, list):
-        raise UserError(f"{path} is not a list of predictions: give the file that predict wrote")
+    rows = entries_of(path)
     numbered: list = list(enumerate(rows, start=1))
     if arguments.category is not None:
         kind = deepfashion2(arguments.category)

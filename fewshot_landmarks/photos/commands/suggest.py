@@ -1,7 +1,6 @@
 """The work of `fewshot-landmarks suggest`: `parsers.suggest` says what it is."""
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -12,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fewshot_landmarks.data.formats import writing
+from fewshot_landmarks.data.formats.predictions import LARGEST, entries_of
 from fewshot_landmarks.data.formats.values import Bad, is_number, numbers, pixels, whole
 from fewshot_landmarks.data.images import Unreadable, read_photo
 from fewshot_landmarks.data.video import SUFFIXES
@@ -22,10 +22,9 @@ from fewshot_landmarks.photos.finder import Finder
 from fewshot_landmarks.photos.model import load
 from fewshot_landmarks.support.devices import find_device
 from fewshot_landmarks.support.errors import UserError
-from fewshot_landmarks.support.files import read_regular, write_text
+from fewshot_landmarks.support.files import write_text
 from fewshot_landmarks.support.outputs import claim
 
-LARGEST = 1e18  # of a number in a results file
 MOST = 4000  # objects that are compared; of more, as many evenly spread ones
 FEW = 8  # photos: of fewer no progress is shown
 
@@ -121,14 +120,9 @@ def _write(form: str, out: Path, folder: Path, chosen: Sequence[Sequence[Object]
 
 def read_objects(path: Path) -> list[Object]:
     """The objects of a results file; raises `UserError` for one that is not `predict`'s."""
-    try:
-        entries = json.loads(read_regular(path))
-    except OSError as error:
-        raise UserError(f"cannot read predictions: {path}: {error.strerror or error}") from None
-    except (ValueError, RecursionError):
-        raise UserError(f"{path} is not JSON: give the file that predict wrote") from None
-    if not isinstance(entries, list) or not entries:
-        raise UserError(f"{path} is no list of predictions: give the file that predict wrote")
+    entries = entries_of(path)
+    if not entries:
+        raise UserError(f"{path} is no list of predictions, but empty: predict photos first")
     found = []
     for number, entry in enumerate(entries):
         try:
